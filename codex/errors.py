@@ -1,0 +1,151 @@
+"""Every error that a caller of Codex may meet: one small tree, a sentence under each.
+
+A `CodexError` is an *answer*: it crosses mailboxes, is raised at the caller, and becomes `{code, message, remedy}`
+at the edges (REST, WebSocket, jobs, command line). Anything else that is raised inside a service is a bug, and
+stops that service.
+
+`code` is stable and machine-readable, `message` says what is wrong, `remedy` says what to do about it. `fault` tells
+whose doing it is: the caller's ("caller"), this machine's ("local") or a peer's ("remote").
+"""
+
+from typing import ClassVar, Literal
+
+from attrs import frozen
+
+Fault = Literal["caller", "local", "remote"]
+
+
+@frozen
+class Problem:
+    """An error as a value, for the edges. All three are text; `remedy` may be empty."""
+
+    code: str
+    message: str
+    remedy: str = ""
+
+
+class CodexError(Exception):
+    """The root: something the caller is told, with a stable code and a remedy."""
+
+    code: ClassVar[str] = "error"
+    fault: ClassVar[Fault] = "local"
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.remedy))
+
+    def as_problem(self) -> Problem:
+        """This error as the object that edges show."""
+        return Problem(self.code, self.message, self.remedy)
+
+
+def _rebuild(kind: type[CodexError], message: str, remedy: str) -> CodexError:
+    return kind(message, remedy=remedy)
+
+
+class InvalidInput(CodexError):
+    """What the caller gave cannot be meant: wrong form, out of range, contradictory."""
+
+    code = "invalid-input"
+    fault = "caller"
+
+
+class DecodeError(InvalidInput):
+    """Bytes or text that are not what they should be; the one family that every decoder raises."""
+
+    code = "decode"
+    fault = "remote"
+
+
+class ConfigError(InvalidInput):
+    """An option, an environment variable or a line of the configuration file cannot be used."""
+
+    code = "config"
+
+
+class NotFound(CodexError):
+    """What was asked for is not here, and where it was looked for is said."""
+
+    code = "not-found"
+    fault = "caller"
+
+
+class BlockNotFound(NotFound):
+    """No such block, or no such leaf of a dataset, on this node."""
+
+    code = "block-not-found"
+
+
+class NotAManifest(NotFound):
+    """The CID names something that is here but does not describe a dataset."""
+
+    code = "not-a-manifest"
+
+
+class BlockInUse(CodexError):
+    """The block belongs to a dataset and cannot be deleted by itself."""
+
+    code = "block-in-use"
+    fault = "caller"
+
+
+class CorruptData(CodexError):
+    """Bytes on this disk no longer have the hash they were stored under."""
+
+    code = "corrupt-data"
+
+
+class QuotaExceeded(CodexError):
+    """The node's own storage quota has no room for this."""
+
+    code = "quota-exceeded"
+
+
+class DiskFull(CodexError):
+    """The file system under the data directory has no space left."""
+
+    code = "disk-full"
+
+
+class DiskFailed(CodexError):
+    """The disk refused to read, write or flush."""
+
+    code = "disk-failed"
+
+
+class DataDirLocked(CodexError):
+    """Another node is running on this data directory."""
+
+    code = "data-dir-locked"
+
+
+class PortTaken(CodexError):
+    """An address that the node was told to listen on is in use."""
+
+    code = "port-taken"
+
+
+class NotEnabled(CodexError):
+    """This node was started without the part that could do this."""
+
+    code = "not-enabled"
+
+
+class ServiceUnavailable(CodexError):
+    """A part of the node crashed or is stopping; the call was not done, and may be tried again."""
+
+    code = "service-unavailable"
+
+
+class UploadCut(CodexError):
+    """The sender ended before the whole body had arrived; nothing was stored."""
+
+    code = "upload-cut"
+    fault = "remote"
