@@ -1,0 +1,59 @@
+# Every command of this project. `make help` lists them; all but help and clean first make .venv when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+# Seconds that the long runs may take before they are stopped and counted as failed.
+SOAK_LIMIT ?= 300
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench soak clean devnet
+
+help:  ## list these commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## make .venv and install the node with everything it needs
+
+run: setup  ## start a node; options go in ARGS, as in: make run ARGS="--data-dir=/tmp/alice"
+	@$(PY) -m codex $(ARGS)
+
+test: setup  ## run the tests, but for the long ones; ARGS go to pytest
+	@$(PY) -m pytest -m "not soak" $(ARGS)
+
+check: setup  ## lint, format and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+bench: setup  ## measure, each figure beside its floor or peer
+	@$(PY) tests/bench/run.py $(ARGS)
+
+soak: setup  ## run the long tests, within SOAK_LIMIT seconds
+	@timeout --kill-after=10 $(SOAK_LIMIT) $(PY) -m pytest -m soak $(ARGS)
+
+devnet: setup  ## show the EVM of the embedded chain
+	@$(PY) -c 'import pyrevm' || { \
+	  echo "The embedded chain needs pyrevm, which could not be imported (see above)." >&2; \
+	  echo "It is published for Linux on x86-64, for macOS and for Windows, and not for Linux on aarch64." >&2; \
+	  exit 1; }
+	@$(PY) -c 'from importlib.metadata import version; print("embedded chain: EVM of pyrevm", version("pyrevm"))'
+
+clean:  ## remove .venv, caches and build leftovers; data of nodes is never touched
+	rm -rf $(VENV) build dist bench-results *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One recipe makes the whole environment, so that a half-made one (an interrupt, a Python that is gone) is replaced.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Codex needs Python 3.11 or newer, and $(PYTHON) is not. Name another: make setup PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }
+	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Making $(VENV); this takes a minute." >&2; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[market,devnet,dev]'
+	@touch $@
