@@ -1,0 +1,44 @@
+"""Bytes to values and back, in the network's own formats. Pure: no clock, no I/O, no logging.
+
+Every decoder here bounds what it reads and raises `codex.errors.DecodeError` and nothing else.
+"""
+
+from codex.codec.cid import (
+    BLOCK_PREFIX,
+    CODEX_BLOCK,
+    CODEX_MANIFEST,
+    CODEX_PROVING_ROOT,
+    CODEX_ROOT,
+    CODEX_SLOT_CELL,
+    CODEX_SLOT_ROOT,
+    EMPTY_BLOCK,
+    IDENTITY,
+    MANIFEST_PREFIX,
+    ROOT_PREFIX,
+    SHA2_256,
+    Cid,
+    block_cid,
+    is_empty,
+    manifest_cid,
+    root_cid,
+)
+
+__all__ = [
+    "BLOCK_PREFIX",
+    "CODEX_BLOCK",
+    "CODEX_MANIFEST",
+    "CODEX_PROVING_ROOT",
+    "CODEX_ROOT",
+    "CODEX_SLOT_CELL",
+    "CODEX_SLOT_ROOT",
+    "EMPTY_BLOCK",
+    "IDENTITY",
+    "MANIFEST_PREFIX",
+    "ROOT_PREFIX",
+    "SHA2_256",
+    "Cid",
+    "block_cid",
+    "is_empty",
+    "manifest_cid",
+    "root_cid",
+]
