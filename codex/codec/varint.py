@@ -34,6 +34,9 @@ def decode(data: bytes | memoryview, offset: int = 0, *, minimal: bool = False) 
     Looks at no more than ten bytes. With `minimal`, the shortest form is the only one. Raises DecodeError
     when the data ends inside the number, or the number needs more than 64 bits.
     """
+    # Nearly every number of a message is a tag or a small length.
+    if offset < len(data) and (first := data[offset]) < 0x80:
+        return first, offset + 1
     value = shift = 0
     for at in range(offset, min(len(data), offset + MAX_BYTES)):
         byte = data[at]
