@@ -87,9 +87,12 @@ DIGEST_SIZE = 32
 BLOCK_PREFIX = bytes.fromhex("01829a031220")
 ROOT_PREFIX = bytes.fromhex("01839a031220")
 MANIFEST_PREFIX = bytes.fromhex("01819a031220")
+SLOT_ROOT_PREFIX = bytes.fromhex("01849a030020")
+PROVING_ROOT_PREFIX = bytes.fromhex("01859a030020")
+SLOT_CELL_PREFIX = bytes.fromhex("01869a03919a0320")
 
-# Every CID of the daily kind has one of these six bytes in front and 38 in all: checked by a look-up.
-_COMMON = frozenset({BLOCK_PREFIX, ROOT_PREFIX, MANIFEST_PREFIX})
+# Every CID of the daily kind is six bytes of these and 32 of digest: a look-up is check enough.
+_COMMON = frozenset({BLOCK_PREFIX, ROOT_PREFIX, MANIFEST_PREFIX, SLOT_ROOT_PREFIX, PROVING_ROOT_PREFIX})
 _COMMON_SIZE = len(BLOCK_PREFIX) + DIGEST_SIZE
 
 _V0_PREFIX = bytes((SHA2_256, DIGEST_SIZE))
@@ -242,6 +245,21 @@ def root_cid(digest: bytes) -> Cid:
 def manifest_cid(data: bytes | memoryview) -> Cid:
     """Hash an encoded manifest and name it."""
     return Cid(MANIFEST_PREFIX + hashlib.sha256(data).digest())
+
+
+def slot_root_cid(element: bytes) -> Cid:
+    """Name a slot by its root, a field element of 32 bytes, little endian."""
+    return Cid(SLOT_ROOT_PREFIX + element)
+
+
+def proving_root_cid(element: bytes) -> Cid:
+    """Name the tree over a dataset's slot roots by its root, a field element of 32 bytes, little endian."""
+    return Cid(PROVING_ROOT_PREFIX + element)
+
+
+def slot_cell_cid(element: bytes) -> Cid:
+    """Name a leaf of a slot's tree by its value, a field element of 32 bytes, little endian."""
+    return Cid(SLOT_CELL_PREFIX + element)
 
 
 EMPTY_BLOCK = block_cid(hashlib.sha256().digest())

@@ -2,5 +2,28 @@
 
 from codex.data.address import BlockAddress, LeafAddress
 from codex.data.block import BLOCK_SIZE, Block, hash_blocks
+from codex.data.chunker import BATCH_BYTES, Batch, Batcher
+from codex.data.manifest import CELL_SIZE, MAX_MANIFEST, Manifest, Protection, Strategy, Verification
+from codex.data.merkle import SHA256_TREE, Hashing, MerkleProof, MerkleTree, TreeBuilder
 
-__all__ = ["BLOCK_SIZE", "Block", "BlockAddress", "LeafAddress", "hash_blocks"]
+__all__ = [
+    "BATCH_BYTES",
+    "BLOCK_SIZE",
+    "CELL_SIZE",
+    "MAX_MANIFEST",
+    "SHA256_TREE",
+    "Batch",
+    "Batcher",
+    "Block",
+    "BlockAddress",
+    "Hashing",
+    "LeafAddress",
+    "Manifest",
+    "MerkleProof",
+    "MerkleTree",
+    "Protection",
+    "Strategy",
+    "TreeBuilder",
+    "Verification",
+    "hash_blocks",
+]

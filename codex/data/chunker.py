@@ -1,0 +1,97 @@
+"""Cuts a stream into the blocks of a dataset, in batches.
+
+Pieces of any size come in, as the network delivers them; batches of many blocks go out. Feeding only files
+the pieces away: the costly part (copying them into one buffer, filling up the last block) is `Batch.blocks`,
+which belongs off the event loop together with the hashing.
+"""
+
+from attrs import field, frozen
+
+from codex.data.block import BLOCK_SIZE
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""Bytes of a batch when not told otherwise: enough that crossing to a thread and to the disk costs next to nothing,
+and small beside the memory of a node."""
+
+
+@frozen(slots=True)
+class Batch:
+    """Some consecutive blocks of a dataset, as the pieces in which they came.
+
+    `first` is the index of the first block. `size` is in real bytes; only the last batch of a dataset may be
+    other than a multiple of `block_size`.
+    """
+
+    first: int
+    size: int
+    block_size: int
+    pieces: tuple[bytes | memoryview, ...] = field(repr=lambda pieces: f"<{len(pieces)} pieces>")
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks the batch makes."""
+        return -(-self.size // self.block_size)
+
+    def blocks(self) -> list[memoryview]:
+        """Join the pieces and return the blocks, the last one filled up with zeros.
+
+        The blocks are read-only views of one buffer, which lives as long as any of them.
+        """
+        missing = -self.size % self.block_size
+        whole = memoryview(b"".join((*self.pieces, bytes(missing))))
+        return [whole[at : at + self.block_size] for at in range(0, len(whole), self.block_size)]
+
+
+class Batcher:
+    """Cuts one stream. Keeps less than a batch, besides what it was fed last.
+
+    The pieces are kept as they are, not copied: whoever feeds a buffer must not change it afterwards.
+    """
+
+    def __init__(self, block_size: int = BLOCK_SIZE, batch_bytes: int = BATCH_BYTES) -> None:
+        """Cut into blocks of `block_size` bytes and batches of at most `batch_bytes`, but of one block at
+        least.
+
+        Raises ValueError when `block_size` is not positive.
+        """
+        if block_size < 1:
+            raise ValueError("a block has at least one byte")
+        self._block_size = block_size
+        self._batch_bytes = max(1, batch_bytes // block_size) * block_size
+        self._pieces: list[bytes | memoryview] = []
+        self._held = 0
+        self._first = 0
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Real bytes that were fed."""
+        return self._size
+
+    def feed(self, piece: bytes | memoryview) -> list[Batch]:
+        """Take the next piece of the stream; return the batches that it completes, most often none."""
+        self._size += len(piece)
+        done: list[Batch] = []
+        rest = memoryview(piece)
+        while self._held + len(rest) >= self._batch_bytes:
+            cut = self._batch_bytes - self._held
+            self._keep(rest[:cut])
+            done.append(self._take())
+            rest = rest[cut:]
+        self._keep(rest)
+        return done
+
+    def finish(self) -> Batch | None:
+        """Return what is left: the blocks behind the last batch, or None when there are none."""
+        return self._take() if self._held else None
+
+    def _keep(self, part: memoryview) -> None:
+        if part:
+            self._pieces.append(part)
+            self._held += len(part)
+
+    def _take(self) -> Batch:
+        batch = Batch(self._first, self._held, self._block_size, tuple(self._pieces))
+        self._first += batch.block_count
+        self._pieces, self._held = [], 0
+        return batch
