@@ -102,6 +102,12 @@ class CorruptData(CodexError):
     code = "corrupt-data"
 
 
+class WrongVersion(CodexError):
+    """Data on this disk were written in a format that this version does not know."""
+
+    code = "wrong-version"
+
+
 class QuotaExceeded(CodexError):
     """The node's own storage quota has no room for this."""
 
@@ -149,3 +155,9 @@ class UploadCut(CodexError):
 
     code = "upload-cut"
     fault = "remote"
+
+
+class GaveUp(CodexError):
+    """A part of the node crashed more often than it may, and the node does not go on without it."""
+
+    code = "gave-up"

@@ -1,0 +1,54 @@
+"""The ground that services stand on: mailboxes, supervision, broadcasts, machines, threads, time and chance.
+
+Knows trio and no storage word.
+"""
+
+from codex.runtime.clock import Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy, VirtualClock
+from codex.runtime.groups import leaves, lone, unwrapped
+from codex.runtime.machine import Machine, Row, Table, mermaid, validate
+from codex.runtime.mailbox import Call, Inbox, Mailbox, serve
+from codex.runtime.supervisor import (
+    CRITICAL,
+    Policy,
+    Service,
+    ServiceEvent,
+    ServiceState,
+    State,
+    StopReport,
+    Supervisor,
+    open_supervisor,
+)
+from codex.runtime.threads import Inline, Offload, Threads
+
+__all__ = [
+    "CRITICAL",
+    "Call",
+    "Clock",
+    "Entropy",
+    "Inbox",
+    "Inline",
+    "Machine",
+    "Mailbox",
+    "Offload",
+    "Policy",
+    "Row",
+    "SeededEntropy",
+    "Service",
+    "ServiceEvent",
+    "ServiceState",
+    "State",
+    "StopReport",
+    "Supervisor",
+    "SystemClock",
+    "SystemEntropy",
+    "Table",
+    "Threads",
+    "VirtualClock",
+    "leaves",
+    "lone",
+    "mermaid",
+    "open_supervisor",
+    "serve",
+    "unwrapped",
+    "validate",
+]
