@@ -3,17 +3,19 @@
 Knows trio and no storage word.
 """
 
+from codex.runtime.broadcast import Broadcast, Lagged
 from codex.runtime.clock import Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy, VirtualClock
 from codex.runtime.groups import leaves, lone, unwrapped
+from codex.runtime.lifecycle import State
 from codex.runtime.machine import Machine, Row, Table, mermaid, validate
 from codex.runtime.mailbox import Call, Inbox, Mailbox, serve
+from codex.runtime.stall import LoopWatch
 from codex.runtime.supervisor import (
     CRITICAL,
     Policy,
     Service,
     ServiceEvent,
     ServiceState,
-    State,
     StopReport,
     Supervisor,
     open_supervisor,
@@ -22,11 +24,14 @@ from codex.runtime.threads import Inline, Offload, Threads
 
 __all__ = [
     "CRITICAL",
+    "Broadcast",
     "Call",
     "Clock",
     "Entropy",
     "Inbox",
     "Inline",
+    "Lagged",
+    "LoopWatch",
     "Machine",
     "Mailbox",
     "Offload",

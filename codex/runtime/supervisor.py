@@ -4,15 +4,14 @@ A service is an object with `run(inbox)`, made anew for each life by its factory
 life rebuilds itself in `run` before it says `task_status.started()`. The supervisor owns the mailbox, so
 handles and calls that wait survive the lives of the service.
 
-How a service's state moves is the table `STATES`. Who is told of a crash: the asker of the call it happened
-over gets `ServiceUnavailable` at once; the log gets the error; when the policy says so, the block of
-`open_supervisor` ends with it.
+How a service's state moves is the table in `lifecycle.py`. Who is told of a crash: the asker of the call it
+happened over gets `ServiceUnavailable` at once; the log gets the error; when the policy says so, the block
+of `open_supervisor` ends with it.
 """
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from enum import StrEnum
 from math import inf
 from typing import Literal, Protocol
 
@@ -24,7 +23,8 @@ from attrs.validators import ge
 from codex.errors import GaveUp, ServiceUnavailable
 from codex.runtime.clock import Clock, SystemClock
 from codex.runtime.groups import lone, unwrapped
-from codex.runtime.machine import Machine, Row, Table, validate
+from codex.runtime.lifecycle import STATES, Event, State
+from codex.runtime.machine import Machine
 from codex.runtime.mailbox import Inbox, Mailbox
 
 
@@ -61,48 +61,6 @@ class Policy:
 
 CRITICAL = Policy(restarts=0, on_give_up="stop-node")
 """For a service after whose crash nothing in memory can be trusted: no restart, the crash ends the node."""
-
-
-class State(StrEnum):
-    """Where a service stands."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    RESTARTING = "restarting"  # crashed, and pausing before the next life
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-class Event(StrEnum):
-    """What happens to a service."""
-
-    READY = "ready"
-    CRASH = "crash"
-    GIVE_UP = "give-up"
-    RETRY = "retry"
-    STOP = "stop"
-    END = "end"
-
-
-_ANYTIME = {Event.STOP: State.STOPPING, Event.GIVE_UP: State.FAILED}
-
-STATES: Table[State, Event, None] = validate(
-    Table(
-        start=State.STARTING,
-        terminal=frozenset({State.STOPPED, State.FAILED}),
-        rows={
-            State.STARTING: Row(
-                moves={Event.READY: State.RUNNING}, interrupts={Event.CRASH: State.RESTARTING, **_ANYTIME}
-            ),
-            State.RUNNING: Row(interrupts={Event.CRASH: State.RESTARTING, **_ANYTIME}),
-            State.RESTARTING: Row(moves={Event.RETRY: State.STARTING}, interrupts=_ANYTIME),
-            State.STOPPING: Row(moves={Event.END: State.STOPPED}, interrupts={Event.GIVE_UP: State.FAILED}),
-            State.STOPPED: Row(),
-            State.FAILED: Row(),
-        },
-    )
-)
 
 
 @frozen
