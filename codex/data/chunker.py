@@ -10,8 +10,8 @@ from attrs import field, frozen
 from codex.data.block import BLOCK_SIZE
 
 BATCH_BYTES = 16 * 1024 * 1024
-"""Bytes of a batch when not told otherwise: enough that crossing to a thread and to the disk costs next to nothing,
-and small beside the memory of a node."""
+"""Bytes of a batch when not told otherwise: enough that crossing to a thread and to the disk costs next to
+nothing, and small beside the memory of a node."""
 
 
 @frozen(slots=True)

@@ -23,10 +23,11 @@ from codex.codec.cid import Cid
 from codex.data.block import BLOCK_SIZE
 from codex.errors import DecodeError, InvalidInput
 
-MAX_MANIFEST = 1024 * 1024
-"""Bytes of the largest manifest. A slot root takes 40, so this holds 26 000 slots, a hundred times as many as
-the proof system can address; and it is decoded in some tens of milliseconds even when it was made to be
-slow."""
+MAX_MANIFEST = 256 * 1024
+"""Bytes of the largest manifest. A slot root takes 40 of them, so this holds 6500 slots: 25 times as many as
+a proof can address, and few enough to be decoded on the event loop in some 15 ms."""
+
+_MAX_FIELDS = MAX_MANIFEST // 32
 
 MAX_SLOTS = 65536
 """Rows (K + M) that the erasure code can make."""
@@ -190,8 +191,9 @@ class Manifest:
             raise InvalidInput(f"broken manifest: {broken}")
 
     def to_bytes(self) -> bytes:
-        """Encode, with exactly the bytes that the reference would write. Raises InvalidInput for a broken manifest,
-        and for one of more than `MAX_MANIFEST` bytes.
+        """Encode, with exactly the bytes that the reference would write.
+
+        Raises InvalidInput for a broken manifest, and for one of more than `MAX_MANIFEST` bytes.
         """
         self.verify()
         header = (
@@ -221,10 +223,10 @@ class Manifest:
 
         A name that is not UTF-8 is taken all the same, with U+FFFD for what cannot be read.
         """
-        outer = protobuf.Message(data, limit=MAX_MANIFEST).bytes(1)
+        outer = _message(data).bytes(1)
         if outer is None:
             raise DecodeError("not a manifest: the header is missing")
-        header = protobuf.Message(outer)
+        header = _message(outer)
         protection = header.bytes(7)
         manifest = cls(
             tree_cid=_read_cid(header, 1, "tree"),
@@ -320,8 +322,12 @@ def _write_verification(verification: Verification) -> protobuf.Writer:
     return out.varint(3, verification.cell_size).varint(4, verification.strategy)
 
 
+def _message(data: bytes | memoryview) -> protobuf.Message:
+    return protobuf.Message(data, limit=MAX_MANIFEST, max_fields=_MAX_FIELDS)
+
+
 def _read_protection(data: bytes) -> Protection:
-    message = protobuf.Message(data)
+    message = _message(data)
     verification = message.bytes(6)
     return Protection(
         ec_k=message.uint32(1),
@@ -334,7 +340,7 @@ def _read_protection(data: bytes) -> Protection:
 
 
 def _read_verification(data: bytes) -> Verification:
-    message = protobuf.Message(data)
+    message = _message(data)
     return Verification(
         verify_root=_read_cid(message, 1, "verify root"),
         slot_roots=tuple(Cid.from_bytes(root) for root in message.repeated(2)),

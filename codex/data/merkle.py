@@ -53,6 +53,9 @@ unknown.
 MAX_TREE = 128 * 1024 * 1024
 """Bytes of the largest encoded tree that is read: the tree of more than 100 GB of data."""
 
+# A node takes 36 bytes; every field but a few is one.
+_MAX_TREE_FIELDS = MAX_TREE // 32
+
 _HASHES = frozenset({SHA2_256, IDENTITY, POSEIDON2_SPONGE, POSEIDON2_MERKLE_2KB, POSEIDON2_KEYED_COMPRESS})
 
 
@@ -225,7 +228,7 @@ class MerkleTree:
         """
         code = leaf_count = 0
         nodes = bytearray()
-        for number, wire, value in protobuf.fields(data, limit=MAX_TREE):
+        for number, wire, value in protobuf.fields(data, limit=MAX_TREE, max_fields=_MAX_TREE_FIELDS):
             if number == 1 and wire == protobuf.VARINT:
                 code = int(value)
             elif number == 2 and wire == protobuf.VARINT:
