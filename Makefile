@@ -36,7 +36,7 @@ soak: setup  ## run the long tests, within SOAK_LIMIT seconds
 devnet: setup  ## show the EVM of the embedded chain
 	@$(PY) -c 'import pyrevm' || { \
 	  echo "The embedded chain needs pyrevm, which could not be imported (see above)." >&2; \
-	  echo "It is published for Linux on x86-64, for macOS and for Windows, and not for Linux on aarch64." >&2; \
+	  echo "It is published for Python 3.11 and 3.12, on Linux (x86-64), macOS and Windows; not for Linux on aarch64." >&2; \
 	  exit 1; }
 	@$(PY) -c 'from importlib.metadata import version; print("embedded chain: EVM of pyrevm", version("pyrevm"))'
 

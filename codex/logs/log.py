@@ -1,0 +1,160 @@
+"""Loggers, and the one log of the process that they write to."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from attrs import mutable
+
+from codex.errors import ConfigError
+from codex.logs.levels import LEVELS, Levels, parse_levels
+from codex.logs.repeats import Repeats
+
+if TYPE_CHECKING:
+    from codex.logs.outlet import Outlet
+
+# The only state that outlives a call here: None, or the log that is open.
+_open: "_Log | None" = None
+
+
+class Logger:
+    """Writes lines about one topic. Cheap to make, safe to keep; silent while no log is open."""
+
+    __slots__ = ("_fields", "topic")
+
+    def __init__(self, topic: str, fields: dict[str, object] | None = None) -> None:
+        self.topic = topic
+        self._fields = fields or {}
+
+    def bind(self, **fields: object) -> "Logger":
+        """A logger that adds `fields` to each of its lines."""
+        return Logger(self.topic, self._fields | fields)
+
+    def is_logged(self, level: str) -> bool:
+        """Whether a line of `level` would be written: for lines that cost something to make."""
+        return _open is not None and _open.levels.admit(LEVELS[level], self.topic)
+
+    def trace(self, event: str, **fields: object) -> None:
+        """Log the finest detail. As in all of these, `event` is a fixed sentence; what varies goes in
+        `fields`.
+        """
+        self._write("trace", event, fields)
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Log what helps to follow the node's work."""
+        self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Log what an operator may like to know."""
+        self._write("info", event, fields)
+
+    def notice(self, event: str, **fields: object) -> None:
+        """Log what an operator should know: started, stopped, changed."""
+        self._write("notice", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log what is not as it should be, and is dealt with."""
+        self._write("warn", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Log what failed. `exc_info=error` adds a traceback."""
+        self._write("error", event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Log the exception that is being handled, as an error with its traceback."""
+        self._write("error", event, {"exc_info": True} | fields)
+
+    def fatal(self, event: str, **fields: object) -> None:
+        """Log why the node stops."""
+        self._write("fatal", event, fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if self.is_logged(level) and _open is not None:
+            _open.write(level, self.topic, event, self._fields | fields)
+
+
+@mutable
+class _Log:
+    """What `configured` opened: from which levels on, where to, and what repeats itself."""
+
+    levels: Levels
+    outlets: "list[Outlet]"
+    monotonic: Callable[[], float]
+    repeats: Repeats[tuple[str, str, str]]
+
+    def write(self, level: str, topic: str, event: str, fields: dict[str, object]) -> None:
+        withheld = self.repeats.admit((level, topic, event), self.monotonic())
+        if withheld is not None:
+            self._put(level, topic, event, fields | {"withheld": withheld} if withheld else fields)
+
+    def close(self) -> None:
+        """Tell of what was withheld last."""
+        for (level, topic, event), withheld in self.repeats.drain():
+            self._put(level, topic, event, {"withheld": withheld})
+
+    def _put(self, level: str, topic: str, event: str, fields: dict[str, object]) -> None:
+        for outlet in self.outlets:
+            outlet.put({"event": event, "level": level, "topic": topic, **fields})
+
+
+def get_logger(topic: str) -> Logger:
+    """The logger for `topic`, a word such as `store`."""
+    return Logger(topic)
+
+
+def set_levels(text: str) -> None:
+    """Change the levels of the open log, if one is open. Raises InvalidInput, and changes nothing then."""
+    levels = parse_levels(text)
+    if _open is not None:
+        _open.levels = levels
+
+
+def current_levels() -> Levels | None:
+    """The levels of the open log; None when none is open."""
+    return None if _open is None else _open.levels
+
+
+@contextmanager
+def configured(
+    levels: str,
+    format: str = "auto",
+    *,
+    file: Path | None = None,
+    stream: TextIO | None = None,
+    monotonic: Callable[[], float],
+) -> Iterator[None]:
+    """Open the log of this process until the end of the block; a log open before is open again after.
+
+    `levels` as `parse_levels` reads them; `format` is auto (colors on a terminal), colors, nocolors, json or
+    none (no lines on `stream`, which is standard error by default). `file` gets every line too, appended,
+    without colors. `monotonic` gives seconds, to tell what repeats itself. Warnings of libraries that use
+    Python's own logging come out as lines as well. Raises InvalidInput for the levels, ConfigError when the
+    file cannot be opened.
+    """
+    from codex.logs import outlet  # loads structlog, which only a running node needs
+
+    global _open
+    before = _open
+    with ExitStack() as stack:
+        outlets = []
+        if format != "none":
+            outlets.append(outlet.for_stream(stream if stream is not None else sys.stderr, format))
+        if file is not None:
+            try:
+                opened = stack.enter_context(file.open("a", encoding="utf-8", errors="backslashreplace"))
+            except OSError as error:
+                raise ConfigError(
+                    f"the log file {file} cannot be opened: {error.strerror or error}",
+                    remedy="Name a file in a directory that this user may write, or leave --log-file out.",
+                ) from error
+            outlets.append(outlet.for_stream(opened, "json" if format == "json" else "nocolors"))
+        log = _Log(parse_levels(levels), outlets, monotonic, Repeats())
+        stack.callback(log.close)
+        stack.enter_context(outlet.library_warnings(get_logger))
+        _open = log
+        try:
+            yield
+        finally:
+            _open = before
