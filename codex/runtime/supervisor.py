@@ -240,8 +240,10 @@ class Supervisor:
     async def _keep(self, unit: _Unit, *, task_status: trio.TaskStatus[None]) -> None:
         """Run a service, life after life, until it is stopped or given up."""
         error: BaseException | None = None
+        told = False
         try:
             error = await self._lives(unit, task_status)
+            told = unit.stopping.is_set()
         except trio.Cancelled:
             raise
         except BaseException as end:
@@ -253,7 +255,7 @@ class Supervisor:
             if not unit.booted:
                 raise ServiceUnavailable(f"the {unit.name} service was stopped while it started")
         elif not unit.booted or unit.policy.on_give_up == "stop-node":
-            if unit.booted and unit.policy.restarts and not unit.stopping.is_set():
+            if unit.booted and unit.policy.restarts and not told:
                 raise GaveUp(f"the {unit.name} service crashed too often: {unit.last_error}") from error
             raise error
 

@@ -463,7 +463,9 @@ async def test_a_raised_answer_is_gone_with_its_last_reference() -> None:
                 await mailbox.ask(Fail(DiskFull("no space left")))
             except DiskFull as error:
                 seen = weakref.ref(error)
-            await trio.lowlevel.checkpoint()  # the loop holds what it hands to a task until the task's step ends
+            await (
+                trio.lowlevel.checkpoint()
+            )  # the loop holds what it hands to a task until the task's step ends
             assert seen() is None
         finally:
             gc.enable()
