@@ -1,0 +1,234 @@
+"""One accepted connection: hypercorn's HTTP/1.1 and WebSockets, with the bulk routes taken out to their own
+exchange.
+
+hypercorn parses every head. When a head names a bulk route, its protocol object steps aside, the exchange
+runs on the bare stream, and a fresh protocol object takes over for the next request of the same connection.
+Everything else goes to the ASGI application. What is overridden, and why:
+
+- HTTP/2 and its upgrade are off: the network's clients speak HTTP/1.1;
+- sends can be cancelled and time out: a peer that stops reading must not keep the node from stopping;
+- closing is shielded: the application's scope ends before the socket would be closed, and the peer would wait
+for ever;
+- a head has a time limit of its own (408), and an application that has ended takes its queue with it.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from codex.api.wire import READ_SIZE, STALL, Exchange, PeerGone
+from codex.logs import get_logger
+
+HEAD_TIMEOUT = 10.0  # seconds for a head to be complete once its first byte has come, as in the reference
+IDLE_TIMEOUT = 75.0  # seconds an unused connection is kept
+MAX_HEAD = 8192  # bytes, as in the reference
+
+Serve = Callable[[Exchange], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # ASGI 3
+
+log = get_logger("api")
+
+
+class _SteppedAside(Exception):
+    """The head just parsed belongs to a bulk route."""
+
+    def __init__(self, connection: h11.Connection, request: h11.Request) -> None:
+        super().__init__()
+        self.connection = connection
+        self.request = request
+
+
+class _Protocol(H11Protocol):
+    """hypercorn's HTTP/1.1 without upgrades to HTTP/2, and with the bulk routes let out."""
+
+    is_bulk: Callable[[str, str], bool]
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if self.is_bulk(event.method.decode("ascii"), event.target.decode("ascii", "replace")):
+            assert isinstance(self.connection, h11.Connection)
+            raise _SteppedAside(self.connection, event)
+
+    @property
+    def between_requests(self) -> bool:
+        return isinstance(self.connection, h11.Connection) and self.connection.their_state is h11.IDLE
+
+    @property
+    def head_begun(self) -> bool:
+        return self.between_requests and bool(self.connection.trailing_data[0])
+
+
+class _Tasks:
+    """hypercorn's task group on a given nursery; an application that has ended no longer takes messages."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def spawn_app(
+        self, app: Application, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        inbox, outbox = trio.open_memory_channel[Any](config.max_app_queue_size)
+
+        async def run() -> None:
+            with outbox:
+                try:
+                    await app(scope, outbox.receive, send)
+                except Exception:
+                    # The peer gets a 500 by the None below; the other connections go on.
+                    log.exception("the application failed", path=scope.get("path"))
+                await send(None)
+
+        async def put(event: Any) -> None:
+            try:
+                await inbox.send(event)
+            except trio.BrokenResourceError:
+                return  # the application is done with this request; the rest of the body is for nobody
+
+        self._nursery.start_soon(run)
+        return put
+
+    def spawn(self, func: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self._nursery.start_soon(func, *args)
+
+
+class Connection:
+    """Serves one connection until either side ends it. `run()` is the whole of its life."""
+
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        *,
+        app: Application,
+        config: Config,
+        context: WorkerContext,
+        is_bulk: Callable[[str, str], bool],
+        serve_bulk: Serve,
+    ) -> None:
+        self._stream = stream
+        self._app = app
+        self._config = config
+        self._context = context
+        self._is_bulk = is_bulk
+        self._serve_bulk = serve_bulk
+        self._send_lock = trio.Lock()
+        self._waiting: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """Serve requests until the connection ends; never raises for what the peer does."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._serve(_Tasks(nursery))
+                nursery.cancel_scope.cancel()
+        finally:
+            await self._close()
+
+    def finish(self) -> None:
+        """End the connection now when no request is in progress, else after the one that is."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def _serve(self, tasks: _Tasks) -> None:
+        protocol = self._new_protocol(tasks)
+        while True:
+            data = await self._read(protocol)
+            try:
+                await protocol.handle(RawData(data))
+            except _SteppedAside as aside:
+                if not await self._exchange(aside):
+                    return
+                protocol = self._new_protocol(tasks)
+                continue
+            if not data:
+                break
+        await protocol.handle(Closed())
+
+    async def _exchange(self, aside: _SteppedAside) -> bool:
+        exchange = Exchange(self._stream, aside.connection, aside.request)
+        try:
+            try:
+                await self._serve_bulk(exchange)
+            except Exception as error:
+                if isinstance(error, PeerGone):
+                    raise
+                # A bug in one route ends its connection, not the server.
+                log.exception("a bulk route failed", method=exchange.method, target=exchange.target)
+                if not exchange.started:
+                    await exchange.reply(500, [], b"")
+                return False
+        except PeerGone:
+            return False
+        if exchange.reusable:
+            return True
+        if exchange.unread:
+            await self._finish_sending()
+            await exchange.linger()
+        return False
+
+    async def _read(self, protocol: _Protocol) -> bytes:
+        """The next bytes from the peer; none when it has ended, or when its time is over."""
+        limit = HEAD_TIMEOUT if protocol.head_begun else IDLE_TIMEOUT if protocol.between_requests else STALL
+        if not isinstance(protocol.connection, h11.Connection):
+            limit = math.inf  # a WebSocket has its own pings
+        with trio.move_on_after(limit) as scope:
+            if protocol.between_requests and not protocol.head_begun:
+                self._waiting = scope
+                if self._context.terminated.is_set():
+                    return b""
+            try:
+                return bytes(await self._stream.receive_some(READ_SIZE))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return b""
+            finally:
+                self._waiting = None
+        if protocol.head_begun:
+            await protocol._send_error_response(408)
+        return b""
+
+    def _new_protocol(self, tasks: _Tasks) -> _Protocol:
+        sock = self._stream.socket
+        protocol = _Protocol(
+            self._app,
+            self._config,
+            self._context,
+            tasks,  # type: ignore[arg-type]  # hypercorn's protocol class is a runtime-only TaskGroup
+            ConnectionState({}),
+            False,
+            parse_socket_addr(sock.family, sock.getpeername()),
+            parse_socket_addr(sock.family, sock.getsockname()),
+            self._send,
+        )
+        protocol.is_bulk = self._is_bulk
+        return protocol
+
+    async def _send(self, event: Event) -> None:
+        match event:
+            case RawData(data=data):
+                async with self._send_lock:
+                    try:
+                        with trio.fail_after(STALL):
+                            await self._stream.send_all(data)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                        await self._close()
+            case Closed():
+                await self._close()
+            case Updated():
+                pass
+
+    async def _finish_sending(self) -> None:
+        try:
+            await self._stream.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            return
+
+    async def _close(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._finish_sending()
+            await trio.aclose_forcefully(self._stream)

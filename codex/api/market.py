@@ -1,0 +1,24 @@
+"""The marketplace's calls on a node that runs without one: each says so before it looks at its input."""
+
+from codex.api.routes import Reply, Route, as_text
+
+_CALLS = (
+    ("GET", "/sales/slots"),
+    ("GET", "/sales/slots/<_id>"),
+    ("GET", "/sales/availability"),
+    ("POST", "/sales/availability"),
+    ("PATCH", "/sales/availability/<_id>"),
+    ("GET", "/sales/availability/<_id>/reservations"),
+    ("POST", "/storage/request/<_id>"),
+    ("GET", "/storage/purchases"),
+    ("GET", "/storage/purchases/<_id>"),
+)
+
+
+def routes() -> list[Route]:
+    """The rows of this page."""
+
+    async def not_enabled(**_: str) -> Reply:
+        return as_text("Persistence is not enabled", 503)
+
+    return [Route(method, path, not_enabled) for method, path in _CALLS]

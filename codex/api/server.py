@@ -1,0 +1,155 @@
+"""Listening: from an address in the configuration to connections being served, and to all of them ended.
+
+The only file of the API that names sockets.
+"""
+
+import errno
+import socket
+from functools import partial
+
+import trio
+from attrs import frozen
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio.worker_context import WorkerContext
+
+from codex.api.app import make_app
+from codex.api.bulk import BulkRoutes
+from codex.api.connection import MAX_HEAD, Application, Connection
+from codex.api.cors import Cors
+from codex.config import ApiConfig
+from codex.errors import ConfigError, PortTaken
+from codex.logs import get_logger
+from codex.node import Node
+
+BACKLOG = 256  # connections the kernel keeps until they are accepted
+MAX_CONNECTIONS = 1024  # served at once; more are turned away with 503
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+log = get_logger("api")
+
+
+@frozen
+class Address:
+    """Where the API is reached."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The root of the API, without a path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+async def listen(config: ApiConfig) -> tuple[list[trio.SocketListener], Address]:
+    """Open the API's listeners.
+
+    A port that was asked for and is taken raises PortTaken; the default one, when taken, gives way to a free
+    one. Raises ConfigError for an address this machine does not have.
+    """
+    host = config.bind
+    try:
+        listeners = await _open(host, config.port)
+    except PortTaken:
+        if config.port_explicit:
+            raise
+        listeners = await _open(host, 0)
+        log.warning("the default port is taken, a free one is used", taken=config.port)
+    port = listeners[0].socket.getsockname()[1]
+    return listeners, Address(host, port)
+
+
+async def _open(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise ConfigError(
+            f"'{host}' is not an address to listen on: {error.strerror}",
+            remedy="use --api-bindaddr=127.0.0.1",
+        ) from error
+    except OSError as error:
+        # trio wraps the errors of several addresses; the first one tells.
+        inner = error if error.errno is not None else error.__cause__
+        number = inner.errno if isinstance(inner, OSError) else None
+        if number == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} on {host} is in use",
+                remedy="stop what listens there, or choose another with --api-port",
+            ) from error
+        if number == errno.EACCES:
+            raise ConfigError(
+                f"port {port} may not be opened by this user",
+                remedy="choose a port above 1023 with --api-port",
+            ) from error
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error}", remedy="use an address of this machine, or 127.0.0.1"
+        ) from error
+
+
+class Server:
+    """Serves a node's API on listeners that are already open."""
+
+    def __init__(self, node: Node, config: ApiConfig) -> None:
+        cors = Cors(config.cors_origin)
+        self._app = make_app(node, cors)
+        self._bulk = BulkRoutes(node, cors)
+        self._hypercorn = HypercornConfig()
+        self._hypercorn.accesslog = None
+        self._hypercorn.errorlog = None
+        self._hypercorn.include_server_header = False
+        self._hypercorn.h11_max_incomplete_size = MAX_HEAD
+        self._hypercorn.keep_alive_max_requests = 1 << 31
+        self._context = WorkerContext(None)
+        self._open: set[Connection] = set()
+
+    async def serve(self, listeners: list[trio.SocketListener], stopping: trio.Event, grace: float) -> None:
+        """Serve until `stopping`; then accept nothing more, and cut what still runs after `grace` seconds."""
+        await self._app.startup()
+        try:
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(
+                        partial(trio.serve_listeners, self._handle, listeners, handler_nursery=connections)
+                    )
+                    await stopping.wait()
+                    accepting.cancel_scope.cancel()
+                await self._context.terminated.set()
+                for connection in self._open:
+                    connection.finish()
+                connections.cancel_scope.deadline = trio.current_time() + grace
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._app.shutdown()
+
+    async def _handle(self, stream: trio.SocketStream) -> None:
+        if len(self._open) >= MAX_CONNECTIONS:
+            await self._turn_away(stream)
+            return
+        connection = Connection(
+            stream,
+            app=self._application,
+            config=self._hypercorn,
+            context=self._context,
+            is_bulk=self._bulk.matches,
+            serve_bulk=self._bulk.serve,
+        )
+        self._open.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        try:
+            with trio.move_on_after(1):
+                await stream.send_all(_BUSY)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("a connection that was turned away had gone already")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    @property
+    def _application(self) -> Application:
+        return self._app  # type: ignore[return-value]  # Quart types its ASGI messages more narrowly

@@ -1,0 +1,95 @@
+"""What the headers of an upload may say: the file's name and its media type.
+
+Pure. The rules are the reference node's (its texts too); where it is needlessly narrow the set is wider:
+media types may carry parameters, and the types that Python knows count beside those that the reference knows.
+"""
+
+import mimetypes
+import unicodedata
+from functools import cache
+from importlib import resources
+
+from codex.errors import InvalidInput
+
+MAX_FILENAME = 259  # bytes; the reference's limit for a whole name
+_FORBIDDEN = frozenset('/\\:*?"<>|^\0')
+_RESERVED = frozenset(
+    ["CON", "PRN", "AUX", "NUL", *(f"COM{n}" for n in range(10)), *(f"LPT{n}" for n in range(10))]
+)
+
+
+class BadMediaType(InvalidInput):
+    """The Content-Type of an upload names no media type that is known."""
+
+    code = "bad-media-type"
+
+
+class BadFilename(InvalidInput):
+    """The file name in Content-Disposition could not be a file's name on every system."""
+
+    code = "bad-filename"
+
+
+@cache
+def known_media_types() -> frozenset[str]:
+    """Every media type an upload may have: lower case, without parameters."""
+    listed = resources.files(__package__).joinpath("mimetypes.txt").read_text("ascii").split()
+    table = mimetypes.MimeTypes()
+    extra = {kind for group in table.types_map for kind in group.values()}
+    return frozenset(listed) | {kind.lower() for kind in extra}
+
+
+def media_type(header: str | None) -> str | None:
+    """The media type to store for a Content-Type header: as sent, or None when there is none.
+
+    Parameters (`; charset=utf-8`) are accepted and kept. Raises BadMediaType when the type is not a known
+    one.
+    """
+    if header is None:
+        return None
+    essence = header.partition(";")[0].strip().lower()
+    if essence not in known_media_types():
+        raise BadMediaType(
+            f"The MIME type '{header}' is not valid.",
+            remedy="send a registered media type, application/octet-stream, or no Content-Type at all",
+        )
+    return header.strip()
+
+
+def filename(header: str | None) -> str | None:
+    """The file name of a Content-Disposition header, or None when it gives none.
+
+    Only the quoted form `filename="NAME"` counts, as in the reference: what follows the opening quote,
+    stripped, without its last character. Raises BadFilename for names that are not safe on every system.
+    """
+    if header is None:
+        return None
+    _, mark, rest = header.partition('filename="')
+    if not mark:
+        return None
+    name = rest.strip()[:-1]
+    if not is_valid_filename(name):
+        raise BadFilename(
+            "The filename is not valid.",
+            remedy='use a name without / \\ : * ? " < > | ^ and at most 259 bytes',
+        )
+    return name
+
+
+def is_valid_filename(name: str) -> bool:
+    """Whether the last part of `name` (after any slash) is a file name on every common system."""
+    last = name.rpartition("/")[2]
+    stem, dot, _ = last.rpartition(".")
+    if not dot or not stem:
+        stem = last
+    return (
+        len(last) > 0
+        and len(name.encode("utf-8", "surrogateescape")) <= MAX_FILENAME
+        and not (_FORBIDDEN & set(last))
+        # Control characters, and bytes that were no UTF-8: neither can go into a manifest and out in a
+        # header.
+        and not any(unicodedata.category(char) in ("Cc", "Cs") for char in name)
+        and not stem.startswith(" ")
+        and not stem.endswith((" ", "."))
+        and stem.upper() not in _RESERVED
+    )

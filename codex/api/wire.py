@@ -1,0 +1,210 @@
+"""One HTTP exchange on a raw stream: the request's body as it arrives, the response as it is made.
+
+The bulk routes (uploads and downloads) are served here instead of through an ASGI queue: a body read is one
+`recv` of up to 256 KiB, a body write is one `send` of a whole run of verified blocks, and the peer's window
+is the only queue. h11 frames heads and chunked bodies; bodies with a Content-Length pass beside it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import h11
+import trio
+
+from codex.errors import UploadCut
+
+READ_SIZE = 262_144  # bytes asked of the socket at once: 4 times fewer wake-ups than 64 KiB
+STALL = 300.0  # seconds without one byte moving before a body is given up
+LINGER = 5.0  # seconds spent reading what a refused sender still sends, so that it sees the refusal
+LINGER_BYTES = 64 << 20
+
+Headers = Sequence[tuple[str, str]]
+
+
+class ByteStream(Protocol):
+    """What an exchange needs of a connection."""
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray: ...
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
+
+
+class PeerGone(Exception):
+    """The other side closed or stalled while the response was on its way; there is nobody to tell."""
+
+
+class Exchange:
+    """One request and its response. Made with the request's head already parsed by `connection`.
+
+    Attributes: `method` and `target` as sent (text), `length` of the body in bytes or None when chunked or
+    absent, `chunked`, `started` (the response's head is out), `reusable` (the connection may carry another
+    request).
+    """
+
+    def __init__(self, stream: ByteStream, connection: h11.Connection, request: h11.Request) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._request = request
+        self.method = request.method.decode("ascii")
+        self.target = request.target.decode("ascii", "replace")
+        self.chunked = self.header("transfer-encoding") is not None
+        declared = self.header("content-length")
+        self.length = None if self.chunked or declared is None else int(declared)
+        self.started = False
+        self._body_done = not self.chunked and not self.length
+        self._keep_alive = (
+            request.http_version >= b"1.1" and "close" not in (self.header("connection") or "").lower()
+        )
+        self._promised: int | None = None
+        self._left = self.length or 0
+        # What arrived together with the head.
+        self._early = b"" if self.chunked else bytes(connection.trailing_data[0])
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (lower case), decoded as UTF-8 with stray bytes kept, or None."""
+        found = self.headers(name)
+        return found[0] if found else None
+
+    def headers(self, name: str) -> list[str]:
+        """Every header of that name (lower case)."""
+        wanted = name.encode("ascii")
+        return [
+            value.decode("utf-8", "surrogateescape") for key, value in self._request.headers if key == wanted
+        ]
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return self._keep_alive and self._body_done and self._promised == 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether the sender may still be sending a body that nobody reads."""
+        return not self._body_done
+
+    # -- the request's body
+
+    def __aiter__(self) -> "Exchange":
+        """The body in pieces, as they come. Raises UploadCut when the sender stops before its end."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._body_done and self._connection.they_are_waiting_for_100_continue:
+            await self._send(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])))
+        piece = (
+            b"" if self._body_done else await (self._next_chunk() if self.chunked else self._next_counted())
+        )
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def _next_counted(self) -> bytes:
+        early = self._early
+        if early:
+            # A pipelined next request is not kept: whoever pipelines behind an upload has to ask again.
+            self._keep_alive = self._keep_alive and len(early) <= self._left
+            self._early = b""
+            piece = early[: self._left]
+        else:
+            piece = await self._receive(min(READ_SIZE, self._left))
+        self._left -= len(piece)
+        self._body_done = self._left == 0
+        return piece
+
+    async def _next_chunk(self) -> bytes:
+        while True:
+            try:
+                event = self._connection.next_event()
+            except h11.RemoteProtocolError as error:
+                raise UploadCut("Incomplete chunk received", remedy="send the whole body again") from error
+            if event is h11.NEED_DATA:
+                self._connection.receive_data(await self._receive(READ_SIZE))
+            elif isinstance(event, h11.Data):
+                return bytes(event.data)
+            else:
+                self._keep_alive = self._keep_alive and not self._connection.trailing_data[0]
+                self._body_done = True
+                return b""
+
+    async def _receive(self, size: int) -> bytes:
+        try:
+            with trio.fail_after(STALL):
+                piece = await self._stream.receive_some(size)
+        except trio.TooSlowError as error:
+            raise UploadCut(
+                f"no byte of the body arrived for {STALL:.0f} seconds", remedy="send the whole body again"
+            ) from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise UploadCut("the connection broke before the whole body had arrived") from error
+        if not piece:
+            raise UploadCut("Stream boundary is not reached yet", remedy="send the whole body again")
+        return bytes(piece)
+
+    # -- the response
+
+    async def respond(self, status: int, headers: Headers, length: int) -> None:
+        """Send the head of a response whose body will have `length` bytes. Raises PeerGone."""
+        keep = self._keep_alive and self._body_done
+        self._keep_alive = keep
+        lines = [(name.encode("latin-1", "replace"), _header_bytes(value)) for name, value in headers]
+        lines.append((b"Content-Length", b"%d" % length))
+        if not keep:
+            lines.append((b"Connection", b"close"))
+        reply = h11.Response(status_code=status, headers=lines, reason=_REASONS.get(status, b""))
+        data = self._connection.send(reply)
+        self.started = True
+        self._promised = 0 if self.method == "HEAD" else length
+        await self._send(data)
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send a part of the body. Raises PeerGone; a body longer than promised is a bug and raises
+        ValueError."""
+        if self._promised is None or len(data) > self._promised:
+            raise ValueError("the body is longer than the length that was announced")
+        await self._send(data)
+        self._promised -= len(data)
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response. Raises PeerGone."""
+        await self.respond(status, headers, len(body))
+        if body and self.method != "HEAD":
+            await self.send(body)
+
+    async def linger(self) -> None:
+        """Read and forget what a refused sender still sends, for a while, so that it gets to see the
+        refusal."""
+        read = 0
+        with trio.move_on_after(LINGER):
+            try:
+                while read < LINGER_BYTES:
+                    piece = await self._stream.receive_some(READ_SIZE)
+                    if not piece:
+                        return
+                    read += len(piece)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+    async def _send(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            with trio.fail_after(STALL):
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+            raise PeerGone from error
+
+
+def _header_bytes(value: str) -> bytes:
+    # A header value holds no line end; whatever else a file name has goes out as it came in.
+    return value.encode("utf-8", "surrogateescape").translate(None, b"\r\n\0").strip()
+
+
+_REASONS = {
+    200: b"OK",
+    204: b"No Content",
+    206: b"Partial Content",
+    400: b"Bad Request",
+    404: b"Not Found",
+    415: b"Unsupported Media Type",
+    416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+}

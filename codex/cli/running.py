@@ -1,0 +1,53 @@
+"""`codex` without a command: the node and its API in this process, until a signal or a failure ends them."""
+
+import signal
+import sys
+from functools import partial
+
+import trio
+
+from codex.api import Address, start_api
+from codex.config import Config
+from codex.logs import configured, get_logger
+from codex.node import Node, open_node
+from codex.version import VERSION
+
+log = get_logger("node")
+
+
+def run(config: Config) -> int:
+    """Run the node until SIGINT or SIGTERM; the exit code. Raises CodexError when it cannot start or go on.
+
+    A second signal ends the process at once, without waiting for transfers.
+    """
+    with configured(config.log):
+        for warning in config.warnings:
+            log.warning(warning)
+        trio.run(partial(_run, config))
+    return 0
+
+
+async def _run(config: Config) -> None:
+    async with open_node(config) as node:
+
+        def published(address: Address) -> None:
+            node.publish(address.host, address.port)
+            print(f"The API listens on {address.url}", file=sys.stderr, flush=True)
+
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await start_api(node, config.api, published)
+            _welcome(node, config)
+            async for number in signals:
+                log.info("stopping", signal=signal.Signals(number).name)
+                break
+            signal.signal(signal.SIGINT, _at_once)
+            signal.signal(signal.SIGTERM, _at_once)
+
+
+def _welcome(node: Node, config: Config) -> None:
+    info = node.info()
+    log.info("node is running", version=VERSION, peer_id=str(info.peer_id), data_dir=str(config.data_dir))
+
+
+def _at_once(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,289 @@
+"""The orchestrator: joins the services into the flows *store*, *retrieve* and *onStore*, and holds no state
+of its own.
+
+`open_node(config)` runs one inside a block; `Node(config)` with `start` and `stop` is the same for a nursery
+that somebody else owns. Inside, errors are raised (`CodexError`); the edges above turn them into values.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import frozen
+
+from codex.codec import Cid
+from codex.codec.cid import CODEX_MANIFEST
+from codex.config import Config
+from codex.data import Manifest
+from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
+from codex.node import retrieving, storing
+from codex.node.retrieving import Retrieval
+from codex.node.storing import Source
+from codex.node.wiring import Parts, Seams, open_parts
+from codex.p2p import PeerId
+from codex.runtime.groups import unwrapped
+from codex.runtime.supervisor import Policy, ServiceState
+from codex.store import Space
+from codex.version import CONTRACTS, REVISION, VERSION
+
+LIST_PAGE = 500  # manifests asked of the store at once
+
+
+@frozen
+class NodeInfo:
+    """Who the node is and where it listens. Addresses are multiaddresses as text; `spr` is its signed peer
+    record."""
+
+    peer_id: PeerId
+    node_id: bytes
+    spr: str
+    repo: Path
+    addresses: tuple[str, ...]
+    announced: tuple[str, ...]
+    discovery_address: str | None
+    version: str = VERSION
+    revision: str = REVISION
+    contracts: str = CONTRACTS
+
+
+class Node:
+    """One node of the network on one data directory.
+
+    Every method but `start` may be called from any task while the node runs, and raises ServiceUnavailable
+    otherwise. What needs the network or the marketplace raises NotEnabled as long as the node has none.
+    """
+
+    def __init__(self, config: Config, *, seams: Seams | None = None) -> None:
+        self.config = config
+        self._seams = seams or Seams()
+        self._parts: Parts | None = None
+        self._stop = trio.Event()
+        self._stopped = trio.Event()
+
+    # -- its life
+
+    async def start(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the node until `stop()`; ready when `task_status` is started (use `nursery.start(node.start)`).
+
+        Raises DataDirLocked, ConfigError, DiskFailed and the like when it cannot start, and whatever brought
+        down a part that it cannot live without.
+        """
+        try:
+            async with open_parts(self.config, self._seams) as parts:
+                self._parts = parts
+                task_status.started()
+                await self._stop.wait()
+        finally:
+            self._parts = None
+            self._stopped.set()
+
+    async def stop(self) -> None:
+        """Stop every part in order, each within its bound, and return when all have ended."""
+        self._stop.set()
+        await self._stopped.wait()
+
+    async def supervise(self, name: str, factory: Any, policy: Policy, *, stop_timeout: float = 10.0) -> Any:
+        """Run one more service (the API, say) among the node's own; it is stopped before them. Its
+        mailbox."""
+        return await self._running.supervisor.start(name, factory, policy, stop_timeout=stop_timeout)
+
+    def states(self) -> Sequence[ServiceState]:
+        """Every service: its name, its state and since when."""
+        return self._running.supervisor.states()
+
+    def publish(self, bind: str, port: int) -> None:
+        """Leave a note in the data directory of where the API listens, for the commands that talk to it."""
+        self._running.data_dir.publish(bind, port)
+
+    # -- datasets
+
+    async def store(
+        self,
+        source: Source | bytes,
+        *,
+        filename: str | None = None,
+        mimetype: str | None = None,
+        size: int | None = None,
+    ) -> Cid:
+        """Store a dataset and return its manifest's CID once every byte is durable.
+
+        `size` is the number of bytes to come, where it is known: then a dataset that cannot fit is refused
+        before it is read. Raises InvalidInput (an empty source), QuotaExceeded, DiskFull, DiskFailed, and
+        what the source raises; after an error or a cancellation nothing of the dataset is left.
+        """
+        parts = self._running
+        if isinstance(source, bytes):
+            source, size = _once(source), len(source)
+        if size is not None:
+            await parts.store.check_room(size)
+        return await storing.store_dataset(
+            parts.store, parts.offload, source, filename=filename, mimetype=mimetype
+        )
+
+    @asynccontextmanager
+    async def retrieve(
+        self,
+        cid: Cid,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        local: bool = False,
+        manifest_only: bool = False,
+    ) -> AsyncIterator[Retrieval]:
+        """Retrieve a dataset (by its manifest's CID) or a single block, from this node first, then from the
+        network.
+
+        `offset` and `length` (bytes) choose a part of a dataset. `local` keeps to this node. With
+        `manifest_only` a single block's CID is refused, as the REST interface does. Raises BlockNotFound,
+        NotAManifest, CorruptData, InvalidInput.
+        """
+        parts = self._running
+        async with await self._open(parts, cid, offset, length, local, manifest_only) as retrieval:
+            yield retrieval
+
+    async def _open(
+        self, parts: Parts, cid: Cid, offset: int, length: int | None, local: bool, manifest_only: bool
+    ) -> AbstractAsyncContextManager[Retrieval]:
+        if cid.codec == CODEX_MANIFEST or manifest_only:
+            manifest = await self.fetch_manifest(cid, local=local)
+            return retrieving.open_dataset(parts.store, manifest, offset, length)
+        try:
+            [block] = await parts.store.get_many([cid])
+        except BlockNotFound:
+            raise _not_here(cid, local) from None
+        return retrieving.open_block(block.data)
+
+    async def fetch_manifest(self, cid: Cid, *, local: bool = False) -> Manifest:
+        """The manifest with that CID, from this node first, then from the network.
+
+        Raises BlockNotFound, and NotAManifest when the CID names something else that is here.
+        """
+        try:
+            return await self._running.store.get_manifest(cid)
+        except NotAManifest:
+            raise NotAManifest("Unable to decode as manifest") from None
+        except BlockNotFound:
+            raise _not_here(cid, local) from None
+
+    async def iterate_manifests(self) -> AsyncIterator[tuple[Cid, Manifest]]:
+        """Every manifest on this node with its CID, in the order of their CIDs."""
+        after: Cid | None = None
+        while page := await self._running.store.manifests(after, LIST_PAGE):
+            for item in page:
+                yield item
+            after = page[-1][0]
+
+    async def delete(self, cid: Cid) -> None:
+        """Delete a dataset (by its manifest's CID) or a single block; nothing to do when it is not here.
+
+        What another dataset shares stays. Raises BlockInUse for a block that a dataset needs.
+        """
+        store = self._running.store
+        if cid.codec == CODEX_MANIFEST:
+            await store.delete_dataset(cid)
+        else:
+            await store.delete(cid)
+
+    async def has(self, cid: Cid) -> bool:
+        """Whether a manifest or a block is on this node."""
+        [found] = await self._running.store.has_many([cid])
+        return found
+
+    async def pin(self, cid: Cid) -> None:
+        """Keep a dataset from expiring. Raises BlockNotFound."""
+        await self._running.store.pin(cid)
+
+    async def unpin(self, cid: Cid) -> None:
+        """Let a pinned dataset expire again. Raises BlockNotFound."""
+        await self._running.store.unpin(cid)
+
+    async def space(self) -> Space:
+        """How much of the quota is used and reserved, in bytes."""
+        return await self._running.store.space()
+
+    async def fetch_dataset_async_task(self, cid: Cid) -> None:
+        """Fetch every block of a dataset in the background.
+
+        A dataset that is complete on this node needs nothing. Raises NotEnabled when blocks would have to
+        come from the network.
+        """
+        manifest = await self.fetch_manifest(cid)
+        missing = await self._running.store.missing(manifest.tree_cid, 0, manifest.block_count)
+        if missing:
+            raise _no_network(f"{missing} blocks of {cid} are not on this node")
+
+    # -- the network and the marketplace
+
+    def info(self) -> NodeInfo:
+        """Who the node is and where it listens."""
+        parts = self._running
+        return NodeInfo(
+            peer_id=parts.identity.peer_id,
+            node_id=parts.identity.node_id,
+            spr=parts.spr,
+            repo=self.config.data_dir,
+            addresses=tuple(str(address) for address in self.config.p2p.listen_addrs),
+            announced=(),
+            discovery_address=None,
+        )
+
+    async def find_peer(self, peer_id: PeerId) -> None:
+        """Find a peer's addresses. Raises NotEnabled: this node has no network yet."""
+        raise _no_network(f"{peer_id} cannot be looked up")
+
+    async def connect(self, peer_id: PeerId, addresses: Sequence[str] = ()) -> None:
+        """Connect to a peer. Raises NotEnabled: this node has no network yet."""
+        raise _no_network(f"{peer_id} cannot be dialled")
+
+    async def request_storage(self, cid: Cid, **terms: Any) -> None:
+        """Buy storage for a dataset. Raises NotEnabled: this node has no marketplace yet."""
+        raise _no_market(f"storage for {cid} cannot be requested")
+
+    async def on_store(self, request: Any, slot_index: int, **duty: Any) -> None:
+        """Fill one slot that was sold. Raises NotEnabled: this node has no marketplace yet."""
+        raise _no_market(f"slot {slot_index} cannot be filled")
+
+    @property
+    def _running(self) -> Parts:
+        if self._parts is None:
+            raise ServiceUnavailable("the node is not running", remedy="open it with open_node(config)")
+        return self._parts
+
+
+@asynccontextmanager
+async def open_node(config: Config, *, seams: Seams | None = None) -> AsyncIterator[Node]:
+    """Run a node for the length of a block; every part has ended when the block is left. Raises as
+    `Node.start`."""
+    node = Node(config, seams=seams)
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.start)
+            try:
+                yield node
+            finally:
+                with trio.CancelScope(shield=True):
+                    await node.stop()
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _not_here(cid: Cid, local: bool) -> NotFound:
+    message = "The requested CID could not be retrieved (Block not found in local store)."
+    remedy = "" if local else "this node keeps to its own store: it was built without a network"
+    return BlockNotFound(message, remedy=remedy)
+
+
+def _no_network(what: str) -> NotEnabled:
+    return NotEnabled(
+        f"{what}: the network is not part of this version", remedy="use datasets stored on this node"
+    )
+
+
+def _no_market(what: str) -> NotEnabled:
+    return NotEnabled(
+        f"{what}: the marketplace is not part of this version", remedy="store and retrieve without it"
+    )

@@ -1,0 +1,108 @@
+"""The flow *store*: from a stream of bytes to a durable dataset and its manifest's CID.
+
+Three stages run side by side, joined by channels without buffers: the source is cut into batches, a thread
+joins, pads and hashes each batch, and the store makes it durable. So at most three batches are in memory, and
+the source is read no faster than the disk takes it. Nothing is visible before the last step, which is one
+transaction; when any stage fails or is cancelled, what was staged is given back.
+"""
+
+from collections.abc import AsyncIterable
+from typing import Protocol
+
+import trio
+
+from codex.codec import Cid
+from codex.data import (
+    BATCH_BYTES,
+    BLOCK_SIZE,
+    Batch,
+    Batcher,
+    Block,
+    Manifest,
+    MerkleTree,
+    TreeBuilder,
+    hash_blocks,
+)
+from codex.errors import InvalidInput
+from codex.runtime.groups import unwrapped
+from codex.runtime.threads import Offload
+
+Source = AsyncIterable[bytes]
+
+
+class Staging(Protocol):
+    """What the flow needs of the store; see BlockStore for the contracts."""
+
+    async def begin(self) -> str: ...
+    async def stage(self, ingest: str, first: int, blocks: list[Block]) -> None: ...
+    async def commit(self, ingest: str, tree: MerkleTree, manifest: Manifest) -> Cid: ...
+    async def abort(self, ingest: str) -> None: ...
+
+
+async def store_dataset(
+    store: Staging,
+    offload: Offload,
+    source: Source,
+    *,
+    filename: str | None = None,
+    mimetype: str | None = None,
+    batch_bytes: int = BATCH_BYTES,
+) -> Cid:
+    """Store what `source` yields as one dataset; the CID of its manifest is returned once everything is
+    durable.
+
+    Raises InvalidInput for an empty source, QuotaExceeded, DiskFull, DiskFailed, and what the source raises.
+    Whatever ends it early, cancellation included, leaves nothing behind.
+    """
+    ingest = await store.begin()
+    try:
+        builder, size = await _pipeline(store, offload, source, ingest, batch_bytes)
+        if size == 0:
+            raise InvalidInput("Empty leaves", remedy="send at least one byte")
+        tree = await offload.run(builder.finish)
+        manifest = Manifest.of_upload(tree.root_cid, size, filename=filename, mimetype=mimetype)
+        return await store.commit(ingest, tree, manifest)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await store.abort(ingest)
+        raise
+
+
+async def _pipeline(
+    store: Staging, offload: Offload, source: Source, ingest: str, batch_bytes: int
+) -> tuple[TreeBuilder, int]:
+    builder = TreeBuilder()
+    batcher = Batcher(BLOCK_SIZE, batch_bytes)
+    cut_in, cut_out = trio.open_memory_channel[Batch](0)
+    hashed_in, hashed_out = trio.open_memory_channel[list[Block]](0)
+
+    async def hash_batches() -> None:
+        async with hashed_in:
+            async for batch in cut_out:
+                await hashed_in.send(await offload.run(_hash, batch))
+
+    async def stage_batches() -> None:
+        first = 0
+        async for blocks in hashed_out:
+            await store.stage(ingest, first, blocks)
+            builder.add([block.cid.digest for block in blocks])
+            first += len(blocks)
+
+    size = 0
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hash_batches)
+            nursery.start_soon(stage_batches)
+            async with cut_in:
+                async for piece in source:
+                    size += len(piece)
+                    for batch in batcher.feed(piece):
+                        await cut_in.send(batch)
+                last = batcher.finish()
+                if last is not None:
+                    await cut_in.send(last)
+    return builder, size
+
+
+def _hash(batch: Batch) -> list[Block]:
+    return hash_blocks(batch.blocks())

@@ -1,0 +1,64 @@
+"""Where implementations are chosen and services are started, in order; nothing else decides either.
+
+The only place outside a service that knows its task. Tests give other `Seams` (virtual time, work done in
+place, seeded randomness) and get the same node.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from attrs import field, frozen
+
+from codex.config import Config
+from codex.lock import DataDir, open_data_dir
+from codex.p2p import Identity, load_or_create, self_record
+from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
+from codex.runtime.supervisor import CRITICAL, Supervisor, open_supervisor
+from codex.runtime.threads import Offload, Threads
+from codex.store import BlockStore
+from codex.store.service import StoreService
+
+THREADS = 4  # at least so many hops at once: hashing, reading and the writer each have one, with one to spare
+
+
+@frozen
+class Seams:
+    """What a node takes from the world, and a test may replace. The defaults are the real things."""
+
+    clock: Clock = field(factory=SystemClock)
+    entropy: Entropy = field(factory=SystemEntropy)
+    offload: Offload | None = None
+
+
+@frozen
+class Parts:
+    """A running node's parts."""
+
+    supervisor: Supervisor
+    store: BlockStore
+    offload: Offload
+    data_dir: DataDir
+    identity: Identity
+    spr: str
+
+
+@asynccontextmanager
+async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
+    """Lock the data directory, read the identity, and run the services for the length of a block.
+
+    Start: store. Stop: the reverse, each service within its bound. Raises DataDirLocked, ConfigError,
+    DiskFailed, and what a critical service crashed with.
+    """
+    offload = seams.offload or Threads(config.num_threads or max(THREADS, min(os.cpu_count() or 1, 16)))
+    with open_data_dir(config.data_dir) as data_dir:
+        identity = load_or_create(config.key_path, seams.entropy)
+        async with open_supervisor() as supervisor:
+            mailbox = await supervisor.start(
+                "store",
+                lambda: StoreService(config.data_dir, config.store, offload=offload, clock=seams.clock),
+                CRITICAL,
+                stop_timeout=30.0,  # a flush in progress is not cut: it is the one thing that must end well
+            )
+            spr = self_record(identity, int(seams.clock.now()))
+            yield Parts(supervisor, BlockStore(mailbox), offload, data_dir, identity, spr)

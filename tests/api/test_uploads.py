@@ -1,0 +1,96 @@
+"""What an upload's headers may say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codex.api.uploads import (
+    BadFilename,
+    BadMediaType,
+    filename,
+    is_valid_filename,
+    known_media_types,
+    media_type,
+)
+
+
+def test_no_content_type_is_none() -> None:
+    assert media_type(None) is None
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "IMAGE/PNG", "video/mp4"])
+def test_a_known_type_is_stored_as_sent(kind: str) -> None:
+    assert media_type(kind) == kind
+
+
+@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "text/html;charset=latin-1"])
+def test_parameters_are_accepted(kind: str) -> None:
+    assert media_type(kind) == kind
+
+
+@pytest.mark.parametrize("kind", ["hello/world", "text", "", "text/", "/plain", "text/plain\0", "x" * 10_000])
+def test_an_unknown_type_is_refused_by_name(kind: str) -> None:
+    with pytest.raises(BadMediaType) as caught:
+        media_type(kind)
+    assert str(caught.value) == f"The MIME type '{kind}' is not valid."
+
+
+def test_the_list_holds_the_networks_types() -> None:
+    assert len(known_media_types()) >= 771
+    assert {"application/vnd.lotus-1-2-3", "text/markdown"} <= known_media_types()
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (None, None),
+        ("attachment", None),
+        ("attachment; filename=unquoted.txt", None),
+        ('attachment; filename="example.txt"', "example.txt"),
+        ('filename="x"', "x"),
+        ('attachment; filename="dir/file.txt"', "dir/file.txt"),
+        ('attachment; filename="größe.txt"', "größe.txt"),
+        ('attachment; filename="  padded.txt"  ', "padded.txt"),
+    ],
+)
+def test_the_quoted_form_names_the_file(header: str | None, name: str | None) -> None:
+    assert filename(header) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a\x01b",
+        "a\udcffb",
+        "a:b",
+        "a\\b",
+        "a*b",
+        "a?b",
+        "a<b",
+        "a>b",
+        "a|b",
+        "a^b",
+        "CON",
+        "nul.txt",
+        "com1",
+        "lpt9.log",
+        " a",
+        "a .txt",
+        "a" * 260,
+        "dir/",
+    ],
+)
+def test_names_that_some_system_cannot_hold_are_refused(name: str) -> None:
+    assert not is_valid_filename(name)
+    with pytest.raises(BadFilename, match="The filename is not valid"):
+        filename(f'attachment; filename="{name}"')
+
+
+@given(st.text(max_size=400))
+def test_any_header_gives_a_name_or_a_refusal(header: str) -> None:
+    try:
+        name = filename(header)
+    except BadFilename:
+        return
+    assert name is None or is_valid_filename(name)
