@@ -89,4 +89,5 @@ def _closest(name: str) -> str:
     import difflib  # only a wrong command line pays for it
 
     names = difflib.get_close_matches(name, [option.name for option in OPTIONS if not option.hidden], n=1)
-    return f"Did you mean --{names[0]}? " * bool(names) + "`codex --help` lists the options."
+    question = f"Did you mean --{names[0]}? " if names else ""
+    return f"{question}`codex --help` lists the options."

@@ -68,7 +68,7 @@ _COMMON = (
         "log-level",
         kinds.LEVELS,
         "log.level",
-        "trace, debug, info, notice, warn, error, fatal; by topic after ;",
+        "least level of log lines, as in: info; debug: store, api",
     ),
     Option(
         "log-format", choice("auto", "colors", "nocolors", "json", "none"), "log.format", "look of log lines"

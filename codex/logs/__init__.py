@@ -13,7 +13,7 @@ written must not stop a node.
 """
 
 from codex.logs.levels import LEVELS, Levels, parse_levels
-from codex.logs.log import Logger, configured, current_levels, get_logger, set_levels
+from codex.logs.log import Logger, Settings, configured, current_levels, get_logger, set_levels
 
 __all__ = [
     "LEVELS",

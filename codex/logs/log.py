@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from attrs import mutable
 
@@ -116,22 +116,32 @@ def current_levels() -> Levels | None:
     return None if _open is None else _open.levels
 
 
+class Settings(Protocol):
+    """How a log is opened; `codex.config.LogConfig` is one."""
+
+    @property
+    def level(self) -> str:
+        """Levels, as `parse_levels` reads them."""
+
+    @property
+    def format(self) -> str:
+        """auto (colors on a terminal), colors, nocolors, json, or none."""
+
+    @property
+    def file(self) -> Path | None:
+        """A file that gets every line too, whatever the format; appended to."""
+
+
 @contextmanager
 def configured(
-    levels: str,
-    format: str = "auto",
-    *,
-    file: Path | None = None,
-    stream: TextIO | None = None,
-    monotonic: Callable[[], float],
+    settings: Settings, *, monotonic: Callable[[], float], stream: TextIO | None = None
 ) -> Iterator[None]:
     """Open the log of this process until the end of the block; a log open before is open again after.
 
-    `levels` as `parse_levels` reads them; `format` is auto (colors on a terminal), colors, nocolors, json or
-    none (no lines on `stream`, which is standard error by default). `file` gets every line too, appended,
-    without colors. `monotonic` gives seconds, to tell what repeats itself. Warnings of libraries that use
-    Python's own logging come out as lines as well. Raises InvalidInput for the levels, ConfigError when the
-    file cannot be opened.
+    Lines go to `stream` (standard error by default, nothing with the format none) and to the file of the
+    settings. `monotonic` gives seconds, to tell what repeats itself. Warnings of libraries that use Python's
+    own logging come out as lines as well. Raises InvalidInput for the levels, ConfigError when the file
+    cannot be opened.
     """
     from codex.logs import outlet  # loads structlog, which only a running node needs
 
@@ -139,18 +149,20 @@ def configured(
     before = _open
     with ExitStack() as stack:
         outlets = []
-        if format != "none":
-            outlets.append(outlet.for_stream(stream if stream is not None else sys.stderr, format))
-        if file is not None:
+        if settings.format != "none":
+            outlets.append(outlet.for_stream(stream if stream is not None else sys.stderr, settings.format))
+        if settings.file is not None:
             try:
-                opened = stack.enter_context(file.open("a", encoding="utf-8", errors="backslashreplace"))
+                opened = stack.enter_context(
+                    settings.file.open("a", encoding="utf-8", errors="backslashreplace")
+                )
             except OSError as error:
                 raise ConfigError(
-                    f"the log file {file} cannot be opened: {error.strerror or error}",
+                    f"the log file {settings.file} cannot be opened: {error.strerror or error}",
                     remedy="Name a file in a directory that this user may write, or leave --log-file out.",
                 ) from error
-            outlets.append(outlet.for_stream(opened, "json" if format == "json" else "nocolors"))
-        log = _Log(parse_levels(levels), outlets, monotonic, Repeats())
+            outlets.append(outlet.for_stream(opened, "json" if settings.format == "json" else "nocolors"))
+        log = _Log(parse_levels(settings.level), outlets, monotonic, Repeats())
         stack.callback(log.close)
         stack.enter_context(outlet.library_warnings(get_logger))
         _open = log

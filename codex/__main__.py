@@ -1,0 +1,7 @@
+"""`python -m codex`: the same as the command `codex`."""
+
+import sys
+
+from codex.cli import main
+
+sys.exit(main())

@@ -1,0 +1,46 @@
+"""What the process ends with: the exit codes, and the errors that only commands have."""
+
+from enum import IntEnum
+
+from codex.errors import CodexError, InvalidInput
+
+
+class Exit(IntEnum):
+    """Exit codes of `codex` and its commands."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_NODE = 3
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    Exit.DONE: "done",
+    Exit.FAILED: "refused or failed; the reason is on standard error",
+    Exit.USAGE: "called in a way that cannot be meant: options, environment, configuration file",
+    Exit.NO_NODE: "no node is running there, or it cannot be reached",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C); 143 when terminated",
+}
+
+
+class NoNode(CodexError):
+    """There is no node to talk to."""
+
+    code = "no-node"
+
+
+class Failed(CodexError):
+    """The node refused, or the exchange with it did not come to its end."""
+
+    code = "failed"
+
+
+def exit_code(error: CodexError) -> Exit:
+    """The exit code that tells of `error`."""
+    match error:
+        case NoNode():
+            return Exit.NO_NODE
+        case InvalidInput():
+            return Exit.USAGE
+    return Exit.FAILED
