@@ -19,6 +19,7 @@ __all__ = [
     "LEVELS",
     "Levels",
     "Logger",
+    "Settings",
     "configured",
     "current_levels",
     "get_logger",

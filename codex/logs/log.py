@@ -1,6 +1,7 @@
 """Loggers, and the one log of the process that they write to."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -134,7 +135,7 @@ class Settings(Protocol):
 
 @contextmanager
 def configured(
-    settings: Settings, *, monotonic: Callable[[], float], stream: TextIO | None = None
+    settings: Settings, *, stream: TextIO | None = None, monotonic: Callable[[], float] = time.monotonic
 ) -> Iterator[None]:
     """Open the log of this process until the end of the block; a log open before is open again after.
 
