@@ -88,7 +88,8 @@ class Broadcast(Generic[T]):
         subscription = Subscription[T](size)
         if self._closed:
             subscription._close()
-        self._subscriptions[subscription] = None
+        else:
+            self._subscriptions[subscription] = None
         try:
             yield subscription
         finally:

@@ -15,6 +15,7 @@ from codex.runtime.lifecycle import State
 from codex.runtime.mailbox import Call, Inbox, serve
 from codex.runtime.supervisor import CRITICAL, Policy, ServiceEvent, StopReport, open_supervisor
 from codex.runtime.threads import Threads
+from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
 
 PATIENT = Policy(restarts=3, window=60, backoff_min=1, backoff_max=4)
@@ -575,3 +576,25 @@ async def test_a_thousand_starts_and_stops_leave_nothing_behind(autojump_clock: 
             await once()
     stopped = [event for event in diary.events if event.state is State.STOPPED]
     assert len(stopped) == 3 * 1001
+
+
+async def test_cancelled_at_every_checkpoint_nothing_stays_up(autojump_clock: object) -> None:
+    diary = Diary()
+
+    async def operation() -> None:
+        async with open_supervisor(on_event=diary.tell) as supervisor:
+            store = await supervisor.start("store", Clerk("store", diary), CRITICAL)
+            await supervisor.start("p2p", Clerk("p2p", diary), PATIENT)
+            await store.ask(Lives())
+            await supervisor.stop()
+
+    async def check() -> None:
+        for name in ("store", "p2p"):
+            lives = [line.split()[2] for line in diary.lines if f" {name} " in line]
+            assert lives == ["up", "down"] * (len(lives) // 2)
+        ups = [event.service for event in diary.events if event.state is State.STARTING]
+        ends = [event.service for event in diary.events if event.state is State.STOPPED]
+        assert sorted(ups) == sorted(ends)
+
+    with leak_check():
+        assert await cancel_at_every_checkpoint(operation, check) > 10
