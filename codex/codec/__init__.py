@@ -20,8 +20,12 @@ from codex.codec.cid import (
     block_cid,
     is_empty,
     manifest_cid,
+    proving_root_cid,
     root_cid,
+    slot_cell_cid,
+    slot_root_cid,
 )
+from codex.codec.multiaddr import Multiaddr
 
 __all__ = [
     "BLOCK_PREFIX",
@@ -37,8 +41,12 @@ __all__ = [
     "ROOT_PREFIX",
     "SHA2_256",
     "Cid",
+    "Multiaddr",
     "block_cid",
     "is_empty",
     "manifest_cid",
+    "proving_root_cid",
     "root_cid",
+    "slot_cell_cid",
+    "slot_root_cid",
 ]

@@ -26,9 +26,9 @@ FIXED32 = 5
 MAX_MESSAGE = 100 * 1024 * 1024
 """Bytes of the largest message on the network. A format that has a smaller bound gives its own."""
 
-MAX_FIELDS = 65536
+MAX_FIELDS = 32768
 """Fields of one message, not counting those inside its byte values. Ten times what any message of the network
-has, and read in less than 50 ms even when each is only two bytes long."""
+has, and read in some 25 ms even when each is only two bytes long."""
 
 MAX_FIELD = 15
 """The highest field number that `Message` keeps. No message of the network has a higher one, so a message of

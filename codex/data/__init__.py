@@ -3,8 +3,9 @@
 from codex.data.address import BlockAddress, LeafAddress
 from codex.data.block import BLOCK_SIZE, Block, hash_blocks
 from codex.data.chunker import BATCH_BYTES, Batch, Batcher
-from codex.data.manifest import CELL_SIZE, MAX_MANIFEST, Manifest, Protection, Strategy, Verification
+from codex.data.manifest import Manifest
 from codex.data.merkle import SHA256_TREE, Hashing, MerkleProof, MerkleTree, TreeBuilder
+from codex.data.protection import CELL_SIZE, MAX_MANIFEST, Protection, Strategy, Verification
 
 __all__ = [
     "BATCH_BYTES",

@@ -3,9 +3,6 @@
     manifest = { 1: header }
     header = { 1 tree CID, 2 block size, 3 dataset size, 4 codec, 5 hash codec, 6 CID version,
                7 protection (when protected), 8 filename (when set), 9 mimetype (when set) }
-    protection = { 1 K, 2 M, 3 original tree CID, 4 original dataset size, 5 strategy,
-                   6 verification (when set) }
-    verification = { 1 verify root CID, 2 slot root CID (each), 3 cell size, 4 strategy }
 
 A *protected* dataset is the original one with parity blocks behind it: K rows of data and M rows of parity,
 `steps` blocks each, of which any K give back the original. A *verifiable* one also names the roots over which
@@ -13,24 +10,14 @@ hosts prove that they hold a row (a slot). Both are whole manifests of their own
 back from either.
 """
 
-from enum import IntEnum
-
 from attrs import field, frozen
 
 from codex.codec import cid as cids
 from codex.codec import protobuf
 from codex.codec.cid import Cid
 from codex.data.block import BLOCK_SIZE
+from codex.data.protection import MAX_MANIFEST, MAX_SLOTS, Protection, has_form, read_cid, read_message
 from codex.errors import DecodeError, InvalidInput
-
-MAX_MANIFEST = 256 * 1024
-"""Bytes of the largest manifest. A slot root takes 40 of them, so this holds 6500 slots: 25 times as many as
-a proof can address, and few enough to be decoded on the event loop in some 15 ms."""
-
-_MAX_FIELDS = MAX_MANIFEST // 32
-
-MAX_SLOTS = 65536
-"""Rows (K + M) that the erasure code can make."""
 
 MAX_BLOCK_SIZE = protobuf.MAX_MESSAGE
 """Bytes of the largest block: a larger one fits in no message between nodes."""
@@ -38,42 +25,8 @@ MAX_BLOCK_SIZE = protobuf.MAX_MESSAGE
 MAX_DATASET = 2**63 - 1
 """Bytes of the largest dataset: what a signed 64-bit number counts, as stores and the reference do."""
 
-CELL_SIZE = 2048
-"""Bytes of a cell, the piece of a slot that a proof looks at."""
-
 # The wire has the ordinal of an enumeration that begins with "incorrect": version 0 is 1, version 1 is 2.
 _VERSION_ORDINAL = 1
-
-
-class Strategy(IntEnum):
-    """How indices are grouped: LINEAR takes neighbours together, STEPPED every n-th one."""
-
-    LINEAR = 0
-    STEPPED = 1
-
-
-@frozen(slots=True)
-class Verification:
-    """What hosts prove against: a root for each slot, and the root over those."""
-
-    verify_root: Cid
-    slot_roots: tuple[Cid, ...] = field(repr=lambda roots: f"<{len(roots)} roots>")
-    cell_size: int = CELL_SIZE
-    strategy: Strategy = Strategy.LINEAR
-
-
-@frozen(slots=True)
-class Protection:
-    """How a dataset was made from its original: `ec_k` rows of data, `ec_m` rows of parity. Sizes in
-    bytes.
-    """
-
-    ec_k: int
-    ec_m: int
-    original_tree_cid: Cid
-    original_dataset_size: int
-    strategy: Strategy = Strategy.STEPPED
-    verification: Verification | None = None
 
 
 def _absent_if_empty(text: str | None) -> str | None:
@@ -154,7 +107,7 @@ class Manifest:
     @property
     def slot_count(self) -> int:
         """Rows: K + M."""
-        return self._protection.ec_k + self._protection.ec_m
+        return self._protection.slot_count
 
     @property
     def slot_block_count(self) -> int:
@@ -206,7 +159,7 @@ class Manifest:
             .varint(6, self.version + _VERSION_ORDINAL)
         )
         if self.protection is not None:
-            header.message(7, _write_protection(self.protection))
+            header.message(7, self.protection.encoder())
         if self.filename is not None:
             header.bytes(8, _utf8(self.filename))
         if self.mimetype is not None:
@@ -223,13 +176,13 @@ class Manifest:
 
         A name that is not UTF-8 is taken all the same, with U+FFFD for what cannot be read.
         """
-        outer = _message(data).bytes(1)
+        outer = read_message(data).bytes(1)
         if outer is None:
             raise DecodeError("not a manifest: the header is missing")
-        header = _message(outer)
+        header = read_message(outer)
         protection = header.bytes(7)
         manifest = cls(
-            tree_cid=_read_cid(header, 1, "tree"),
+            tree_cid=read_cid(header, 1, "tree"),
             dataset_size=header.varint(3),
             block_size=header.uint32(2),
             codec=header.uint32(4),
@@ -237,7 +190,7 @@ class Manifest:
             version=header.uint32(6) - _VERSION_ORDINAL,
             filename=_read_name(header, 8),
             mimetype=_read_name(header, 9),
-            protection=_read_protection(protection) if protection else None,
+            protection=Protection.from_bytes(protection) if protection else None,
         )
         if broken := manifest._broken():
             raise DecodeError(f"broken manifest: {broken}")
@@ -259,7 +212,7 @@ class Manifest:
             return f"a block cannot have {self.block_size} bytes"
         if not 0 <= self.dataset_size <= MAX_DATASET:
             return f"a dataset cannot have {self.dataset_size} bytes"
-        if not _has_form(self.tree_cid, cids.ROOT_PREFIX):
+        if not has_form(self.tree_cid, cids.ROOT_PREFIX):
             return "the tree CID names no tree"
         return self._broken_protection(self.protection) if self.protection else ""
 
@@ -268,30 +221,14 @@ class Manifest:
             return f"K = {protection.ec_k} and M = {protection.ec_m} rows cannot be coded"
         if not 0 <= protection.original_dataset_size <= MAX_DATASET:
             return f"a dataset cannot have {protection.original_dataset_size} bytes"
-        if not _has_form(protection.original_tree_cid, cids.ROOT_PREFIX):
+        if not has_form(protection.original_tree_cid, cids.ROOT_PREFIX):
             return "the original tree CID names no tree"
         if self.block_count != self.steps * self.slot_count:
             return (
                 f"{self.original_block_count} blocks with K = {protection.ec_k} and M = {protection.ec_m}"
                 f" do not make {self.block_count}"
             )
-        verification = protection.verification
-        if verification is None:
-            return ""
-        if len(verification.slot_roots) != self.slot_count:
-            return f"{len(verification.slot_roots)} slot roots for {self.slot_count} slots"
-        if verification.cell_size < 1:
-            return "a cell has no bytes"
-        if not _has_form(verification.verify_root, cids.PROVING_ROOT_PREFIX):
-            return "the verify root CID names no proving root"
-        if not all(_has_form(root, cids.SLOT_ROOT_PREFIX) for root in verification.slot_roots):
-            return "a slot root CID names no slot root"
-        return ""
-
-
-def _has_form(cid: Cid, prefix: bytes) -> bool:
-    """Whether the CID is this prefix with 32 bytes of digest."""
-    return cid.raw.startswith(prefix) and len(cid.raw) == len(prefix) + cids.DIGEST_SIZE
+        return protection.verification.broken(self.slot_count) if protection.verification else ""
 
 
 def _utf8(name: str) -> bytes:
@@ -301,69 +238,7 @@ def _utf8(name: str) -> bytes:
         raise InvalidInput("a filename or mimetype has characters that are not Unicode text") from None
 
 
-def _write_protection(protection: Protection) -> protobuf.Writer:
-    out = (
-        protobuf.Writer()
-        .varint(1, protection.ec_k)
-        .varint(2, protection.ec_m)
-        .bytes(3, protection.original_tree_cid.raw)
-        .varint(4, protection.original_dataset_size)
-        .varint(5, protection.strategy)
-    )
-    if protection.verification is not None:
-        out.message(6, _write_verification(protection.verification))
-    return out
-
-
-def _write_verification(verification: Verification) -> protobuf.Writer:
-    out = protobuf.Writer().bytes(1, verification.verify_root.raw)
-    for root in verification.slot_roots:
-        out.bytes(2, root.raw)
-    return out.varint(3, verification.cell_size).varint(4, verification.strategy)
-
-
-def _message(data: bytes | memoryview) -> protobuf.Message:
-    return protobuf.Message(data, limit=MAX_MANIFEST, max_fields=_MAX_FIELDS)
-
-
-def _read_protection(data: bytes) -> Protection:
-    message = _message(data)
-    verification = message.bytes(6)
-    return Protection(
-        ec_k=message.uint32(1),
-        ec_m=message.uint32(2),
-        original_tree_cid=_read_cid(message, 3, "original tree"),
-        original_dataset_size=message.varint(4),
-        strategy=_read_strategy(message, 5),
-        verification=_read_verification(verification) if verification else None,
-    )
-
-
-def _read_verification(data: bytes) -> Verification:
-    message = _message(data)
-    return Verification(
-        verify_root=_read_cid(message, 1, "verify root"),
-        slot_roots=tuple(Cid.from_bytes(root) for root in message.repeated(2)),
-        cell_size=message.uint32(3),
-        strategy=_read_strategy(message, 4),
-    )
-
-
-def _read_cid(message: protobuf.Message, number: int, what: str) -> Cid:
-    raw = message.bytes(number)
-    if raw is None:
-        raise DecodeError(f"broken manifest: the {what} CID is missing")
-    return Cid.from_bytes(raw)
-
-
 def _read_name(message: protobuf.Message, number: int) -> str | None:
     raw = message.bytes(number)
     # Names come from request headers, which other nodes pass on as they are.
     return None if raw is None else raw.decode(errors="replace")
-
-
-def _read_strategy(message: protobuf.Message, number: int) -> Strategy:
-    try:
-        return Strategy(message.varint(number))
-    except ValueError:
-        raise DecodeError(f"broken manifest: strategy {message.varint(number)} is unknown") from None

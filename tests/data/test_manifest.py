@@ -188,7 +188,7 @@ _BROKEN = [
     (_verification(slot_roots=()), "0 slot roots for 5 slots"),
     (_verification(slot_roots=(*_VERIFICATION.slot_roots[:4], block_cid(bytes(32)))), "names no slot root"),
     (_verification(verify_root=slot_root_cid(bytes(32))), "names no proving root"),
-    (_verification(cell_size=0), "no bytes"),
+    (_verification(cell_size=0), "cell cannot have 0 bytes"),
 ]
 
 
