@@ -96,8 +96,10 @@ class _Log:
             self._put(level, topic, event, {"withheld": withheld})
 
     def _put(self, level: str, topic: str, event: str, fields: dict[str, object]) -> None:
+        # A field cannot take the place of these three, nor move them from the front.
+        head = {"event": event, "level": level, "topic": topic}
         for outlet in self.outlets:
-            outlet.put({"event": event, "level": level, "topic": topic, **fields})
+            outlet.put(head | fields | head)
 
 
 def get_logger(topic: str) -> Logger:

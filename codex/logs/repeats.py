@@ -11,7 +11,8 @@ REPEATS = 10
 WINDOW = 10.0
 """Seconds from the first line of a window to its end."""
 KEYS = 512
-"""Keys remembered; with more, the one first seen is forgotten, which can only let more lines through."""
+"""Keys remembered. With more, the one first seen is forgotten together with its count; a key is a fixed
+sentence of the code, so that there are never so many unless something makes them up."""
 
 
 @mutable
