@@ -66,20 +66,14 @@ def _create(path: Path, identity: Identity) -> None:
     try:
         with suppress(FileNotFoundError):
             fresh.unlink()
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
         try:
-            # The mode at creation is cut by the umask, which may take even the owner's bits.
-            os.fchmod(descriptor, MODE)
-            os.write(descriptor, identity.to_bytes())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
+            _write(fresh, identity.to_bytes())
             # A link, where a rename would replace a key that appeared meanwhile.
             with suppress(FileExistsError):
                 os.link(fresh, path)
         finally:
-            fresh.unlink()
+            with suppress(FileNotFoundError):
+                fresh.unlink()
         folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -87,6 +81,18 @@ def _create(path: Path, identity: Identity) -> None:
             os.close(folder)
     except OSError as error:
         raise _refusal(path, "made", error) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Make the file `path`, with `data` on the disk and readable by its owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+    try:
+        # The mode at creation is cut by the umask, which may take even the owner's bits.
+        os.fchmod(descriptor, MODE)
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refusal(path: Path, purpose: str, error: OSError) -> CodexError:
