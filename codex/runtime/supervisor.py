@@ -15,17 +15,19 @@ from contextlib import asynccontextmanager
 from math import inf
 from typing import Literal, Protocol
 
-import structlog
 import trio
 from attrs import define, field, frozen
 from attrs.validators import ge
 
 from codex.errors import GaveUp, ServiceUnavailable
+from codex.logs import get_logger
 from codex.runtime.clock import Clock, SystemClock
 from codex.runtime.groups import lone, unwrapped
 from codex.runtime.lifecycle import STATES, Event, State
 from codex.runtime.machine import Machine
 from codex.runtime.mailbox import Inbox, Mailbox
+
+_log = get_logger("runtime")
 
 
 class Service(Protocol):
@@ -93,13 +95,12 @@ class ServiceEvent:
 
 def log_event(event: ServiceEvent) -> None:
     """Write `event` to the log: a crash as an error, a laggard as a warning, the rest as information."""
-    log = structlog.get_logger("runtime").bind(service=event.service, state=event.state.value)
     if event.error is not None:
-        log.error("service crashed", exc_info=event.error)
+        _log.error("service crashed", service=event.service, state=event.state.value, exc_info=event.error)
     elif event.note:
-        log.warning(f"service {event.note}")
+        _log.warning("service lags", service=event.service, state=event.state.value, note=event.note)
     else:
-        log.info("service state")
+        _log.info(f"service {event.state.value}", service=event.service)
 
 
 @frozen

@@ -1,8 +1,11 @@
 """The supervisor: order, restarts, giving up, and an end in bounded time."""
 
+import io
+import json
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import trio
 from attrs import field, frozen
 
 from codex.errors import DataDirLocked, GaveUp, ServiceUnavailable
+from codex.logs import configured
 from codex.runtime.clock import VirtualClock
 from codex.runtime.lifecycle import State
 from codex.runtime.mailbox import Call, Inbox, serve
@@ -598,3 +602,34 @@ async def test_cancelled_at_every_checkpoint_nothing_stays_up(autojump_clock: ob
 
     with leak_check():
         assert await cancel_at_every_checkpoint(operation, check) > 10
+
+
+async def test_the_log_names_crashes_and_laggards(autojump_clock: object) -> None:
+    @frozen
+    class Settings:
+        level: str = "info"
+        format: str = "json"
+        file: Path | None = None
+
+    stream = io.StringIO()
+    with configured(Settings(), stream=stream):
+        async with open_supervisor() as supervisor:
+            clerk = Clerk("p2p", Diary(), leave=trio.sleep_forever)
+            mailbox = await supervisor.start("p2p", clerk, PATIENT, stop_timeout=7)
+            with pytest.raises(ServiceUnavailable):
+                await mailbox.ask(Crash())
+            await mailbox.ask(Lives())
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("info", "service starting"),
+        ("info", "service running"),
+        ("error", "service crashed"),
+        ("info", "service starting"),
+        ("info", "service running"),
+        ("info", "service stopping"),
+        ("warn", "service lags"),
+        ("info", "service stopped"),
+    ]
+    assert {(line["topic"], line["service"]) for line in lines} == {("runtime", "p2p")}
+    assert "ZeroDivisionError: a bug in p2p" in lines[2]["exception"]
+    assert lines[6]["note"] == "did not stop within 7 s and is cancelled"
