@@ -166,6 +166,7 @@ def test_a_cid_knows_its_data() -> None:
         (cids.RAW, 0x1E, 17),  # blake3, of any length
         (cids.LIBP2P_KEY, cids.IDENTITY, 37),
         (cids.RAW, cids.IDENTITY, 0),
+        (cids.RAW, cids.IDENTITY, 30),  # as many bytes in all as version 0 has
         (cids.RAW, cids.IDENTITY, 34),  # as many bytes in all as the daily kinds have
         (cids.RAW, cids.IDENTITY, cids.MAX_DIGEST),
         (cids.CODEX_SLOT_CELL, cids.POSEIDON2_SPONGE, 32),

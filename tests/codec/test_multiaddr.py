@@ -94,7 +94,15 @@ def test_values_take_their_customary_form() -> None:
             "/p2p/0OIl",
             "/p2p/zDxWB8EDDsokSpiTXNRpv1jS2LXjEdLgTiDfxFd7Eo8CSPKVj93r",
         ),
-        *("/unix", "/unix/", "/unix/a\0b", "/" + "x" * 5000, "/p2p/1" + "1" * 5000, "/p2p-circuit" * 600),
+        *(
+            "/unix",
+            "/unix/",
+            "/unix/a\0b",
+            "/" + "x" * 5000,
+            "/p2p/1" + "1" * 5000,
+            "/p2p-circuit" * 600,
+            "/ws" * 600,
+        ),
     ],
 )
 def test_other_text_is_refused(text: str) -> None:
@@ -133,8 +141,13 @@ def test_other_bytes_are_refused(encoded: str) -> None:
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
-    for parts in ((), (("ws", "1"),), (("tcp", None),), (("tcp", "1"), ("carrier-pigeon", None))):
-        with pytest.raises(DecodeError):
+    for parts, why in (
+        ((), "at least one part"),
+        ((("ws", "1"),), "ws has no value"),
+        ((("tcp", None),), "tcp needs a value"),
+        ((("tcp", "1"), ("carrier-pigeon", None)), "'carrier-pigeon' of the address is unknown"),
+    ):
+        with pytest.raises(DecodeError, match=why):
             Multiaddr.of(*parts)
 
 
