@@ -54,14 +54,14 @@ class InvalidInput(CodexError):
     """What the caller gave cannot be meant: wrong form, out of range, contradictory."""
 
     code = "invalid-input"
-    fault = "caller"
+    fault: ClassVar[Fault] = "caller"
 
 
 class DecodeError(InvalidInput):
     """Bytes or text that are not what they should be; the one family that every decoder raises."""
 
     code = "decode"
-    fault = "remote"
+    fault: ClassVar[Fault] = "remote"
 
 
 class ConfigError(InvalidInput):
@@ -74,7 +74,7 @@ class NotFound(CodexError):
     """What was asked for is not here, and where it was looked for is said."""
 
     code = "not-found"
-    fault = "caller"
+    fault: ClassVar[Fault] = "caller"
 
 
 class BlockNotFound(NotFound):
@@ -93,7 +93,7 @@ class BlockInUse(CodexError):
     """The block belongs to a dataset and cannot be deleted by itself."""
 
     code = "block-in-use"
-    fault = "caller"
+    fault: ClassVar[Fault] = "caller"
 
 
 class CorruptData(CodexError):
@@ -154,7 +154,7 @@ class UploadCut(CodexError):
     """The sender ended before the whole body had arrived; nothing was stored."""
 
     code = "upload-cut"
-    fault = "remote"
+    fault: ClassVar[Fault] = "remote"
 
 
 class GaveUp(CodexError):

@@ -23,7 +23,6 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from hypercorn.utils import parse_socket_addr
 
 from codex.api.wire import READ_SIZE, STALL, Exchange, PeerGone
 from codex.logs import get_logger
@@ -33,6 +32,7 @@ IDLE_TIMEOUT = 75.0  # seconds an unused connection is kept
 MAX_HEAD = 8192  # bytes, as in the reference
 
 Serve = Callable[[Exchange], Awaitable[None]]
+Peer = tuple[str, int] | None  # host and port
 Application = Callable[[Any, Any, Any], Awaitable[None]]  # ASGI 3
 
 log = get_logger("api")
@@ -104,8 +104,10 @@ class Connection:
 
     def __init__(
         self,
-        stream: trio.SocketStream,
+        stream: trio.abc.HalfCloseableStream,
         *,
+        client: Peer,
+        server: Peer,
         app: Application,
         config: Config,
         context: WorkerContext,
@@ -113,6 +115,8 @@ class Connection:
         serve_bulk: Serve,
     ) -> None:
         self._stream = stream
+        self._client = client
+        self._server = server
         self._app = app
         self._config = config
         self._context = context
@@ -193,16 +197,15 @@ class Connection:
         return b""
 
     def _new_protocol(self, tasks: _Tasks) -> _Protocol:
-        sock = self._stream.socket
         protocol = _Protocol(
-            self._app,
+            self._app,  # type: ignore[arg-type]  # handed to _Tasks as it is, which calls it as ASGI 3
             self._config,
             self._context,
             tasks,  # type: ignore[arg-type]  # hypercorn's protocol class is a runtime-only TaskGroup
             ConnectionState({}),
             False,
-            parse_socket_addr(sock.family, sock.getpeername()),
-            parse_socket_addr(sock.family, sock.getsockname()),
+            self._client,
+            self._server,
             self._send,
         )
         protocol.is_bulk = self._is_bulk

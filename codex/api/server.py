@@ -11,6 +11,7 @@ import trio
 from attrs import frozen
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import parse_socket_addr
 
 from codex.api.app import make_app
 from codex.api.bulk import BulkRoutes
@@ -127,8 +128,11 @@ class Server:
         if len(self._open) >= MAX_CONNECTIONS:
             await self._turn_away(stream)
             return
+        sock = stream.socket
         connection = Connection(
             stream,
+            client=parse_socket_addr(sock.family, _peer(sock)),
+            server=parse_socket_addr(sock.family, sock.getsockname()),
             app=self._application,
             config=self._hypercorn,
             context=self._context,
@@ -152,4 +156,13 @@ class Server:
 
     @property
     def _application(self) -> Application:
-        return self._app  # type: ignore[return-value]  # Quart types its ASGI messages more narrowly
+        return self._app
+
+
+def _peer(sock: trio.socket.SocketType) -> tuple[object, ...]:
+    """The other end's address; a peer that has gone already has none."""
+    try:
+        name: tuple[object, ...] = sock.getpeername()
+    except OSError:
+        return ("", 0)
+    return name

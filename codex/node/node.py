@@ -115,7 +115,8 @@ class Node:
         """
         parts = self._running
         if isinstance(source, bytes):
-            source, size = _once(source), len(source)
+            size = len(source)
+            source = _once(source)
         if size is not None:
             await parts.store.check_room(size)
         return await storing.store_dataset(
