@@ -1,0 +1,112 @@
+"""Compaction: moving what lives out of segments that are mostly dead, so that their room comes back.
+
+A few blocks a step, from the end of the segment to its beginning, the file being shortened as it empties:
+so it needs no more room than one step takes, even on a full disk. Readers are never held up; one that
+looked up a block before it was moved looks again.
+"""
+
+from collections.abc import Callable
+
+from codex.codec import Cid
+from codex.errors import DiskFailed
+from codex.store.index import Row, one
+from codex.store.ledger import Ledger
+from codex.store.schema import SEALED
+
+STEP_BLOCKS = 32
+"""Blocks moved in one step: 2 MiB, for which a writer waits some milliseconds."""
+
+NOWHERE = 0
+"""The segment of a block whose bytes are lost; it is marked bad as well."""
+
+
+class Compactor:
+    """Empties segments of which less than half is alive. Used by one thread at a time."""
+
+    def __init__(self, ledger: Ledger, read: Callable[[int, int, int], bytes]) -> None:
+        """`read(segment, offset, size)` reads payload."""
+        self._ledger = ledger
+        self._read = read
+        self._unreadable: set[int] = set()
+
+    def step(self) -> bool:
+        """Move the next few blocks; whether there was anything to do. Raises DiskFull, DiskFailed.
+
+        A segment that cannot be read is left alone until the next start, and the error raised once.
+        """
+        victim = self._victim()
+        if victim is None:
+            return False
+        with self._ledger.index.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, cid, offset, length, bad FROM blocks WHERE segment = ?"
+                " ORDER BY offset DESC LIMIT ?",
+                (victim, STEP_BLOCKS),
+            ).fetchall()
+        rows.reverse()
+        try:
+            payloads = [None if row[4] else self._payload(victim, row) for row in rows]
+        except DiskFailed:
+            self._unreadable.add(victim)
+            raise
+        sound = [payload for payload in payloads if payload is not None]
+        places = iter(self._ledger.append(sound))
+        with self._ledger.change("move blocks together") as change:
+            tx = change.tx
+            for row, payload in zip(rows, payloads, strict=True):
+                place = None if payload is None else next(places)
+                segment, offset = (NOWHERE, 0) if place is None else (place.segment, place.offset)
+                tx.execute(
+                    "UPDATE blocks SET segment = ?, offset = ?, bad = ? WHERE id = ?",
+                    (segment, offset, place is None, row[0]),
+                )
+                change.move(row[3], victim, segment)
+            (end,) = tx.execute(
+                "SELECT coalesce(max(offset + length), 0) FROM"
+                " (SELECT offset, length FROM blocks WHERE segment = ? ORDER BY offset DESC LIMIT 1)",
+                (victim,),
+            ).fetchone()
+            tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
+        if end:
+            self._ledger.shorten(victim, end)
+        return True
+
+    def _victim(self) -> int | None:
+        with self._ledger.index.reading() as connection:
+            rows = connection.execute(
+                "SELECT id FROM segments WHERE state = ? AND live * 2 < length ORDER BY live * 1.0 / length",
+                (SEALED,),
+            ).fetchall()
+        for (segment,) in rows:
+            if segment not in self._unreadable:
+                return int(segment)
+        return None
+
+    def _payload(self, segment: int, row: Row) -> bytes | None:
+        """The bytes of a block; None when they do not have its hash, also when read once more."""
+        _, cid, offset, length, _ = row
+        for _ in range(2):
+            data = self._read(segment, offset, length)
+            if len(data) == length and Cid(cid).matches(data):
+                return data
+        return None
+
+
+def retire(ledger: Ledger, least: int) -> bool:
+    """Seal the active segment if it is mostly dead and longer than `least` bytes; whether it was.
+
+    Without this, the room of what was deleted soon after it came would wait until the segment is full.
+    """
+    active = ledger.active
+    with ledger.index.reading() as connection:
+        mostly_dead = active and one(
+            connection,
+            "SELECT 1 FROM segments WHERE id = ? AND live * 2 < length AND length >= ?",
+            active,
+            least,
+        )
+    if not mostly_dead:
+        return False
+    with ledger.change("seal a segment"):
+        ledger.seal()
+    return True

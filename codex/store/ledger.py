@@ -1,0 +1,244 @@
+"""The ledger: the one way in which anything in the store changes.
+
+A `Change` is one transaction. Rows are changed through its `tx`; whatever makes them count is told to the
+change beside it (`block`, `move`, `charge`, …) and is written to the counters in the same transaction,
+together with the lengths of segments that were appended to. When it is committed, segments without live
+bytes are removed from the disk. So at any moment `totals`, `segments.live` and the charges of ingests are
+the sums of the rows, and no other code touches them.
+
+Used by one thread at a time.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from codex.errors import DiskFull, QuotaExceeded
+from codex.store.ballast import Ballast
+from codex.store.disk import Buffer, Disk
+from codex.store.index import Index, one
+from codex.store.schema import ACTIVE, SEALED
+from codex.store.segments import Appender, Place, SegmentFiles, segment_name
+from codex.store.values import Space
+
+T = TypeVar("T")
+
+
+class Change:
+    """One transaction in the making, and what it does to the counters."""
+
+    def __init__(self, tx: sqlite3.Connection) -> None:
+        self.tx = tx
+        self._blocks = 0
+        self._used = 0
+        self._reserved = 0
+        self._live: dict[int, int] = defaultdict(int)
+        self._charges: dict[int, list[int]] = {}
+
+    def block(self, sign: int, segment: int, length: int) -> None:
+        """A block row came (`sign` 1) or went (-1)."""
+        self._blocks += sign
+        self._used += sign * length
+        self._live[segment] += sign * length
+
+    def manifest(self, sign: int, length: int) -> None:
+        """A manifest row came or went."""
+        self._blocks += sign
+        self._used += sign * length
+
+    def move(self, length: int, source: int, target: int) -> None:
+        """A block of that length changed its segment."""
+        self._live[source] -= length
+        self._live[target] += length
+
+    def reserve(self, size: int) -> None:
+        """Reserved bytes became more, or fewer."""
+        self._reserved += size
+
+    def charge(self, ingest: int, sign: int, length: int) -> None:
+        """A block came to be here only because of that ingest (`sign` 1), or is no longer."""
+        charge = self._charges.setdefault(ingest, [0, 0])
+        charge[0] += sign
+        charge[1] += sign * length
+
+    def write(self) -> None:
+        """Add everything up in the counters."""
+        if self._blocks or self._used or self._reserved:
+            self.tx.execute(
+                "UPDATE totals SET blocks = blocks + ?, used = used + ?, reserved = reserved + ?",
+                (self._blocks, self._used, self._reserved),
+            )
+        self.tx.executemany(
+            "UPDATE segments SET live = live + ? WHERE id = ?",
+            [(bytes_, segment) for segment, bytes_ in self._live.items() if bytes_],
+        )
+        self.tx.executemany(
+            "UPDATE ingests SET blocks = blocks + ?, bytes = bytes + ? WHERE id = ?",
+            [(blocks, bytes_, ingest) for ingest, (blocks, bytes_) in self._charges.items()],
+        )
+
+
+class Ledger:
+    """The index, the segments and the ballast, kept in step. `quota` is in bytes."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: Path,
+        *,
+        index: Index,
+        appender: Appender,
+        files: SegmentFiles,
+        ballast: Ballast,
+        quota: int,
+    ) -> None:
+        self.index = index
+        self.ballast = ballast
+        self.quota = quota
+        self._disk = disk
+        self._directory = directory
+        self._appender = appender
+        self._files = files
+        self._keepers = 0
+        self._unwanted: list[int] = []
+        with index.reading() as connection:
+            row = one(connection, "SELECT max(id) FROM blocks")
+        self._last_block: int = (row and row[0]) or 0
+
+    def append(self, payloads: Sequence[Buffer]) -> list[Place]:
+        """Put payload where it is durable, to be recorded by the next change.
+
+        Raises DiskFull or DiskFailed; then nothing was appended.
+        """
+        self.index.settle()
+        return self._appender.append(payloads)
+
+    def number_blocks(self, count: int) -> range:
+        """Row numbers for new blocks. A number is never given twice while the store is open."""
+        first = self._last_block + 1
+        self._last_block += count
+        return range(first, first + count)
+
+    @property
+    def active(self) -> int | None:
+        """The segment that grows, if there is one."""
+        return self._appender.active
+
+    def seal(self) -> None:
+        """Let nothing be added to the active segment any more; recorded by the change this is called in."""
+        self._appender.seal()
+
+    @contextmanager
+    def change(self, doing: str) -> Iterator[Change]:
+        """Change rows and counters in one transaction, durable at the end of the block.
+
+        When the block raises, or the commit fails (DiskFull, DiskFailed, "could not" `doing`), nothing has
+        changed, and what was appended since the last change is forgotten.
+        """
+        try:
+            with self.index.transaction(doing) as tx:
+                change = Change(tx)
+                yield change
+                self._record_segments(tx)
+                change.write()
+                dead = self._drop_dead_segments(tx)
+        except BaseException:
+            self._appender.rewind()
+            raise
+        self._appender.recorded()
+        self._unwanted += dead
+        self._remove_unwanted()
+
+    def shrink(self, doing: str, work: Callable[[Change], T]) -> T:
+        """As `change`, for work that gives room back: on a full disk it is tried again with the ballast's
+        room.
+        """
+        try:
+            with self.change(doing) as change:
+                return work(change)
+        except DiskFull:
+            if not self.ballast.release():
+                raise
+        with self.change(doing) as change:
+            return work(change)
+
+    def _record_segments(self, tx: sqlite3.Connection) -> None:
+        tails = self._appender.tails()
+        tx.executemany(
+            "INSERT INTO segments(id, length, live, state) VALUES (?, ?, 0, ?)"
+            " ON CONFLICT(id) DO UPDATE SET length = excluded.length, state = excluded.state",
+            [(tail.segment, tail.length, SEALED if tail.sealed else ACTIVE) for tail in tails],
+        )
+
+    def _drop_dead_segments(self, tx: sqlite3.Connection) -> list[int]:
+        active = self._appender.active
+        if active and one(tx, "SELECT 1 FROM segments WHERE id = ? AND live = 0 AND length > 0", active):
+            # Everything in it was deleted: its room is wanted back now, not when the segment is full.
+            self.seal()
+            tx.execute("UPDATE segments SET state = ? WHERE id = ?", (SEALED, active))
+        dead = [
+            row[0] for row in tx.execute("SELECT id FROM segments WHERE live = 0 AND state = ?", (SEALED,))
+        ]
+        tx.executemany("DELETE FROM segments WHERE id = ?", [(segment,) for segment in dead])
+        return dead
+
+    # -- segments that are no longer wanted
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Remove no segment from the disk during the block, nor shorten any."""
+        self.keep()
+        try:
+            yield
+        finally:
+            self.let_go()
+
+    def keep(self) -> None:
+        """Begin to keep all segments; may be nested."""
+        self._keepers += 1
+
+    def let_go(self) -> None:
+        """End what `keep` began. Segments given up meanwhile go with the next change."""
+        self._keepers -= 1
+
+    def _remove_unwanted(self) -> None:
+        if self._keepers or not self._unwanted:
+            return
+        for segment in self._unwanted:
+            self._files.forget(segment)
+            # No row names the file any more. If it cannot be removed now, the next start will do it.
+            with suppress(OSError):
+                self._disk.unlink(self._directory / segment_name(segment))
+        self._unwanted.clear()
+
+    def shorten(self, segment: int, length: int) -> None:
+        """Give back the room behind the first `length` bytes of a sealed segment, of which nothing is
+        recorded.
+
+        Not done while segments are kept, or when the file has a second name: then it is also part of a
+        backup.
+        """
+        path = self._directory / segment_name(segment)
+        with suppress(OSError):
+            if not self._keepers and self._disk.links(path) == 1:
+                self._disk.open(path).truncate(length)
+
+
+def space_of(connection: sqlite3.Connection, quota: int) -> Space:
+    """The counters, without what is only left over from ingests that were given up."""
+    blocks, used, reserved, left_blocks, left_bytes = connection.execute(
+        "SELECT t.blocks, t.used, t.reserved, coalesce(sum(i.blocks), 0), coalesce(sum(i.bytes), 0)"
+        " FROM totals t LEFT JOIN (SELECT blocks, bytes FROM ingests WHERE open = 0) i"
+    ).fetchone()
+    return Space(blocks - left_blocks, quota, used - left_bytes, reserved)
+
+
+def no_room(quota: int, available: int, size: int) -> QuotaExceeded:
+    """What to say when `size` bytes do not fit."""
+    return QuotaExceeded(
+        f"the quota of {quota} bytes has room for {available} more bytes, not for {size}",
+        remedy="delete datasets, or raise --storage-quota",
+    )

@@ -1,0 +1,284 @@
+"""Reading: where a block lies, and its bytes, verified against its hash every time.
+
+Rows come out of a snapshot of the index, payload out of the segments; blocks that lie side by side are read
+at once. Between the two a compaction may have moved a block: what does not match its hash is looked up once
+more before it is called corrupt. Everything here may run in any number of threads at once.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from sqlite3 import Connection
+
+from attrs import frozen
+
+from codex.codec import BLOCK_PREFIX, CODEX_MANIFEST, EMPTY_BLOCK, Cid, is_empty
+from codex.data import Block, BlockAddress, LeafAddress
+from codex.errors import BlockNotFound, CorruptData
+from codex.store import manifests
+from codex.store.disk import Buffer
+from codex.store.index import Readers, Row, select_in
+from codex.store.lifetime import tree_of
+from codex.store.segments import SegmentFiles
+from codex.store.staging import SEEN
+
+RUN_BYTES = 4 << 20
+"""Bytes that are read at once where blocks lie side by side. A block keeps the whole of its run in memory."""
+
+# Columns of a row here: id, cid, segment, offset, length, bad.
+_COLUMNS = "b.id, b.cid, b.segment, b.offset, b.length, b.bad"
+_LEAF_RUN = (
+    f"SELECT l.idx, {_COLUMNS} FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
+    " WHERE l.tree = ? AND l.idx >= ? AND l.idx < ? ORDER BY l.idx"
+)
+_NOWHERE: Row = (None, EMPTY_BLOCK.raw, 0, 0, 0, 0)  # the row that a leaf of the empty block joins
+
+Answer = Block | CorruptData | None
+"""What became of one address: its block, a damaged one, or None for one that is not here."""
+
+
+@frozen(slots=True)
+class Found:
+    """Answers, one for each address, and the rows of blocks that were found not to have their hash any
+    more.
+    """
+
+    answers: list[Answer]
+    rotten: tuple[int, ...] = ()
+
+
+@frozen(slots=True)
+class Run:
+    """The bytes of consecutive leaves; or, where `error` tells of one that cannot be had, of those before
+    it.
+    """
+
+    buffers: list[memoryview]
+    rotten: tuple[int, ...] = ()
+    error: BlockNotFound | CorruptData | None = None
+
+
+class Reader:
+    """Verified reads. Raises DiskFailed where the disk refuses, CorruptData where the index is damaged."""
+
+    def __init__(self, readers: Readers, files: SegmentFiles) -> None:
+        self._readers = readers
+        self._files = files
+
+    def find(self, addresses: Sequence[BlockAddress]) -> Found:
+        """The blocks at these addresses, as far as they are here and sound."""
+        answers: list[Answer] = [None] * len(addresses)
+        with self._readers.snapshot() as connection:
+            rows = _locate(connection, addresses, answers)
+        data, rotten = self._fetch([row for row in rows if row is not None and row[0] is not None])
+        for at, row in enumerate(rows):
+            if row is None:
+                continue
+            cid = EMPTY_BLOCK if row[0] is None else Cid(row[1])
+            payload = b"" if row[0] is None else data.get(row[0])
+            if payload is not None:
+                answers[at] = Block(cid, payload)
+            elif row[0] in rotten or row[5]:
+                answers[at] = _corrupt(cid)
+        return Found(answers, tuple(rotten))
+
+    def read_run(self, tree: Cid, first: int, count: int) -> Run:
+        """The bytes of `count` leaves from `first` on, in order, in as few buffers as may be."""
+        with self._readers.snapshot() as connection:
+            number = tree_of(connection, tree)
+            rows: list[Row] = []
+            if number is not None:
+                rows = connection.execute(_LEAF_RUN, (number, first, first + count)).fetchall()
+        wanted: list[Row] = []
+        error: BlockNotFound | CorruptData | None = None
+        for index, row in enumerate(rows, first):
+            if row[0] != index:
+                break
+            if row[6]:
+                error = _corrupt(Cid(row[2]))
+                break
+            wanted.append(row[1:])
+        if error is None and len(wanted) < count:
+            error = _absent(LeafAddress(tree, first + len(wanted)))
+        return self._gather(wanted, error)
+
+    def _gather(self, rows: list[Row], error: BlockNotFound | CorruptData | None) -> Run:
+        """The bytes of the rows, in this order, as whole runs where they lie side by side."""
+        buffers: list[memoryview] = []
+        rows = [row for row in rows if row[4]]
+        for run in _runs(rows):
+            whole = self._read(run)
+            if whole is not None and all(_sound(row[1], view) for row, view in _cut(run, whole)):
+                buffers.append(whole)
+                continue
+            data, rotten = self._fetch(run)
+            for row in run:
+                if row[0] not in data:
+                    return Run(buffers, tuple(rotten), _corrupt(Cid(row[1])))
+                buffers.append(memoryview(data[row[0]]))
+        return Run(buffers, (), error)
+
+    def _fetch(self, rows: Sequence[Row]) -> tuple[dict[int, Buffer], list[int]]:
+        """The bytes of blocks by row, and those rows whose bytes are wrong. Rows that vanish are in
+        neither.
+        """
+        data, doubtful = self._fetch_once(rows)
+        if not doubtful:
+            return data, []
+        with self._readers.borrow() as connection:
+            sql = f"SELECT {_COLUMNS} FROM blocks b WHERE b.id"
+            again = list(select_in(connection, sql, doubtful))
+        more, rotten = self._fetch_once(again)
+        return data | more, rotten + [row[0] for row in again if row[5]]
+
+    def _fetch_once(self, rows: Iterable[Row]) -> tuple[dict[int, Buffer], list[int]]:
+        distinct = {row[0]: row for row in rows if not row[5]}
+        data: dict[int, Buffer] = {}
+        doubtful: list[int] = []
+        for run in _runs(sorted(distinct.values(), key=lambda row: (row[2], row[3]))):
+            whole = self._read(run)
+            if whole is None:
+                doubtful += [row[0] for row in run] if len(run) == 1 else self._one_by_one(run, data)
+                continue
+            for row, view in _cut(run, whole):
+                if _sound(row[1], view):
+                    data[row[0]] = view
+                else:
+                    doubtful.append(row[0])
+        return data, doubtful
+
+    def _one_by_one(self, run: Sequence[Row], data: dict[int, Buffer]) -> list[int]:
+        """Read what can be read of a run that is not there as a whole; the rows of the rest."""
+        doubtful = []
+        for row in run:
+            view = self._read([row])
+            if view is not None and _sound(row[1], view):
+                data[row[0]] = view
+            else:
+                doubtful.append(row[0])
+        return doubtful
+
+    def _read(self, run: Sequence[Row]) -> memoryview | None:
+        """The bytes of blocks that lie side by side; None when the segment has not all of them."""
+        _, _, segment, offset, _, _ = run[0]
+        size = run[-1][3] + run[-1][4] - offset
+        data = self._files.read(segment, offset, size)
+        return memoryview(data) if len(data) == size else None
+
+    def has(self, addresses: Sequence[BlockAddress]) -> list[bool]:
+        """Whether there is a block at each address, as far as is known without reading it."""
+        answers: list[Answer] = [None] * len(addresses)
+        with self._readers.snapshot() as connection:
+            rows = _locate(connection, addresses, answers)
+        return [
+            isinstance(answer, Block) or (row is not None and not row[5])
+            for answer, row in zip(answers, rows, strict=True)
+        ]
+
+    def missing(self, tree: Cid, first: int, count: int) -> int:
+        """How many of these leaves are not here, or damaged."""
+        with self._readers.snapshot() as connection:
+            number = tree_of(connection, tree)
+            (here,) = connection.execute(
+                "SELECT count(*) FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
+                " WHERE l.tree = ? AND l.idx >= ? AND l.idx < ? AND (l.block IS NULL OR NOT b.bad)",
+                (number, first, first + count),
+            ).fetchone()
+        return count - int(here)
+
+
+def blocks_of(found: Found, addresses: Sequence[BlockAddress]) -> list[Block]:
+    """All blocks that were asked for. Raises BlockNotFound or CorruptData for the first that is not."""
+    blocks: list[Block] = []
+    for answer, address in zip(found.answers, addresses, strict=True):
+        if answer is None:
+            raise _absent(address)
+        if isinstance(answer, CorruptData):
+            raise answer
+        blocks.append(answer)
+    return blocks
+
+
+def _locate(
+    connection: Connection, addresses: Sequence[BlockAddress], answers: list[Answer]
+) -> list[Row | None]:
+    """The row of the block at each address, None where there is none; empty blocks and manifests are
+    answered.
+    """
+    rows: list[Row | None] = [None] * len(addresses)
+    single: dict[bytes, list[int]] = {}
+    named: dict[Cid, list[int]] = {}
+    leaves: dict[Cid, dict[int, list[int]]] = {}
+    for at, address in enumerate(addresses):
+        if isinstance(address, LeafAddress):
+            leaves.setdefault(address.tree, {}).setdefault(address.index, []).append(at)
+        elif is_empty(address):
+            answers[at] = Block(address, b"")
+        elif address.codec == CODEX_MANIFEST:
+            named.setdefault(address, []).append(at)
+        else:
+            single.setdefault(address.raw, []).append(at)
+    for row in select_in(connection, f"SELECT {_COLUMNS} FROM blocks b WHERE {SEEN} AND cid", list(single)):
+        for at in single[row[1]]:
+            rows[at] = row
+    for cid, answer in manifests.read_many(connection, named).items():
+        for at in named[cid]:
+            answers[at] = answer
+    for tree, places in leaves.items():
+        for index, *rest in _leaf_rows(connection, tree, sorted(places)):
+            for at in places[index]:
+                rows[at] = tuple(rest) if rest[0] is not None else _NOWHERE
+    return rows
+
+
+def _leaf_rows(connection: Connection, tree: Cid, indices: list[int]) -> Iterable[Row]:
+    number = tree_of(connection, tree)
+    if number is None:
+        return ()
+    first, last = indices[0], indices[-1]
+    if last - first < 2 * len(indices):
+        wanted = set(indices)
+        run = connection.execute(_LEAF_RUN, (number, first, last + 1))
+        return [row for row in run if row[0] in wanted]
+    sql = f"SELECT l.idx, {_COLUMNS} FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
+    return list(select_in(connection, f"{sql} WHERE l.tree = {number:d} AND l.idx", indices))
+
+
+def _runs(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    """Cut rows into runs that lie side by side, in this order, of at most `RUN_BYTES` or one block."""
+    run: list[Row] = []
+    size = 0
+    for row in rows:
+        if run and row[2] == run[-1][2] and row[3] == run[-1][3] + run[-1][4] and size + row[4] <= RUN_BYTES:
+            run.append(row)
+            size += row[4]
+        else:
+            if run:
+                yield run
+            run, size = [row], row[4]
+    if run:
+        yield run
+
+
+def _cut(run: Sequence[Row], whole: memoryview) -> Iterable[tuple[Row, memoryview]]:
+    start = 0
+    for row in run:
+        end = start + row[4]
+        yield row, whole[start:end]
+        start = end
+
+
+def _sound(cid: bytes, data: Buffer) -> bool:
+    if cid.startswith(BLOCK_PREFIX):
+        return hashlib.sha256(data).digest() == cid[len(BLOCK_PREFIX) :]
+    return Cid(cid).matches(data)
+
+
+def _absent(address: BlockAddress) -> BlockNotFound:
+    return BlockNotFound(f"the block {address} is not on this node")
+
+
+def _corrupt(cid: Cid) -> CorruptData:
+    return CorruptData(
+        f"the block {cid} is damaged on this disk",
+        remedy="store or fetch it again; scrub the store, and look after the disk",
+    )

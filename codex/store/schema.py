@@ -1,0 +1,97 @@
+"""The tables of the index: every fact about every block, in one SQLite file.
+
+Bytes are counted in the same transaction that makes them count: `totals` is always the sum of the rows, and
+`segments.live` of the blocks in that segment. Times are unix seconds; 9e999 stands for "never".
+
+`MIGRATIONS` is the whole history: an index whose `user_version` is n needs all scripts from the n-th on.
+"""
+
+APPLICATION_ID = 0x43645853
+"""Marks an SQLite file as this index ("CdXS")."""
+
+# States of a segment.
+ACTIVE, SEALED = 0, 1
+
+# States of a tree; see lifetime.py.
+STAGING, LIVE, HELD, DOOMED = 0, 1, 2, 3
+
+NODES_PER_PAGE = 256
+"""Merkle nodes in a row of `tree_nodes`: 8 KiB."""
+
+MIGRATIONS = (
+    """
+    -- One row. `clean`: the store was closed in good order and nothing has been opened since.
+    CREATE TABLE totals(
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        blocks INTEGER NOT NULL, used INTEGER NOT NULL, reserved INTEGER NOT NULL, clean INTEGER NOT NULL);
+    INSERT INTO totals VALUES (1, 0, 0, 0, 1);
+
+    -- Files of payload. `length`: bytes that are durable, where the next block goes. `live`: bytes of
+    -- blocks in it.
+    CREATE TABLE segments(
+        id INTEGER PRIMARY KEY, length INTEGER NOT NULL, live INTEGER NOT NULL, state INTEGER NOT NULL);
+
+    -- `refs`: rows of `leaves` that name the block. `staged_by`: the ingest without which it would not be
+    -- here; means something only while that ingest has a row. `bad`: its bytes no longer have its hash.
+    CREATE TABLE blocks(
+        id INTEGER PRIMARY KEY, cid BLOB NOT NULL UNIQUE,
+        segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+        refs INTEGER NOT NULL, expiry REAL NOT NULL, staged_by INTEGER, bad INTEGER NOT NULL DEFAULT 0);
+    CREATE INDEX blocks_by_place ON blocks(segment, offset);
+    CREATE INDEX blocks_by_expiry ON blocks(expiry) WHERE refs = 0;
+
+    -- `cid` is NULL while a tree is staged and once it is doomed. `leaves`: how many rows it has in `leaves`;
+    -- `size`: how many leaves the whole tree has, known for those that were built here.
+    -- `claim`: until when the tree is wanted for its own sake, 0 for not. `swept`: leaves before this index
+    -- need no more looking at; NULL when nothing is to be removed.
+    CREATE TABLE trees(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, cid BLOB, state INTEGER NOT NULL,
+        leaves INTEGER NOT NULL DEFAULT 0, size INTEGER, claim REAL NOT NULL DEFAULT 0, swept INTEGER);
+    CREATE UNIQUE INDEX trees_by_cid ON trees(cid) WHERE cid IS NOT NULL;
+    CREATE INDEX trees_by_claim ON trees(claim) WHERE claim > 0;
+    CREATE INDEX trees_to_sweep ON trees(id) WHERE swept IS NOT NULL;
+
+    -- `block` is NULL for the empty block. `proof`: as it came from the network; NULL when `tree_nodes` has
+    -- it.
+    CREATE TABLE leaves(
+        tree INTEGER NOT NULL, idx INTEGER NOT NULL, block INTEGER, proof BLOB,
+        PRIMARY KEY (tree, idx)) WITHOUT ROWID;
+
+    -- The nodes of trees that were built here, layer 0 being the leaves' digests.
+    CREATE TABLE tree_nodes(
+        tree INTEGER NOT NULL, layer INTEGER NOT NULL, page INTEGER NOT NULL, nodes BLOB NOT NULL,
+        PRIMARY KEY (tree, layer, page));
+
+    -- A dataset: what one manifest describes. `parity` mends `data`.
+    CREATE TABLE manifests(
+        id INTEGER PRIMARY KEY, cid BLOB NOT NULL UNIQUE, tree INTEGER NOT NULL,
+        data BLOB NOT NULL, parity BLOB NOT NULL,
+        expiry REAL NOT NULL, pinned INTEGER NOT NULL DEFAULT 0);
+    CREATE INDEX manifests_by_tree ON manifests(tree);
+    CREATE INDEX manifests_by_expiry ON manifests(expiry) WHERE pinned = 0;
+
+    -- Promises to keep a run of leaves, such as a slot, whatever becomes of the datasets.
+    CREATE TABLE holds(
+        purpose TEXT NOT NULL, key TEXT NOT NULL, tree INTEGER NOT NULL,
+        first INTEGER NOT NULL, count INTEGER NOT NULL, expiry REAL NOT NULL,
+        PRIMARY KEY (purpose, key)) WITHOUT ROWID;
+    CREATE INDEX holds_by_tree ON holds(tree);
+    CREATE INDEX holds_by_expiry ON holds(expiry);
+
+    -- Datasets being written, and those given up whose leaves are not all removed yet (`open` = 0).
+    -- `blocks` and `bytes`: what is here only because of this ingest.
+    CREATE TABLE ingests(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, tree INTEGER NOT NULL UNIQUE, open INTEGER NOT NULL DEFAULT 1,
+        blocks INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0);
+
+    -- Blocks wanted by ingests other than the one in `staged_by`, and by how many leaves of each.
+    CREATE TABLE costaged(
+        block INTEGER NOT NULL, ingest INTEGER NOT NULL, leaves INTEGER NOT NULL,
+        PRIMARY KEY (block, ingest)) WITHOUT ROWID;
+    CREATE INDEX costaged_by_ingest ON costaged(ingest);
+
+    -- Room promised but not yet filled.
+    CREATE TABLE reservations(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, bytes INTEGER NOT NULL, purpose TEXT NOT NULL);
+    """,
+)
