@@ -1,0 +1,70 @@
+"""Nodes for tests and examples: one on a directory of its own, by itself or with its API on a free port.
+
+By default nothing in them is left to chance: the clock is trio's, which may be virtual, keys and ids come
+from a seed, and the work that otherwise goes to threads is done in place. With `threads=True` a node is the
+real thing.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from attrs import frozen
+
+from codex.api import Address, start_api
+from codex.config import ApiConfig, Config, StoreConfig
+from codex.node import Node, Seams, open_node
+from codex.runtime.clock import SeededEntropy, VirtualClock
+from codex.runtime.threads import Inline
+from codex.testing.http import Client
+
+EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
+BASE = "/api/codex/v1"
+
+
+@frozen
+class ServedNode:
+    """A node, the address of its API, and a client for its calls."""
+
+    node: Node
+    address: Address
+    client: Client
+
+
+def simulated(seed: str = "alice") -> Seams:
+    """Seams without threads, the machine's clock and chance; the same seed gives the same run."""
+    return Seams(clock=VirtualClock(EPOCH), entropy=SeededEntropy(seed), offload=Inline())
+
+
+@asynccontextmanager
+async def open_test_node(
+    data_dir: Path, *, store: StoreConfig | None = None, seed: str = "alice", threads: bool = False
+) -> AsyncIterator[Node]:
+    """Run a node on `data_dir` for the length of the block. Raises as `codex.open_node`."""
+    config = Config(data_dir, store=store or StoreConfig())
+    async with open_node(config, seams=None if threads else simulated(seed)) as node:
+        yield node
+
+
+@asynccontextmanager
+async def open_served_node(
+    data_dir: Path,
+    *,
+    store: StoreConfig | None = None,
+    cors_origin: str | None = None,
+    seed: str = "alice",
+    threads: bool = False,
+) -> AsyncIterator[ServedNode]:
+    """Run a node and its API, on a free port of the loopback interface, for the length of the block."""
+    async with open_test_node(data_dir, store=store, seed=seed, threads=threads) as node:
+        yield await serve(node, cors_origin=cors_origin)
+
+
+async def serve(node: Node, *, cors_origin: str | None = None) -> ServedNode:
+    """Serve the API of a node that runs, until it stops."""
+    config = ApiConfig(port=0, port_explicit=True, cors_origin=cors_origin)
+    send, receive = trio.open_memory_channel[Address](1)
+    await start_api(node, config, send.send_nowait)
+    address = receive.receive_nowait()
+    return ServedNode(node, address, Client(address.host, address.port, BASE))
