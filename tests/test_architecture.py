@@ -105,6 +105,7 @@ SOCKET_PLACES = [
     "codex.client",
     "codex.devnet.server",
     "codex.cli",
+    "codex.testing.http",  # a client that shows what came over the wire cannot stand above the wire
 ]
 TOUCHES = [
     ("sockets", SOCKETS, SOCKET_PLACES),
