@@ -287,10 +287,12 @@ async def test_a_first_boot_that_fails_is_raised_to_the_caller_as_itself(autojum
     async def refuse() -> None:
         raise DataDirLocked("another node runs here") from OSError("locked")
 
+    clerk = Clerk("store", diary, boot=boot)
     async with open_supervisor(on_event=diary.tell) as supervisor:
         with pytest.raises(DataDirLocked, match="another node") as caught:
-            await supervisor.start("store", Clerk("store", diary, boot=boot), PATIENT)
+            await supervisor.start("store", clerk, PATIENT)
         assert isinstance(caught.value.__cause__, OSError)
+        assert clerk.lives == 1
         assert [(state.name, state.state) for state in supervisor.states()] == [("store", State.FAILED)]
     assert diary.events[-1].state == "failed"
 
@@ -469,6 +471,36 @@ async def test_a_crash_while_stopping_is_noted_and_ends_the_node_only_when_criti
 
     with pytest.raises(ZeroDivisionError, match="a bug at the end"):
         await node()
+
+
+async def test_a_crash_while_stopping_is_not_a_service_given_up(autojump_clock: object) -> None:
+    async def crash() -> None:
+        raise ZeroDivisionError("a bug at the end")
+
+    async def node() -> None:
+        policy = Policy(restarts=5, on_give_up="stop-node")
+        async with open_supervisor(on_event=Diary().tell) as supervisor:
+            await supervisor.start("chain", Clerk("chain", Diary(), leave=crash), policy)
+
+    with pytest.raises(ZeroDivisionError, match="a bug at the end"):
+        await node()
+
+
+async def test_a_later_boot_is_not_cut_by_a_cancellation_from_outside_but_stopped_in_its_turn(
+    autojump_clock: object,
+) -> None:
+    diary = Diary()
+    with trio.move_on_after(8) as scope:
+        async with open_supervisor(on_event=diary.tell) as supervisor:
+            clerk = Clerk("p2p", diary, boot=partial(trio.sleep, 5))
+            p2p = await supervisor.start("p2p", clerk, PATIENT)
+            await supervisor.start("api", Clerk("api", diary, leave=partial(trio.sleep, 1)), PATIENT)
+            with pytest.raises(ServiceUnavailable):
+                await p2p.ask(Crash())
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    # Crashed at 5, booting again from 6 to 11, cancelled from outside at 8.
+    assert diary.lines == ["5 p2p up", "5 api up", "5 p2p down", "9 api down", "11 p2p up", "11 p2p down"]
 
 
 async def test_cancelling_a_start_cancels_the_boot(autojump_clock: object) -> None:
