@@ -113,8 +113,8 @@ class Mailbox:
         The work sees the asker's deadline as its own. Moving that deadline away later does not move the
         work's: the work is cut, and `ServiceUnavailable` raised.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed is not None:
+            await trio.lowlevel.checkpoint()  # an asker that tries again and again still lets others run
             raise ServiceUnavailable(self._closed)
         scope = trio.CancelScope(deadline=trio.current_effective_deadline())
         envelope = Envelope(call, scope, trio.lowlevel.current_task())

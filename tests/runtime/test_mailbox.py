@@ -359,7 +359,7 @@ async def test_a_stopped_service_finishes_what_it_received(autojump_clock: objec
         assert isinstance(waiting, ServiceUnavailable)
         assert waiting.message == "the store service is stopping"
     assert told[1] == "slept"
-    with pytest.raises(ServiceUnavailable, match="is stopping"):
+    with pytest.raises(ServiceUnavailable, match="is stopping"), trio.testing.assert_checkpoints():
         await mailbox.ask(Double(1))
 
 
