@@ -359,8 +359,23 @@ async def test_a_stopped_service_finishes_what_it_received(autojump_clock: objec
         assert isinstance(waiting, ServiceUnavailable)
         assert waiting.message == "the store service is stopping"
     assert told[1] == "slept"
-    with pytest.raises(ServiceUnavailable, match="is stopping"), trio.testing.assert_checkpoints():
+    with pytest.raises(ServiceUnavailable, match="is stopping"):
         await mailbox.ask(Double(1))
+
+
+async def test_asking_a_closed_mailbox_again_and_again_can_be_cancelled(autojump_clock: object) -> None:
+    mailbox = Mailbox("store")
+    mailbox.close()
+    tries = 0
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel, scope)
+            while tries < 100:
+                with pytest.raises(ServiceUnavailable):
+                    await mailbox.ask(Double(1))
+                tries += 1
+    assert scope.cancelled_caught
+    assert tries < 3
 
 
 async def test_a_cancelled_service_tells_the_askers(autojump_clock: object) -> None:
