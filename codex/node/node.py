@@ -110,7 +110,7 @@ class Node:
         """Store a dataset and return its manifest's CID once every byte is durable.
 
         `size` is the number of bytes to come, where it is known: then a dataset that cannot fit is refused
-        before it is read. Raises InvalidInput (an empty source), QuotaExceeded, DiskFull, DiskFailed, and
+        before it is read. Raises EmptyDataset, QuotaExceeded, DiskFull, DiskFailed, and
         what the source raises; after an error or a cancellation nothing of the dataset is left.
         """
         parts = self._running
@@ -227,7 +227,7 @@ class Node:
             repo=self.config.data_dir,
             addresses=tuple(str(address) for address in self.config.p2p.listen_addrs),
             announced=(),
-            discovery_address=None,
+            discovery_address=f"0.0.0.0:{self.config.discovery.port}",
         )
 
     async def find_peer(self, peer_id: PeerId) -> None:
