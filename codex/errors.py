@@ -57,6 +57,12 @@ class InvalidInput(CodexError):
     fault: ClassVar[Fault] = "caller"
 
 
+class EmptyDataset(InvalidInput):
+    """There is no byte to store, and a dataset has at least one."""
+
+    code = "empty-dataset"
+
+
 class DecodeError(InvalidInput):
     """Bytes or text that are not what they should be; the one family that every decoder raises."""
 

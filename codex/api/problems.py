@@ -11,6 +11,7 @@ from codex.errors import (
     BlockNotFound,
     CodexError,
     DecodeError,
+    EmptyDataset,
     InvalidInput,
     NotAManifest,
     NotEnabled,
@@ -41,6 +42,7 @@ _STATUS: tuple[tuple[type[CodexError], int], ...] = (
     (NotEnabled, 503),
     (ServiceUnavailable, 503),
     (BlockInUse, 500),  # the reference's status for it; clients test for it
+    (EmptyDataset, 500),  # and for this
     (InvalidInput, 422),
 )
 

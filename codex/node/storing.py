@@ -23,7 +23,7 @@ from codex.data import (
     TreeBuilder,
     hash_blocks,
 )
-from codex.errors import InvalidInput
+from codex.errors import EmptyDataset
 from codex.runtime.groups import unwrapped
 from codex.runtime.threads import Offload
 
@@ -51,14 +51,14 @@ async def store_dataset(
     """Store what `source` yields as one dataset; the CID of its manifest is returned once everything is
     durable.
 
-    Raises InvalidInput for an empty source, QuotaExceeded, DiskFull, DiskFailed, and what the source raises.
+    Raises EmptyDataset, QuotaExceeded, DiskFull, DiskFailed, and what the source raises.
     Whatever ends it early, cancellation included, leaves nothing behind.
     """
     ingest = await store.begin()
     try:
         builder, size = await _pipeline(store, offload, source, ingest, batch_bytes)
         if size == 0:
-            raise InvalidInput("Empty leaves", remedy="send at least one byte")
+            raise EmptyDataset("Empty leaves", remedy="send at least one byte")
         tree = await offload.run(builder.finish)
         manifest = Manifest.of_upload(tree.root_cid, size, filename=filename, mimetype=mimetype)
         return await store.commit(ingest, tree, manifest)
