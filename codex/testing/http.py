@@ -79,19 +79,24 @@ class Link:
     async def reply(self, method: str = "GET") -> Reply:
         """Read the next reply, to a request with `method`. Raises NoReply."""
         status, headers, pieces, informational = 0, [], [], []
-        complete = True
+        complete, ended = True, False
         parser = _expecting(method)
-        parser.receive_data(self._rest)
+        if self._rest:  # no bytes would mean the end to the parser
+            parser.receive_data(self._rest)
         while True:
             try:
                 event = parser.next_event()
-            except h11.RemoteProtocolError:
-                if not status:
+            except h11.RemoteProtocolError as error:
+                if not ended:
                     raise
+                if not status:
+                    raise NoReply("the connection was closed without a reply") from error
                 complete = False
                 break
             if event is h11.NEED_DATA:
-                parser.receive_data(await self._receive())
+                piece = await self._receive()
+                ended = not piece
+                parser.receive_data(piece)
             elif isinstance(event, h11.InformationalResponse):
                 informational.append(event.status_code)
             elif isinstance(event, h11.Response):
@@ -99,8 +104,6 @@ class Link:
                 headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
             elif isinstance(event, h11.Data):
                 pieces.append(bytes(event.data))
-            elif isinstance(event, h11.ConnectionClosed):
-                raise NoReply("the connection was closed without a reply")
             else:
                 break
         self._rest = bytes(parser.trailing_data[0])

@@ -13,10 +13,12 @@ import trio
 from attrs import frozen
 
 from codex.api import Address, start_api
+from codex.codec import Cid
 from codex.config import ApiConfig, Config, StoreConfig
 from codex.node import Node, Seams, open_node
 from codex.runtime.clock import SeededEntropy, VirtualClock
 from codex.runtime.threads import Inline
+from codex.store import Space
 from codex.testing.http import Client
 
 EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
@@ -68,3 +70,8 @@ async def serve(node: Node, *, cors_origin: str | None = None) -> ServedNode:
     await start_api(node, config, send.send_nowait)
     address = receive.receive_nowait()
     return ServedNode(node, address, Client(address.host, address.port, BASE))
+
+
+async def holdings(node: Node) -> tuple[Space, tuple[Cid, ...]]:
+    """What a node holds: its room, and the CIDs of its manifests; equal again after what left no trace."""
+    return await node.space(), tuple([cid async for cid, _ in node.iterate_manifests()])
