@@ -20,15 +20,13 @@ from codex.store.segments import segment_name
 
 _STEP_BYTES = 64 << 20
 _READ_BYTES = 16 << 20
-_PAGES = 1024  # of the index copied between two looks at whether to go on: 4 MiB
 
 
 class Backup:
     """One backup in the making. Call `begin`, then `step` until it returns False, then `finish`; or else
     `cancel`.
 
-    Every method may run in any thread, one at a time, but for `stop`. They raise
-    DiskFull, DiskFailed and CorruptData.
+    Its methods may run in any thread, one at a time. They raise DiskFull, DiskFailed and CorruptData.
     """
 
     def __init__(self, disk: Disk, repo: Path, readers: Readers, target: Path) -> None:
@@ -42,7 +40,6 @@ class Backup:
         self._partial = target.with_name(target.name + ".partial")
         self._segments: list[Row] = []
         self._offset = 0
-        self._stopped = False
         self.bytes_done = 0
         self.bytes_total = 0
 
@@ -56,21 +53,13 @@ class Backup:
             # Within a read transaction the copying starts at one moment and is never begun anew.
             with self._readers.snapshot() as connection:
                 connection.execute("SELECT 1 FROM totals").fetchone()
-                connection.backup(copy, pages=_PAGES, progress=self._look_up)
+                connection.backup(copy)
             self._segments = copy.execute(
                 "SELECT id, length, state FROM segments ORDER BY id DESC"
             ).fetchall()
         finally:
             copy.close()
         self.bytes_total = sum(row[1] for row in self._segments)
-
-    def stop(self) -> None:
-        """From another thread: let `begin` end soon, with `Stopped`."""
-        self._stopped = True
-
-    def _look_up(self, status: int, remaining: int, total: int) -> None:
-        if self._stopped:
-            raise Stopped
 
     def step(self) -> bool:
         """Take the next segment, or up to 64 MiB of it; whether there is more."""
@@ -122,7 +111,3 @@ class Backup:
                     with suppress(OSError):
                         self._disk.unlink(directory / name)
                 self._disk.rmdir(directory)
-
-
-class Stopped(Exception):
-    """The backup was told to stop while it copied the index."""

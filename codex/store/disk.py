@@ -134,7 +134,7 @@ class OsFile:
 class OsDisk:
     """The file system of this machine."""
 
-    def open(self, path: Path, *, create: bool = False) -> OsFile:
+    def open(self, path: Path, *, create: bool = False) -> File:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
         return OsFile(os.open(path, flags, 0o600))
 

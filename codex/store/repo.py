@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codex.codec import Cid
 from codex.data import MerkleTree
-from codex.errors import InvalidInput
+from codex.errors import DiskFull, InvalidInput
 from codex.store import compaction, lifetime, manifests, recount, staging, sweep, trees
 from codex.store.backup import Backup
 from codex.store.catalogue import Catalogue
@@ -66,9 +66,10 @@ class Repo:
                 "close the store", lambda change: change.tx.execute("UPDATE totals SET clean = 1")
             )
         finally:
-            self._let_go()
+            self.abandon()
 
-    def _let_go(self) -> None:
+    def abandon(self) -> None:
+        """Close as if the process had been killed: the next start will recount."""
         self._appender.close()
         self._files.close()
         self._readers.close()
@@ -128,7 +129,7 @@ class Repo:
             manifests.put(change, record, expiry, tree=row)
 
     def abort(self, ingest: int) -> None:
-        """Give an ingest up: from now on nothing of it counts. Raises InvalidInput when it is not open."""
+        """Give an ingest up: from now on nothing of it counts. Nothing happens when it is not open."""
         self._ledger.shrink("abort an upload", lambda change: staging.give_up(change, ingest))
 
     # -- datasets
@@ -230,6 +231,14 @@ class Repo:
 
     def compact(self) -> bool:
         """Move a few blocks out of a segment that is mostly dead; whether there was one."""
+        try:
+            return self._compact()
+        except DiskFull:
+            if not self._ledger.ballast.release():
+                raise
+        return self._compact()
+
+    def _compact(self) -> bool:
         return self._compactor.step() or (
             compaction.retire(self._ledger, self._retire_bytes) and self._compactor.step()
         )

@@ -89,12 +89,15 @@ def share(change: Change, shares: Mapping[tuple[int, int], int]) -> None:
 
 
 def give_up(change: Change, ingest: int) -> None:
-    """The ingest is aborted: hide it, and have its leaves removed.
+    """The ingest is aborted: hide it, and have its leaves removed. Nothing happens when it is not open.
 
-    Blocks that another open ingest wants go over to that one. Raises InvalidInput when it is not open.
+    Blocks that another open ingest wants go over to that one.
     """
     tx = change.tx
-    tree = staging_tree(tx, ingest)
+    row = one(tx, "SELECT tree FROM ingests WHERE id = ? AND open = 1", ingest)
+    if row is None:
+        return
+    tree = row[0]
     tx.execute("UPDATE ingests SET open = 0 WHERE id = ?", (ingest,))
     doom(tx, tree)
     heirs = tx.execute(

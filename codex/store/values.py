@@ -2,6 +2,8 @@
 frozen.
 """
 
+from collections.abc import Iterable
+
 from attrs import field, frozen
 
 from codex.codec import Cid
@@ -79,6 +81,23 @@ class Progress:
     corrupt: tuple[Cid, ...] = field(default=(), repr=_how_many)
     missing: tuple[int, ...] = field(default=(), repr=_how_many)
     mended: tuple[Cid, ...] = field(default=(), repr=_how_many)
+
+    def further(
+        self,
+        size: int,
+        *,
+        corrupt: Iterable[Cid] = (),
+        missing: Iterable[int] = (),
+        mended: Iterable[Cid] = (),
+    ) -> "Progress":
+        """This, `size` bytes later, with what was found on the way."""
+        return Progress(
+            self.bytes_done + size,
+            self.bytes_total,
+            (*self.corrupt, *corrupt),
+            (*self.missing, *missing),
+            (*self.mended, *mended),
+        )
 
 
 @frozen(slots=True)

@@ -1,0 +1,221 @@
+"""Everything that the store can be asked. What each call does and raises stands at the handle's method of
+its name.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from codex.codec import Cid
+from codex.data import Block, BlockAddress, Manifest, MerkleTree
+from codex.runtime import Call
+from codex.store.manifests import Damage
+from codex.store.scrub import Checked, Scrubbed
+from codex.store.values import Hold, Leaf, Progress, Reservation, Space
+
+
+def _how_many(items: Sequence[object]) -> str:
+    return f"<{len(items)}>"
+
+
+@frozen
+class PutBlocks(Call[None]):
+    blocks: Sequence[Block] = field(repr=_how_many)
+    ttl: float | None
+    reservation: str | None
+
+
+@frozen
+class FindBlocks(Call[list[Block | None]]):
+    addresses: Sequence[BlockAddress] = field(repr=_how_many)
+
+
+@frozen
+class GetBlocks(Call[list[Block]]):
+    addresses: Sequence[BlockAddress] = field(repr=_how_many)
+
+
+@frozen
+class ReadRun(Call[list[memoryview]]):
+    tree: Cid
+    first: int
+    count: int
+
+
+@frozen
+class HasBlocks(Call[list[bool]]):
+    addresses: Sequence[BlockAddress] = field(repr=_how_many)
+
+
+@frozen
+class CountMissing(Call[int]):
+    tree: Cid
+    first: int
+    count: int
+
+
+@frozen
+class DeleteBlock(Call[bool]):
+    cid: Cid
+
+
+@frozen
+class GetLeaves(Call[list[Leaf]]):
+    tree: Cid
+    first: int
+    count: int
+
+
+@frozen
+class PutLeavesOf(Call[None]):
+    tree: Cid
+    leaves: Sequence[Leaf] = field(repr=_how_many)
+    blocks: Sequence[Block] = field(repr=_how_many)
+    ttl: float | None
+    reservation: str | None
+
+
+@frozen
+class BeginIngest(Call[str]):
+    pass
+
+
+@frozen
+class StageBlocks(Call[None]):
+    ingest: str
+    first: int
+    blocks: Sequence[Block | Cid] = field(repr=_how_many)
+
+
+@frozen
+class CommitIngest(Call[Cid]):
+    ingest: str
+    tree: MerkleTree
+    manifest: Manifest
+    ttl: float | None
+
+
+@frozen
+class AbortIngest(Call[None]):
+    ingest: str
+
+
+@frozen
+class PutManifest(Call[Cid]):
+    data: bytes
+    ttl: float | None
+
+
+@frozen
+class GetManifest(Call[Manifest]):
+    cid: Cid
+
+
+@frozen
+class ListManifests(Call[list[tuple[Cid, Manifest]]]):
+    after: Cid | None
+    limit: int
+
+
+@frozen
+class DeleteDataset(Call[bool]):
+    manifest: Cid
+
+
+@frozen
+class Pin(Call[None]):
+    manifest: Cid
+    pinned: bool
+
+
+@frozen
+class IsPinned(Call[bool]):
+    manifest: Cid
+
+
+@frozen
+class PutHold(Call[None]):
+    hold: Hold
+
+
+@frozen
+class DropHold(Call[bool]):
+    purpose: str
+    key: str
+
+
+@frozen
+class ListHolds(Call[list[Hold]]):
+    purpose: str
+
+
+@frozen
+class EnsureExpiry(Call[None]):
+    cids: Sequence[Cid]
+    until: float
+
+
+@frozen
+class GetExpiry(Call[float]):
+    cid: Cid
+
+
+@frozen
+class Reserve(Call[str]):
+    size: int
+    purpose: str
+
+
+@frozen
+class Release(Call[None]):
+    reservation: str
+    size: int | None
+
+
+@frozen
+class ListReservations(Call[list[Reservation]]):
+    purpose: str
+
+
+@frozen
+class GetSpace(Call[Space]):
+    pass
+
+
+@frozen
+class CheckRoom(Call[None]):
+    size: int
+
+
+@frozen
+class Maintain(Call[None]):
+    pass
+
+
+@frozen
+class ScrubBlocks(Call[Scrubbed]):
+    after: int
+
+
+@frozen
+class ScrubManifests(Call[tuple[Damage, Cid | None]]):
+    after: Cid | None
+
+
+@frozen
+class CheckLeaves(Call[Checked]):
+    tree: Cid
+    first: int
+    count: int
+
+
+@frozen
+class CheckRoot(Call[None]):
+    tree: Cid
+
+
+@frozen
+class BackUp(Call[None]):
+    target: Path
+    progress: Callable[[Progress], None] | None

@@ -1,0 +1,303 @@
+"""The store as a service: answers calls, reads side by side in threads, writes in one lane.
+
+It is a critical service. After an error that is no answer it closes without recording an orderly stop, so
+that the next start counts everything again.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+import trio
+
+from codex.codec import CODEX_MANIFEST, Cid, manifest_cid
+from codex.config import StoreConfig
+from codex.data import Block, Manifest
+from codex.errors import CorruptData, InvalidInput, NotAManifest
+from codex.logs import get_logger
+from codex.runtime import Clock, Inbox, Offload, serve
+from codex.store import calls
+from codex.store.care import Caretaker
+from codex.store.disk import Disk
+from codex.store.lane import Lane
+from codex.store.ledger import no_room
+from codex.store.manifests import Damage, Record, record_of
+from codex.store.opening import open_repo
+from codex.store.planning import Put, PutLeaves, Stage
+from codex.store.reads import Found, blocks_of
+from codex.store.repo import Repo
+from codex.store.scrub import Checked, Scrubbed
+from codex.store.trees import page_count
+from codex.store.values import NEVER
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_log = get_logger("store")
+
+LIMIT = 64
+"""Calls in work at once. Further ones wait with their askers; threads are bounded by the offload."""
+
+_PAGES = 1024  # rows of tree nodes in one transaction: 8 MiB, the tree of an 8 GiB dataset
+
+
+class StoreService:
+    """The task behind `BlockStore`, on the store in `data_dir/repo`. One object is one life."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        config: StoreConfig,
+        *,
+        offload: Offload,
+        clock: Clock,
+        disk: Disk | None = None,
+    ) -> None:
+        self._directory = data_dir / "repo"
+        self._config = config
+        self._offload = offload
+        self._clock = clock
+        self._disk = disk
+
+    async def run(
+        self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Open the store, answer until `inbox` ends, and close it in good order."""
+        repo = await self._offload.run(
+            partial(open_repo, self._directory, quota=self._config.quota, disk=self._disk)
+        )
+        orderly = False
+        try:
+            lane = Lane(self._offload, repo.take_in)
+            care = Caretaker(repo, lane, self._config, offload=self._offload, clock=self._clock)
+            desk = _Desk(repo, lane, care, self._config, offload=self._offload, clock=self._clock)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lane.run)
+                nursery.start_soon(care.expire_at_intervals)
+                nursery.start_soon(care.tidy_when_needed)
+                if repo.unclean:
+                    nursery.start_soon(care.recount)
+                await serve(inbox, desk.answer, limit=LIMIT, task_status=task_status)
+                nursery.cancel_scope.cancel()
+            orderly = True
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._offload.run(repo.close if orderly else repo.abandon)
+
+
+class _Desk:
+    """Answers each call."""
+
+    def __init__(
+        self, repo: Repo, lane: Lane, care: Caretaker, config: StoreConfig, *, offload: Offload, clock: Clock
+    ) -> None:
+        self._repo = repo
+        self._lane = lane
+        self._care = care
+        self._config = config
+        self._offload = offload
+        self._clock = clock
+
+    async def answer(self, call: Any) -> Any:
+        """Whatever the call's class says. Calls are sorted into those on bulk, on datasets, and the rest."""
+        match call:
+            case calls.GetBlocks(addresses):
+                return blocks_of(await self._read(self._repo.reader.find, addresses), addresses)
+            case calls.FindBlocks(addresses):
+                found = await self._read(self._repo.reader.find, addresses)
+                return [answer if isinstance(answer, Block) else None for answer in found.answers]
+            case calls.ReadRun():
+                return await self._read_run(call)
+            case calls.HasBlocks(addresses):
+                return await self._offload.run(self._repo.reader.has, addresses)
+            case calls.CountMissing(tree, first, count):
+                return await self._offload.run(self._repo.reader.missing, tree, first, count)
+            case calls.PutBlocks():
+                return await self._put(call)
+            case calls.StageBlocks(ingest, first, blocks):
+                return await self._lane.bring(Stage(_number(ingest), first, blocks))
+            case calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation):
+                request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), _number_or_none(reservation))
+                return await self._lane.bring(request)
+            case calls.DeleteBlock(cid):
+                gone = await self._lane.do(partial(self._repo.delete_block, cid))
+                self._care.wake()
+                return gone
+        return await self._answer_on_datasets(call)
+
+    async def _answer_on_datasets(self, call: Any) -> Any:
+        do, repo = self._lane.do, self._repo
+        match call:
+            case calls.BeginIngest():
+                return str(await do(repo.begin))
+            case calls.CommitIngest():
+                return await self._commit(call)
+            case calls.AbortIngest(ingest):
+                await do(partial(repo.abort, _number(ingest)))
+                return self._care.wake()
+            case calls.PutManifest(data, ttl):
+                return await self._put_manifest(Block(manifest_cid(data), data), self._expiry(ttl))
+            case calls.DeleteDataset(manifest):
+                return await self._delete_dataset(manifest)
+            case calls.Pin(manifest, pinned):
+                return await do(partial(repo.pin, manifest, pinned))
+            case calls.PutHold(hold):
+                await do(partial(repo.hold, hold))
+                return self._care.wake()
+            case calls.DropHold(purpose, key):
+                dropped = await do(partial(repo.drop_hold, purpose, key))
+                self._care.wake()
+                return dropped
+            case calls.EnsureExpiry(cids, until):
+                return await do(partial(repo.extend, cids, until))
+            case calls.Reserve(size, purpose):
+                return str(await do(partial(repo.reserve, size, purpose)))
+            case calls.Release(reservation, size):
+                return await do(partial(repo.release, _number(reservation), size))
+            case calls.CheckRoom(size):
+                return await self._check_room(size)
+        return await self._answer_the_rest(call)
+
+    async def _answer_the_rest(self, call: Any) -> Any:
+        run, catalogue, scrubber = self._offload.run, self._repo.catalogue, self._repo.scrubber
+        match call:
+            case calls.GetManifest(cid):
+                return await run(catalogue.manifest, cid)
+            case calls.ListManifests(after, limit):
+                return await run(catalogue.manifests, after, limit)
+            case calls.GetLeaves(tree, first, count):
+                return await run(catalogue.leaves, tree, first, count)
+            case calls.IsPinned(manifest):
+                return await run(catalogue.is_pinned, manifest)
+            case calls.ListHolds(purpose):
+                return await run(catalogue.holds, purpose)
+            case calls.GetExpiry(cid):
+                return await run(catalogue.expiry, cid)
+            case calls.ListReservations(purpose):
+                return await run(catalogue.reservations, purpose)
+            case calls.GetSpace():
+                return await run(catalogue.space)
+            case calls.Maintain():
+                await self._care.expire()
+                return await self._care.tidy()
+            case calls.ScrubBlocks(after):
+                return await self._read(scrubber.blocks, after)
+            case calls.ScrubManifests(after):
+                return await self._scrub_manifests(after)
+            case calls.CheckLeaves(tree, first, count):
+                return await self._read(scrubber.leaves, tree, first, count)
+            case calls.CheckRoot(tree):
+                return await self._check_root(tree)
+            case calls.BackUp(target, progress):
+                return await self._care.back_up(target, progress)
+        raise NotImplementedError(f"the store has no answer to {type(call).__name__}")
+
+    # -- reading
+
+    async def _read(self, read: Callable[[*Ts], "_Looked"], *args: *Ts) -> Any:
+        """Read in a thread; blocks that turn out to be damaged are marked before anybody hears of them."""
+        found = await self._offload.run(read, *args)
+        await self._mark(found.rotten)
+        return found
+
+    async def _read_run(self, call: calls.ReadRun) -> list[memoryview]:
+        run = await self._offload.run(self._repo.reader.read_run, call.tree, call.first, call.count)
+        await self._mark(run.rotten)
+        if run.error is not None:
+            raise run.error
+        return run.buffers
+
+    async def _mark(self, rotten: Sequence[int]) -> None:
+        if rotten:
+            _log.error("blocks on this disk are damaged", blocks=len(rotten))
+            await self._lane.do(partial(self._repo.mark_bad, rotten))
+
+    async def _scrub_manifests(self, after: Cid | None) -> tuple[Damage, Cid | None]:
+        damage, last = await self._offload.run(self._repo.scrubber.manifests, after)
+        if damage.mended:
+            _log.warning("manifests were damaged and have been mended", manifests=len(damage.mended))
+            await self._lane.do(partial(self._repo.mend_manifests, damage.mended))
+        return damage, last
+
+    async def _check_root(self, tree: Cid) -> None:
+        if await self._offload.run(self._repo.scrubber.root, tree) != tree:
+            raise CorruptData(
+                f"the blocks here do not make up the tree {tree}",
+                remedy="store the dataset again, or restore the data directory from a backup",
+            )
+
+    # -- writing
+
+    async def _put(self, call: calls.PutBlocks) -> None:
+        expiry = self._expiry(call.ttl)
+        reservation = _number_or_none(call.reservation)
+        named = [block for block in call.blocks if block.cid.codec == CODEX_MANIFEST]
+        blocks = call.blocks
+        if named:
+            blocks = [block for block in call.blocks if block.cid.codec != CODEX_MANIFEST]
+        for block in named:
+            await self._put_manifest(block, expiry)
+        if blocks:
+            await self._lane.bring(Put(blocks, expiry, reservation))
+
+    async def _put_manifest(self, block: Block, expiry: float) -> Cid:
+        record = await self._offload.run(record_of, block)
+        await self._lane.do(partial(self._repo.put_manifest, record, expiry))
+        return record.cid
+
+    async def _commit(self, call: calls.CommitIngest) -> Cid:
+        ingest, tree = _number(call.ingest), call.tree
+        record = await self._offload.run(_record, call.manifest)
+        await self._offload.run(self._repo.catalogue.check_staged, ingest, tree)
+        # All but the last pages go ahead, a few at a time: the lane is not held up by a large tree.
+        ahead = max(0, page_count(tree) - 1) // _PAGES * _PAGES
+        for first in range(0, ahead, _PAGES):
+            await self._lane.do(partial(self._repo.add_nodes, ingest, tree, first, _PAGES))
+        expiry = self._expiry(call.ttl)
+        await self._lane.do(partial(self._repo.commit, ingest, tree, record, expiry, ahead))
+        self._care.wake()  # an older tree of the same name has leaves to remove
+        return record.cid
+
+    async def _delete_dataset(self, manifest: Cid) -> bool:
+        if manifest.codec != CODEX_MANIFEST:
+            raise NotAManifest(f"{manifest} names no dataset")
+        tree = await self._lane.do(partial(self._repo.drop_dataset, manifest))
+        if tree is None:
+            return False
+        # Whatever cuts the removal short, the caretaker ends it; and there may be something to compact.
+        self._care.wake()
+        await self._care.sweep(tree)
+        self._care.wake()
+        return True
+
+    async def _check_room(self, size: int) -> None:
+        available = (await self._offload.run(self._repo.catalogue.space)).available
+        if size > available:
+            raise no_room(self._config.quota, available, size)
+
+    def _expiry(self, ttl: float | None) -> float:
+        """The point in time that is `ttl` seconds away, by default the node's own; 0 never comes."""
+        seconds = self._config.block_ttl if ttl is None else ttl
+        if seconds < 0:
+            raise InvalidInput(f"nothing can live for {seconds} seconds")
+        return self._clock.now() + seconds if seconds > 0 else NEVER
+
+
+_Looked = Found | Scrubbed | Checked
+
+
+def _record(manifest: Manifest) -> Record:
+    data = manifest.to_bytes()
+    return record_of(Block(manifest_cid(data), data))
+
+
+def _number(text: str) -> int:
+    """The number in an id that was given out. Raises InvalidInput."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidInput(f"{text!r} is no id of the store")
+    return int(text)
+
+
+def _number_or_none(text: str | None) -> int | None:
+    return None if text is None else _number(text)

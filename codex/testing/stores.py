@@ -1,0 +1,147 @@
+"""Stores for tests: opening one, filling it, and an audit that no sum in it may escape."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from codex.codec import Cid
+from codex.data import Block, Manifest, MerkleTree
+from codex.store.schema import DOOMED, LIVE, STAGING
+from codex.store.segments import segment_name, segment_number
+
+
+def payload(number: int, size: int) -> bytes:
+    """Some bytes that differ for every number."""
+    return (number.to_bytes(8, "big") * (size // 8 + 1))[:size]
+
+
+def make_blocks(numbers: Sequence[int], size: int = 1024) -> list[Block]:
+    """A block for each number, of `size` bytes."""
+    return [Block.of(payload(number, size)) for number in numbers]
+
+
+def make_dataset(
+    blocks: Sequence[Block], name: str | None = None, block_size: int = 1024
+) -> tuple[MerkleTree, Manifest]:
+    """The tree over the blocks, and a manifest for it. The blocks need not have `block_size` bytes."""
+    tree = MerkleTree.of([block.cid.digest for block in blocks])
+    size = len(blocks) * block_size
+    return tree, Manifest(tree_cid=tree.root_cid, dataset_size=size, block_size=block_size, filename=name)
+
+
+def audit(repo: Path) -> None:
+    """Assert that everything in the store's directory adds up: counters, references, charges, places and hashes.
+
+    The store may be open, with nothing being written. Blocks that are known to be bad need not have their hash.
+    """
+    connection = sqlite3.connect(f"file:{repo / 'index.sqlite'}?mode=ro", uri=True, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        _audit_sums(connection)
+        _audit_ingests(connection)
+        _audit_trees(connection)
+        _audit_segments(connection, repo / "segments")
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    finally:
+        connection.close()
+
+
+def _none(connection: sqlite3.Connection, sql: str) -> None:
+    rows = connection.execute(sql).fetchall()
+    assert not rows, f"{sql}: {rows}"
+
+
+def _audit_sums(connection: sqlite3.Connection) -> None:
+    totals = connection.execute("SELECT blocks, used, reserved FROM totals").fetchone()
+    rows = connection.execute(
+        "SELECT (SELECT count(*) FROM blocks) + (SELECT count(*) FROM manifests),"
+        " (SELECT total(length) FROM blocks) + (SELECT total(length(data)) FROM manifests),"
+        " (SELECT total(bytes) FROM reservations)"
+    ).fetchone()
+    assert totals == rows, f"totals {totals}, rows {rows}"
+    _none(connection, "SELECT * FROM reservations WHERE bytes < 0")
+    _none(
+        connection,
+        "SELECT id, refs FROM blocks b WHERE refs <> (SELECT count(*) FROM leaves WHERE block = b.id)",
+    )
+    _none(
+        connection,
+        "SELECT * FROM segments s WHERE live <> (SELECT total(length) FROM blocks WHERE segment = s.id)",
+    )
+    _none(connection, "SELECT * FROM trees t WHERE leaves <> (SELECT count(*) FROM leaves WHERE tree = t.id)")
+
+
+def _audit_ingests(connection: sqlite3.Connection) -> None:
+    _none(
+        connection,
+        "SELECT * FROM ingests i WHERE blocks <> (SELECT count(*) FROM blocks WHERE staged_by = i.id)"
+        " OR bytes <> (SELECT total(length) FROM blocks WHERE staged_by = i.id)",
+    )
+    # While a block has an owner, only leaves of ingests name it, and each but the owner's is counted.
+    _none(
+        connection,
+        "SELECT b.id, i.id, count(*), c.leaves FROM blocks b JOIN leaves l ON l.block = b.id"
+        " LEFT JOIN ingests i ON i.tree = l.tree LEFT JOIN costaged c ON c.block = b.id AND c.ingest = i.id"
+        " WHERE b.staged_by IN (SELECT id FROM ingests) GROUP BY b.id, i.id"
+        " HAVING i.id IS NULL OR (i.id <> b.staged_by AND count(*) IS NOT c.leaves)"
+        " OR (i.id = b.staged_by AND c.leaves IS NOT NULL)",
+    )
+    _none(
+        connection,
+        "SELECT * FROM costaged c WHERE NOT EXISTS"
+        " (SELECT 1 FROM blocks WHERE id = c.block AND staged_by IN (SELECT id FROM ingests))"
+        " OR NOT EXISTS (SELECT 1 FROM leaves WHERE block = c.block"
+        "  AND tree = (SELECT tree FROM ingests WHERE id = c.ingest))",
+    )
+    # An owner that was given up owns nothing that an open ingest wants too.
+    _none(
+        connection,
+        "SELECT * FROM costaged c JOIN ingests i ON i.id = c.ingest JOIN blocks b ON b.id = c.block"
+        " JOIN ingests o ON o.id = b.staged_by WHERE i.open AND NOT o.open",
+    )
+
+
+def _audit_trees(connection: sqlite3.Connection) -> None:
+    _none(
+        connection,
+        "SELECT * FROM leaves WHERE tree NOT IN (SELECT id FROM trees)"
+        " OR (block IS NOT NULL AND block NOT IN (SELECT id FROM blocks))",
+    )
+    _none(
+        connection,
+        f"SELECT * FROM trees WHERE (cid IS NULL) <> (state IN ({STAGING}, {DOOMED}))"
+        f" OR (state = {DOOMED} AND swept IS NULL) OR (state IN ({STAGING}, {LIVE}) AND swept IS NOT NULL)"
+        f" OR (state = {STAGING} AND id NOT IN (SELECT tree FROM ingests WHERE open))",
+    )
+    _none(
+        connection,
+        f"SELECT * FROM manifests WHERE tree NOT IN (SELECT id FROM trees WHERE state = {LIVE})"
+        " UNION ALL SELECT purpose, key, tree, first, count, expiry, 0 FROM holds"
+        " WHERE tree NOT IN (SELECT id FROM trees WHERE cid IS NOT NULL)",
+    )
+    _none(connection, "SELECT * FROM tree_nodes WHERE tree NOT IN (SELECT id FROM trees)")
+
+
+def _audit_segments(connection: sqlite3.Connection, directory: Path) -> None:
+    lengths = dict(connection.execute("SELECT id, length FROM segments"))
+    for segment, length in lengths.items():
+        content = (directory / segment_name(segment)).read_bytes()
+        assert len(content) >= length, f"{segment_name(segment)} has {len(content)} of {length} bytes"
+        end = 0
+        for offset, size, cid, bad in connection.execute(
+            "SELECT offset, length, cid, bad FROM blocks WHERE segment = ? ORDER BY offset, length",
+            (segment,),
+        ):
+            assert offset >= end, f"blocks overlap at {offset} of {segment_name(segment)}"
+            end = offset + size
+            assert bad or Cid(cid).matches(content[offset:end]), f"{Cid(cid)} is damaged"
+        assert end <= length, f"a block lies beyond the end of {segment_name(segment)}"
+    for number, bad, size in connection.execute(
+        "SELECT segment, bad, length FROM blocks WHERE segment NOT IN (SELECT id FROM segments)"
+    ):
+        assert bad or size == 0, f"a block lies in segment {number}, which is gone"
+
+
+def segment_numbers(repo: Path) -> set[int]:
+    """The segments that stand in the store's directory."""
+    return {segment_number(path.name) or 0 for path in (repo / "segments").iterdir()}
