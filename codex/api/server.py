@@ -107,22 +107,17 @@ class Server:
 
     async def serve(self, listeners: list[trio.SocketListener], stopping: trio.Event, grace: float) -> None:
         """Serve until `stopping`; then accept nothing more, and cut what still runs after `grace` seconds."""
-        await self._app.startup()
-        try:
-            async with trio.open_nursery() as connections:
-                async with trio.open_nursery() as accepting:
-                    accepting.start_soon(
-                        partial(trio.serve_listeners, self._handle, listeners, handler_nursery=connections)
-                    )
-                    await stopping.wait()
-                    accepting.cancel_scope.cancel()
-                await self._context.terminated.set()
-                for connection in self._open:
-                    connection.finish()
-                connections.cancel_scope.deadline = trio.current_time() + grace
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._app.shutdown()
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(
+                    partial(trio.serve_listeners, self._handle, listeners, handler_nursery=connections)
+                )
+                await stopping.wait()
+                accepting.cancel_scope.cancel()
+            await self._context.terminated.set()
+            for connection in self._open:
+                connection.finish()
+            connections.cancel_scope.deadline = trio.current_time() + grace
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         if len(self._open) >= MAX_CONNECTIONS:

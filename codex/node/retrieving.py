@@ -1,24 +1,26 @@
 """The flow *retrieve*: from a manifest to verified bytes, read ahead of whoever takes them.
 
 A retrieval reads runs of consecutive blocks through the store, which verifies each against its hash, and
-keeps at most a few runs ahead of the reader. Memory is therefore bounded whatever the dataset's size and
-however slow the reader.
+keeps at most a few runs ahead of the reader; these are read side by side. Memory is therefore bounded
+whatever the dataset's size and however slow the reader.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import trio
+from attrs import define, field
 
 from codex.codec import Cid
 from codex.data import Manifest
 from codex.errors import CodexError, InvalidInput
 from codex.runtime.groups import unwrapped
 
-RUN_BLOCKS = 32  # blocks asked of the store at once: 2 MiB, one hop to a thread
+RUN_BLOCKS = 64  # blocks asked of the store at once: 4 MiB, so that the hop to a thread costs next to nothing
 FIRST_RUN = 4  # the first ask is small, so that the first byte leaves early
-READ_AHEAD = 2  # runs waiting for the reader
+READ_AHEAD = 2  # runs being read, or waiting, ahead of the reader: one for each of two threads
 
 
 class Blocks(Protocol):
@@ -26,6 +28,15 @@ class Blocks(Protocol):
 
     async def read_run(self, tree: Cid, first: int, count: int) -> list[memoryview]:
         """The verified bytes of `count` consecutive leaves, in order, as few buffers as may be."""
+
+
+@define(eq=False)
+class _Run:
+    """A run of blocks that was asked for: its buffers once `done`, or the error that ended it."""
+
+    done: trio.Event = field(factory=trio.Event)
+    buffers: list[memoryview] = field(factory=list)
+    error: CodexError | None = None
 
 
 class Retrieval:
@@ -36,28 +47,28 @@ class Retrieval:
     """
 
     def __init__(
-        self,
-        manifest: Manifest | None,
-        offset: int,
-        size: int,
-        runs: trio.MemoryReceiveChannel[memoryview | CodexError],
+        self, manifest: Manifest | None, offset: int, size: int, runs: trio.MemoryReceiveChannel[_Run]
     ) -> None:
         self.manifest = manifest
         self.offset = offset
         self.size = size
         self._runs = runs
+        self._buffers: deque[memoryview] = deque()
 
     def __aiter__(self) -> "Retrieval":
         return self
 
     async def __anext__(self) -> memoryview:
-        try:
-            item = await self._runs.receive()
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
-        if isinstance(item, CodexError):
-            raise item
-        return item
+        while not self._buffers:
+            try:
+                run = await self._runs.receive()
+            except trio.EndOfChannel:
+                raise StopAsyncIteration from None
+            await run.done.wait()
+            if run.error is not None:
+                raise run.error
+            self._buffers.extend(run.buffers)
+        return self._buffers.popleft()
 
     async def read(self) -> bytes:
         """Everything that is left, in one piece; for datasets known to be small."""
@@ -76,24 +87,23 @@ async def open_dataset(
     size = total - offset if length is None else length
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
-    send, receive = trio.open_memory_channel[memoryview | CodexError](READ_AHEAD)
+    send, receive = trio.open_memory_channel[_Run](READ_AHEAD - 1)
     with unwrapped():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_ahead, store, manifest, offset, size, send)
-            async with receive:
-                yield Retrieval(manifest, offset, size, receive)
+            nursery.start_soon(_read_ahead, store, manifest, offset, size, send, nursery)
+            yield Retrieval(manifest, offset, size, receive)
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
 async def open_block(data: bytes | memoryview) -> AsyncIterator[Retrieval]:
     """A single block, already read and verified, in the form of a retrieval."""
-    send, receive = trio.open_memory_channel[memoryview | CodexError](1)
-    if data:
-        send.send_nowait(memoryview(data))
+    send, receive = trio.open_memory_channel[_Run](1)
+    run = _Run(buffers=[memoryview(data)] if data else [])
+    run.done.set()
+    send.send_nowait(run)
     send.close()
-    async with receive:
-        yield Retrieval(None, 0, len(data), receive)
+    yield Retrieval(None, 0, len(data), receive)
 
 
 async def _read_ahead(
@@ -101,25 +111,35 @@ async def _read_ahead(
     manifest: Manifest,
     offset: int,
     size: int,
-    out: trio.MemorySendChannel[memoryview | CodexError],
+    out: trio.MemorySendChannel[_Run],
+    nursery: trio.Nursery,
 ) -> None:
-    block_size = manifest.block_size
-    index, skip = divmod(offset, block_size)
-    end = -(-(offset + size) // block_size)
+    """Ask for run after run, in order; the channel's bound is what keeps it near the reader."""
+    start, end = offset, offset + size
     count = FIRST_RUN
     async with out:
-        try:
-            while index < end:
-                count = min(count, end - index)
-                for piece in await store.read_run(manifest.tree_cid, index, count):
-                    part = piece[skip : skip + size]
-                    skip = max(0, skip - len(piece))
-                    size -= len(part)
-                    if part:
-                        await out.send(part)
-                index += count
-                count = RUN_BLOCKS
-        except CodexError as error:
-            await out.send(error)
-        except trio.BrokenResourceError:
-            return  # the reader has left
+        while start < end:
+            first = start // manifest.block_size
+            stop = min(end, (first + count) * manifest.block_size)
+            run = _Run()
+            await out.send(run)
+            nursery.start_soon(_fill, run, store, manifest, start, stop)
+            start = stop
+            count = RUN_BLOCKS
+
+
+async def _fill(run: _Run, store: Blocks, manifest: Manifest, start: int, stop: int) -> None:
+    """Read the bytes from `start` up to `stop` of a dataset."""
+    first = start // manifest.block_size
+    skip = start - first * manifest.block_size
+    left = stop - start
+    try:
+        for piece in await store.read_run(manifest.tree_cid, first, -(-stop // manifest.block_size) - first):
+            part = piece[skip : skip + left]
+            skip = max(0, skip - len(piece))
+            left -= len(part)
+            if part:
+                run.buffers.append(part)
+    except CodexError as error:
+        run.error = error
+    run.done.set()
