@@ -6,7 +6,6 @@ process only, which ends them in order.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -51,13 +50,13 @@ class Child:
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
-    def line(self, start: str) -> str:
-        """Wait for the next line that begins so, and return what follows. Raises BenchFailed."""
+    def line(self, start: str, limit: float = READY) -> str:
+        """Wait `limit` seconds for a line that begins so, and return what follows. Raises BenchFailed."""
         while True:
             try:
-                line = self._lines.get(timeout=READY)
+                line = self._lines.get(timeout=limit)
             except Empty:
-                raise BenchFailed(f"{self.name} did not say '{start}' within {READY:.0f} s") from None
+                raise BenchFailed(f"{self.name} did not say '{start}' within {limit:.0f} s") from None
             if line is None:
                 raise BenchFailed(f"{self.name} ended with {self._process.wait()}:\n{''.join(self._last)}")
             if line.startswith(start):
@@ -67,20 +66,22 @@ class Child:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it, and wait until it has ended. Raises BenchFailed when it does not end well."""
-        self._process.send_signal(number)
+    def stop(self) -> None:
+        """Have it end, and wait for that. Raises BenchFailed when it does not end well."""
+        self._process.terminate()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it has ended. Raises BenchFailed when it does not end well."""
         try:
             code = self._process.wait(STOP)
         except subprocess.TimeoutExpired:
             raise BenchFailed(f"{self.name} did not stop within {STOP:.0f} s") from None
-        finally:
-            self.discard()
-        if code not in (0, -number):
+        if code:
             raise BenchFailed(f"{self.name} ended with {code}:\n{''.join(self._last)}")
 
     def discard(self) -> None:
-        """End it at once if it still runs, without a word."""
+        """End it at once if it still runs, without a word. Harmless when it has ended."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
@@ -99,10 +100,9 @@ def running(*arguments: str) -> Iterator[Child]:
     child = Child(arguments)
     try:
         yield child
-    except BaseException:
+        child.stop()
+    finally:
         child.discard()
-        raise
-    child.stop()
 
 
 @contextmanager

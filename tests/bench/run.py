@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 import download
+import embedded
+import memory
 import upload
 from harness import Bench, BenchFailed, Figure, as_data, figure_lines
 from machine import facts
@@ -21,6 +23,8 @@ from machine import facts
 FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "upload": upload.figures,
     "download": download.figures,
+    "embedded": embedded.figures,
+    "memory": memory.figures,
 }
 
 RESULTS = Path("bench-results")
