@@ -9,11 +9,12 @@ Everything else goes to the ASGI application. What is overridden, and why:
 - sends can be cancelled and time out: a peer that stops reading must not keep the node from stopping;
 - closing is shielded: the application's scope ends before the socket would be closed, and the peer would wait
 for ever;
-- a head has a time limit of its own (408), and an application that has ended takes its queue with it.
+- a head has a limit of its own in time (408) and in size, also when it comes all at once (431);
+- an application that has ended takes its queue with it.
 """
 
-import math
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 import h11
@@ -47,23 +48,28 @@ class _SteppedAside(Exception):
         self.request = request
 
 
+class _HeadTooLong(Exception):
+    """The head just parsed is longer than a head may be; the peer was told."""
+
+
 class _Protocol(H11Protocol):
     """hypercorn's HTTP/1.1 without upgrades to HTTP/2, and with the bulk routes let out."""
 
     is_bulk: Callable[[str, str], bool]
 
     async def _check_protocol(self, event: h11.Request) -> None:
+        # h11 bounds only a head that it has to wait for.
+        lines = sum(len(name) + len(value) + 4 for name, value in event.headers)
+        if len(event.method) + len(event.target) + lines > MAX_HEAD:
+            await self._send_error_response(431)
+            raise _HeadTooLong
         if self.is_bulk(event.method.decode("ascii"), event.target.decode("ascii", "replace")):
             assert isinstance(self.connection, h11.Connection)
             raise _SteppedAside(self.connection, event)
 
     @property
-    def between_requests(self) -> bool:
-        return isinstance(self.connection, h11.Connection) and self.connection.their_state is h11.IDLE
-
-    @property
     def head_begun(self) -> bool:
-        return self.between_requests and bool(self.connection.trailing_data[0])
+        return self.connection.their_state is h11.IDLE and bool(self.connection.trailing_data[0])
 
 
 class _Tasks:
@@ -123,7 +129,9 @@ class Connection:
         self._is_bulk = is_bulk
         self._serve_bulk = serve_bulk
         self._send_lock = trio.Lock()
-        self._waiting: trio.CancelScope | None = None
+        self._idle = True  # no request is in progress
+        self._head_end = inf  # when the head that has begun must be complete
+        self._reading: trio.CancelScope | None = None
 
     async def run(self) -> None:
         """Serve requests until the connection ends; never raises for what the peer does."""
@@ -136,26 +144,32 @@ class Connection:
 
     def finish(self) -> None:
         """End the connection now when no request is in progress, else after the one that is."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._idle and self._reading is not None:
+            self._reading.cancel()
 
     async def _serve(self, tasks: _Tasks) -> None:
         protocol = self._new_protocol(tasks)
+        ahead = b""  # what a peer that does not wait for replies has sent behind a bulk request
         while True:
-            data = await self._read(protocol)
+            data = ahead or await self._read(protocol)
+            ahead = b""
             try:
                 await protocol.handle(RawData(data))
+            except _HeadTooLong:
+                return
             except _SteppedAside as aside:
-                if not await self._exchange(aside):
+                exchange = Exchange(self._stream, aside.connection, aside.request)
+                if not await self._exchange(exchange):
                     return
+                ahead = exchange.rest
+                self._idle = True
                 protocol = self._new_protocol(tasks)
                 continue
             if not data:
                 break
         await protocol.handle(Closed())
 
-    async def _exchange(self, aside: _SteppedAside) -> bool:
-        exchange = Exchange(self._stream, aside.connection, aside.request)
+    async def _exchange(self, exchange: Exchange) -> bool:
         try:
             try:
                 await self._serve_bulk(exchange)
@@ -178,23 +192,27 @@ class Connection:
 
     async def _read(self, protocol: _Protocol) -> bytes:
         """The next bytes from the peer; none when it has ended, or when its time is over."""
-        limit = HEAD_TIMEOUT if protocol.head_begun else IDLE_TIMEOUT if protocol.between_requests else STALL
-        if not isinstance(protocol.connection, h11.Connection):
-            limit = math.inf  # a WebSocket has its own pings
-        with trio.move_on_after(limit) as scope:
-            if protocol.between_requests and not protocol.head_begun:
-                self._waiting = scope
-                if self._context.terminated.is_set():
-                    return b""
+        if self._context.terminated.is_set() and self._idle:
+            return b""
+        with trio.CancelScope(deadline=self._patience(protocol)) as self._reading:
             try:
                 return bytes(await self._stream.receive_some(READ_SIZE))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return b""
-            finally:
-                self._waiting = None
-        if protocol.head_begun:
+        if protocol.head_begun and not self._context.terminated.is_set():
             await protocol._send_error_response(408)
         return b""
+
+    def _patience(self, protocol: _Protocol) -> float:
+        """Until when the next bytes are waited for."""
+        now = trio.current_time()
+        if not protocol.head_begun:
+            self._head_end = inf
+            if not isinstance(protocol.connection, h11.Connection):
+                return inf  # a WebSocket has its own pings
+            return now + (IDLE_TIMEOUT if self._idle else STALL)
+        self._head_end = min(self._head_end, now + HEAD_TIMEOUT)
+        return self._head_end
 
     def _new_protocol(self, tasks: _Tasks) -> _Protocol:
         protocol = _Protocol(
@@ -222,8 +240,11 @@ class Connection:
                         await self._close()
             case Closed():
                 await self._close()
-            case Updated():
-                pass
+            case Updated(idle=idle):
+                self._idle = idle
+                if idle and self._reading is not None:
+                    # The reply went out while the next request was waited for already.
+                    self._reading.deadline = trio.current_time() + IDLE_TIMEOUT
 
     async def _finish_sending(self) -> None:
         try:

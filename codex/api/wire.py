@@ -81,6 +81,11 @@ class Exchange:
         """Whether the sender may still be sending a body that nobody reads."""
         return not self._body_done
 
+    @property
+    def rest(self) -> bytes:
+        """What came behind this request, when all of it was read: the beginning of the next."""
+        return bytes(self._connection.trailing_data[0]) if self.chunked else self._early
+
     # -- the request's body
 
     def __aiter__(self) -> "Exchange":
@@ -100,10 +105,7 @@ class Exchange:
     async def _next_counted(self) -> bytes:
         early = self._early
         if early:
-            # A pipelined next request is not kept: whoever pipelines behind an upload has to ask again.
-            self._keep_alive = self._keep_alive and len(early) <= self._left
-            self._early = b""
-            piece = early[: self._left]
+            piece, self._early = early[: self._left], early[self._left :]
         else:
             piece = await self._receive(min(READ_SIZE, self._left))
         self._left -= len(piece)
@@ -121,7 +123,6 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 return bytes(event.data)
             else:
-                self._keep_alive = self._keep_alive and not self._connection.trailing_data[0]
                 self._body_done = True
                 return b""
 
