@@ -115,7 +115,10 @@ def _figure(
     return Figure(
         f"resident memory above idle at its peak, {size // MIB} MiB, {said}",
         rows,
-        [Line(row.label, row.samples, LIMIT, at_most=True, unit="MiB") for row in rows[:2]],
+        [
+            Line(f"{row.label}, worst round", (max(row.samples),), LIMIT, at_most=True, unit="MiB")
+            for row in rows[:2]
+        ],
         [
             f"idle: the node {own.idle:.0f} and {fresh.idle:.0f} MiB, bare hypercorn {peer.idle:.0f} MiB",
             f"medians: uploaded at {up_rate:.0f} MB/s, downloaded at {down_rate:.0f} MB/s",
@@ -133,23 +136,32 @@ def _watched(node: RunningNode) -> Memory:
 def _uploads(
     bench: Bench, content: Content, node: RunningNode, memory: Memory
 ) -> tuple[Samples, float, float, str]:
-    """Upload and delete in turns, but keep the last: the peaks, what is left, the rate (MB/s), and the CID."""
+    """Upload and delete in turns, but keep the last: the peaks, what is left, MB/s, and the last one's CID."""
     stored: list[str] = []
 
     def upload() -> None:
-        if stored:
-            node.delete(stored.pop())
         stored.append(node.upload(content.stamped(bench.stamp()), content.size))
 
-    peaks, reached = _repeated(bench, memory, content.size, upload)
+    def delete() -> None:
+        if stored:
+            node.delete(stored.pop())
+
+    peaks, reached = _repeated(bench, memory, content.size, upload, delete)
     node.settle()
     return peaks, memory.now(), reached, stored[0]
 
 
-def _repeated(bench: Bench, memory: Memory, size: int, work: Callable[[], object]) -> tuple[Samples, float]:
-    """The peaks of some rounds, the first one as well, and the median rate in MB/s."""
+def _repeated(
+    bench: Bench,
+    memory: Memory,
+    size: int,
+    work: Callable[[], object],
+    before: Callable[[], object] = lambda: None,
+) -> tuple[Samples, float]:
+    """The peaks of some rounds, also of the first, and the median rate in MB/s; `before` is in neither."""
     peaks, rates = [], []
     for _ in range(bench.rounds):
+        before()
         start = time.perf_counter()
         peaks.append(memory.peak(work))
         rates.append(size / (time.perf_counter() - start) / MEGABYTE)
