@@ -37,7 +37,8 @@ def test_an_unknown_type_is_refused_by_name(kind: str) -> None:
 
 def test_the_list_holds_the_networks_types() -> None:
     assert len(known_media_types()) >= 771
-    assert {"application/vnd.lotus-1-2-3", "text/markdown"} <= known_media_types()
+    assert {"application/vnd.lotus-1-2-3", "text/plain", "text/markdown"} <= known_media_types()
+    assert "multipart/form-data" not in known_media_types()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_the_quoted_form_names_the_file(header: str | None, name: str | None) ->
         "nul.txt",
         "com1",
         "lpt9.log",
-        " a",
+        "dir/ a",
         "a .txt",
         "a" * 260,
         "dir/",
