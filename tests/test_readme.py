@@ -1,0 +1,94 @@
+"""The README is true: its session prints what it shows, its program runs, its picture names what is there."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture
+def running_node(tmp_path: Path) -> Iterator[Path]:
+    """The data directory of a node that runs in a process of its own."""
+    data_dir = tmp_path / "alice"
+    command = [sys.executable, "-m", "codex", f"--data-dir={data_dir}", "--api-port=0", "--log-level=warn"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert "listens on" in process.stderr.readline()
+            yield data_dir
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert process.returncode == 0
+
+
+def block(kind: str) -> str:
+    """The first fenced block of that kind."""
+    found = re.search(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found, f"the README has no {kind} block"
+    return found[1]
+
+
+def session() -> list[tuple[str, str]]:
+    """The commands of the console block, each with the output it is shown to have."""
+    steps: list[tuple[str, str]] = []
+    for line in block("console").splitlines(keepends=True):
+        if line.startswith("$ "):
+            steps.append((line[2:].strip(), ""))
+        else:
+            command, output = steps[-1]
+            steps[-1] = (command, output + line)
+    return steps
+
+
+def test_the_session_prints_what_it_shows(running_node: Path, tmp_path: Path) -> None:
+    bin_dir = Path(sys.executable).parent
+    for command, shown in session():
+        if command.startswith("export "):
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env={
+                "PATH": f"{bin_dir}:/usr/bin:/bin",
+                "CODEX_DATA_DIR": str(running_node),
+                "HOME": str(tmp_path),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout == shown, command
+
+
+def test_the_program_is_the_example() -> None:
+    example = (ROOT / "examples" / "store_and_retrieve.py").read_text("utf-8")
+    assert block("python") == example.partition('"""\n\n')[2]
+
+
+def test_the_program_is_under_ten_lines() -> None:
+    body = block("python").partition("async def main")[2].splitlines()
+    assert len([line for line in body if line.strip()]) < 10
+
+
+@pytest.mark.parametrize("directory", re.findall(r"`(codex/\w+)`", README))
+def test_what_the_picture_names_is_there(directory: str) -> None:
+    assert (ROOT / directory / "__init__.py").exists()
+
+
+def test_every_package_is_named() -> None:
+    packages = {path.parent.name for path in (ROOT / "codex").glob("*/__init__.py")}
+    named = {name.removeprefix("codex/") for name in re.findall(r"`(codex/\w+)`", README)}
+    assert packages - named == {"config", "logs"}
+
+
+@pytest.mark.parametrize("target", re.findall(r"\bmake (\w+)", README))
+def test_every_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
