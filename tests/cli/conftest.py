@@ -1,0 +1,174 @@
+"""What the tests of the commands share: a stand-in for a node, and a way to run `codex` as a process."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+CID = "zDvZRwzkzmFULSGPZYUzyQNcDSoXvtSPjgQxoXhNZ7ZGTbgZ7kfd"
+
+
+@define
+class Upload:
+    """One body that arrived, and its headers."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+@define
+class Stub:
+    """What the stand-in knows: replies by method and path, and what it was asked."""
+
+    port: int = 0
+    asked: list[str] = field(factory=list)
+    uploads: list[Upload] = field(factory=list)
+    replies: dict[str, tuple[int, dict[str, str], bytes]] = field(factory=dict)
+    cut: int | None = None
+    """Bytes after which a body breaks off."""
+    hang_up: bool = False
+    """Whether an upload is refused after its first bytes, without reading the rest."""
+    sent: threading.Event = field(factory=threading.Event)
+    """Set when a reply that is cut has gone out up to there."""
+    held: threading.Event = field(factory=threading.Event)
+    """What a cut reply waits for before the connection ends."""
+
+    def json(self, request: str, value: Any) -> None:
+        """Answer `request` with `value`."""
+        self.replies[request] = (200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    stub: Stub
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        if self.stub.hang_up:
+            self.rfile.read(1000)
+            self.close_connection = True
+            self._reply(422, {}, b"The MIME type is not valid.")
+            return
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b"".join(self._chunks())
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(body) < int(self.headers["Content-Length"]):
+                return
+        self.stub.uploads.append(Upload(body, dict(self.headers)))
+        self._answer()
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
+    def _answer(self) -> None:
+        request = f"{self.command} {self.path.removeprefix('/api/codex/v1')}"
+        self.stub.asked.append(request)
+        status, headers, body = self.stub.replies.get(request, (404, {}, b""))
+        self._reply(status, headers, body)
+
+    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), "Connection": "close", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body if self.stub.cut is None else body[: self.stub.cut])
+        if self.stub.cut is not None:
+            self.wfile.flush()
+            self.stub.sent.set()
+            self.stub.held.wait(30)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is part of the tests."""
+
+
+@pytest.fixture
+def node() -> Iterator[Stub]:
+    """A simulation of a node: a small HTTP server in a thread, with prepared replies and no storage.
+
+    It is there for what a real node would rarely do: break off, refuse, answer nonsense. The commands with a
+    real node are tested elsewhere.
+    """
+    stub = Stub()
+    stub.held.set()
+    handler = type("Handler", (_Handler,), {"stub": stub})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        stub.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield stub
+        finally:
+            stub.held.set()
+            server.shutdown()
+            thread.join()
+
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """An environment without any option, and with a home of the test's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CODEX_")}
+    return kept | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@pytest.fixture
+def codex(tmp_path: Path, environ: dict[str, str]) -> Iterator[Run]:
+    """Run `codex` as a process in an empty directory: `codex("ls", port=node.port)`."""
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def run(
+        *args: str, port: int | None = None, input: bytes = b"", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        address = [] if port is None else [f"--api-port={port}"]
+        return subprocess.run(
+            [sys.executable, "-m", "codex", *address, *args],
+            cwd=work,
+            env=environ | (env or {}),
+            input=input,
+            capture_output=True,
+            timeout=60,
+        )
+
+    yield run
+    with suppress(FileNotFoundError):
+        left = [path.name for path in work.iterdir() if path.name.endswith(".part")]
+        assert left == [], "a half file was left"
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The directory that `codex` runs in."""
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def cid() -> str:
+    """A CID as a node prints it."""
+    return CID

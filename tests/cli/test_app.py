@@ -1,0 +1,258 @@
+"""The command line as a whole: help, exit codes, what is loaded, and what happens when there is no node."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codex.cli import main
+from codex.cli.exits import MEANINGS, Exit
+from codex.config import OPTIONS
+from codex.lock import open_data_dir
+from codex.version import VERSION
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+HEAVY = {
+    "trio",
+    "quart",
+    "quart_trio",
+    "hypercorn",
+    "h11",
+    "structlog",
+    "rich",
+    "cryptography",
+    "coincurve",
+    "Crypto",
+    "cattrs",
+    "cbor2",
+    "sqlite3",
+    "asyncio",
+    "codex.node",
+    "codex.store",
+    "codex.api",
+    "codex.p2p",
+    "codex.data",
+}
+
+
+@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "space", "--version", "--help"])
+def test_a_command_loads_nothing_of_the_node(command: str, environ: dict[str, str], tmp_path: Path) -> None:
+    words = {"put": ["put", __file__], "get": ["get", "z"], "rm": ["rm", "z"]}.get(command, [command])
+    code = f"""
+import sys
+sys.argv = ["codex", "--api-port=1", *{words!r}]
+from codex.cli import main
+main()
+print(sorted({HEAVY!r} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_command_answers_at_once(codex: Run, node: Any) -> None:
+    node.json("GET /data", {"content": []})
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        codex("ls", port=node.port)
+        took.append(time.perf_counter() - start)
+    # 0.09 s on an idle machine; the bound leaves room for a busy one.
+    assert min(took) < 1.0
+
+
+def test_the_version_is_shown(codex: Run) -> None:
+    done = codex("--version")
+    assert (done.returncode, done.stdout.decode()) == (0, f"codex {VERSION}\n")
+
+
+def test_the_help_lists_commands_options_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in ("put", "get", "ls", "rm", "space"):
+        assert re.search(rf"^  {command} ", shown, re.MULTILINE)
+    for option in OPTIONS:
+        assert (f"--{option.name}=" in shown) == (not option.hidden), option.name
+    for code in MEANINGS:
+        assert re.search(rf"^  {int(code)} ", shown, re.MULTILINE)
+
+
+def test_every_exit_code_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(Exit)
+
+
+@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "space"])
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--data-dir" in shown
+    assert f"codex {command}" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["--nonsense=1"],
+        ["--storage-quota=abc"],
+        ["--storage-quota"],
+        ["put"],
+        ["get"],
+        ["rm"],
+        ["get", "a", "b"],
+        ["ls", "--nonsense"],
+        ["ls", "extra"],
+        ["put", "--name=x", "a", "b"],
+        ["--config-file=absent.toml"],
+        ["--config-file=absent.toml", "ls"],
+        ["ls", "--api-port=x"],
+        ["prover"],
+    ],
+)
+def test_a_wrong_call_ends_with_2_and_one_remedy(words: list[str], codex: Run) -> None:
+    done = codex(*words)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    said = done.stderr.decode()
+    assert "Traceback" not in said
+    assert said.lower().count("error: ") == 1
+    assert len(said.splitlines()) >= 2
+
+
+def test_a_wrong_environment_ends_with_2(codex: Run) -> None:
+    done = codex("ls", env={"CODEX_API_PORT": "http"})
+    assert done.returncode == 2
+    assert b"CODEX_API_PORT" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["ls"], ["space"], ["rm", "z"], ["get", "z"], ["put", "f"]])
+def test_without_a_node_commands_say_so(command: list[str], codex: Run, work: Path) -> None:
+    (work / "f").write_text("content")
+    done = codex(*command)
+    assert done.returncode == 3
+    assert done.stdout == b""
+    assert b"no node is running on " in done.stderr
+    assert b"`codex`" in done.stderr
+    assert b"--data-dir" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["ls"], ["space"], ["rm", "z"], ["get", "z"], ["put", "f"]])
+def test_a_node_that_cannot_be_reached_is_named(command: list[str], codex: Run, work: Path) -> None:
+    (work / "f").write_text("content")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port meanwhile
+        done = codex(*command, port=taken.getsockname()[1])
+        assert done.returncode == 3
+        assert f"http://127.0.0.1:{taken.getsockname()[1]}".encode() in done.stderr
+        assert b"refused" in done.stderr
+    assert codex(*command, "--api-bindaddr=host.invalid").returncode == 3
+
+
+def test_a_node_is_found_by_its_data_directory(codex: Run, node: Any, tmp_path: Path) -> None:
+    node.json("GET /data", {"content": []})
+    path = tmp_path / "data"
+    with open_data_dir(path) as held:
+        assert codex("ls", f"--data-dir={path}").returncode == 3
+        held.publish("127.0.0.1", node.port)
+        for words in ([f"-d:{path}", "ls"], ["ls", "--data-dir", str(path)], [f"--data-dir={path}", "ls"]):
+            assert codex(*words).returncode == 0
+        assert codex("ls", env={"CODEX_DATA_DIR": str(path)}).returncode == 0
+        # The note is right even where the options are not: the node may have had to take another port.
+        assert codex("ls", env={"CODEX_DATA_DIR": str(path), "CODEX_API_PORT": "1"}).returncode == 0
+        # A port on the command line is taken as it is.
+        assert codex("ls", f"--data-dir={path}", "--api-port=1").returncode == 3
+    assert codex("ls", f"--data-dir={path}").returncode == 3
+    assert node.asked == ["GET /data"] * 5
+
+
+def test_a_node_is_found_by_the_default_data_directory(
+    codex: Run, node: Any, environ: dict[str, str]
+) -> None:
+    node.json("GET /data", {"content": []})
+    default = Path(environ["HOME"]) / ".cache" / "codex"
+    with open_data_dir(default) as held:
+        held.publish("0.0.0.0", node.port)
+        assert codex("ls").returncode == 0
+
+
+def test_a_port_in_the_environment_or_file_is_tried_where_no_note_is(
+    codex: Run, node: Any, work: Path
+) -> None:
+    node.json("GET /data", {"content": []})
+    assert codex("ls", env={"CODEX_API_PORT": str(node.port)}).returncode == 0
+    (work / "codex.toml").write_text(f"api-port = {node.port}")
+    assert codex("--config-file=codex.toml", "ls").returncode == 0
+    assert codex("ls", "--config-file=codex.toml").returncode == 0
+
+
+def test_persistence_is_not_there_yet_and_says_what_is(codex: Run) -> None:
+    account = "--eth-account=0x" + "1" * 40
+    for words in (["persistence", account], ["persistence", account, "prover"]):
+        done = codex(*words)
+        assert done.returncode == 1
+        assert b"no marketplace yet" in done.stderr
+        assert b"Start the node without `persistence`" in done.stderr
+    assert codex("persistence").returncode == 2
+
+
+NONSENSE = [
+    b"",
+    b"hello\r\n",
+    b"HTTP/1.1 banana\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+    b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"content": 5}',
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 500 \r\n\r\n\x1b[31mred",
+]
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
+@pytest.mark.parametrize("command", [["ls"], ["space"]])
+def test_an_answer_that_is_none_is_an_error_without_a_traceback(
+    command: list[str], answer: bytes, codex: Run
+) -> None:
+    import threading
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = codex(*command, port=server.getsockname()[1])
+        thread.join()
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert said.startswith("error: ")
+    assert "Traceback" not in said
+    assert "\x1b" not in said
+
+
+def test_a_reader_that_goes_away_is_no_traceback(node: Any, environ: dict[str, str]) -> None:
+    manifest = {"datasetSize": 1, "filename": "x" * 200, "mimetype": None}
+    node.json("GET /data", {"content": [{"cid": "z", "manifest": manifest}] * 5000})
+    with subprocess.Popen(
+        [sys.executable, "-m", "codex", f"--api-port={node.port}", "ls"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
