@@ -107,7 +107,7 @@ def test_a_python_without_venv_is_said(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-# In the place of Python: writes down what it is asked, makes a .venv with itself inside, and installs nothing.
+# In the place of Python: writes down what it is asked, makes a .venv with itself inside, installs nothing.
 RECORDING = """
 echo "$@" >> asked
 case "$*" in "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python;; esac
