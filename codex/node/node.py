@@ -18,6 +18,7 @@ from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
 from codex.data import Manifest
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
+from codex.logs import get_logger
 from codex.node import retrieving, storing
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
@@ -27,6 +28,8 @@ from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.store import Space
 from codex.version import CONTRACTS, REVISION, VERSION
+
+log = get_logger("node")
 
 LIST_PAGE = 500  # manifests asked of the store at once
 
@@ -119,9 +122,11 @@ class Node:
             source = _once(source)
         if size is not None:
             await parts.store.check_room(size)
-        return await storing.store_dataset(
+        cid = await storing.store_dataset(
             parts.store, parts.offload, source, filename=filename, mimetype=mimetype
         )
+        log.info("dataset stored", cid=str(cid), filename=filename)
+        return cid
 
     @asynccontextmanager
     async def retrieve(
@@ -182,10 +187,9 @@ class Node:
         What another dataset shares stays. Raises BlockInUse for a block that a dataset needs.
         """
         store = self._running.store
-        if cid.codec == CODEX_MANIFEST:
-            await store.delete_dataset(cid)
-        else:
-            await store.delete(cid)
+        gone = await (store.delete_dataset(cid) if cid.codec == CODEX_MANIFEST else store.delete(cid))
+        if gone:
+            log.info("deleted", cid=str(cid))
 
     async def has(self, cid: Cid) -> bool:
         """Whether a manifest or a block is on this node."""
