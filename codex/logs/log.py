@@ -72,7 +72,7 @@ class Logger:
         self._write("fatal", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        if self.is_logged(level) and _open is not None:
+        if _open is not None:
             _open.write(level, self.topic, event, self._fields | fields)
 
 
@@ -86,6 +86,9 @@ class _Log:
     repeats: Repeats[tuple[str, str, str]]
 
     def write(self, level: str, topic: str, event: str, fields: dict[str, object]) -> None:
+        """Write a line, unless its level is too low for its topic or it repeats itself too often."""
+        if not self.levels.admit(LEVELS[level], topic):
+            return
         withheld = self.repeats.admit((level, topic, event), self.monotonic())
         if withheld is not None:
             self._put(level, topic, event, fields | {"withheld": withheld} if withheld else fields)
@@ -167,7 +170,7 @@ def configured(
             outlets.append(outlet.for_stream(opened, "json" if settings.format == "json" else "nocolors"))
         log = _Log(parse_levels(settings.level), outlets, monotonic, Repeats())
         stack.callback(log.close)
-        stack.enter_context(outlet.library_warnings(get_logger))
+        stack.enter_context(outlet.library_warnings(log.write))
         _open = log
         try:
             yield

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.typing import Processor
 
-from codex.logs.log import Logger
+Write: TypeAlias = Callable[[str, str, str, dict[str, object]], None]
+"""Takes a line: its level, topic, event and fields."""
 
 _STYLES = {
     "trace": "\x1b[2m",
@@ -67,9 +68,9 @@ def for_stream(stream: TextIO, format: str) -> Outlet:
 
 
 @contextmanager
-def library_warnings(get_logger: Callable[[str], Logger]) -> Iterator[None]:
+def library_warnings(write: Write) -> Iterator[None]:
     """Turn warnings and errors that libraries log through Python's own logging into lines of ours."""
-    handler = _Bridge(get_logger)
+    handler = _Bridge(write)
     root = logging.getLogger()
     root.addHandler(handler)
     try:
@@ -81,11 +82,11 @@ def library_warnings(get_logger: Callable[[str], Logger]) -> Iterator[None]:
 class _Bridge(logging.Handler):
     """Hands each record on, with the library's name as its topic."""
 
-    def __init__(self, get_logger: Callable[[str], Logger]) -> None:
+    def __init__(self, write: Write) -> None:
         super().__init__(logging.WARNING)
-        self._get_logger = get_logger
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = self._get_logger(record.name)
-        write = log.fatal if record.levelno >= 50 else log.error if record.levelno >= 40 else log.warning
-        write("a library reports", said=record.getMessage(), exc_info=record.exc_info)
+        level = "fatal" if record.levelno >= 50 else "error" if record.levelno >= 40 else "warn"
+        fields: dict[str, object] = {"said": record.getMessage(), "exc_info": record.exc_info}
+        self._write(level, record.name, "a library reports", fields)
