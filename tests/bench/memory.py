@@ -136,7 +136,7 @@ def _watched(node: RunningNode) -> Memory:
 def _uploads(
     bench: Bench, content: Content, node: RunningNode, memory: Memory
 ) -> tuple[Samples, float, float, str]:
-    """Upload and delete in turns, but keep the last: the peaks, what is left, MB/s, and the last one's CID."""
+    """Upload and delete in turns, but keep the last: the peaks, what is left, MB/s, and the last CID."""
     stored: list[str] = []
 
     def upload() -> None:

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
+import calls
 import download
 import embedded
+import loop
 import memory
+import start
 import upload
 from harness import Bench, BenchFailed, Figure, as_data, figure_lines
 from machine import facts
@@ -25,6 +28,9 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "download": download.figures,
     "embedded": embedded.figures,
     "memory": memory.figures,
+    "start": start.figures,
+    "calls": calls.figures,
+    "loop": loop.figures,
 }
 
 RESULTS = Path("bench-results")
