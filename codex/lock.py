@@ -145,8 +145,8 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise _locked(descriptor, path) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    # Written over what stands there, and cut afterwards: on a full disk a file that exists can still be.
+    os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
 
 
 def _locked(descriptor: int, path: Path) -> DataDirLocked:

@@ -268,7 +268,7 @@ def test_a_file_that_is_no_text_or_too_large_is_refused() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.toml", tmp_path):
+    for path in (tmp_path / "absent.toml", tmp_path, Path("/dev/zero")):
         with pytest.raises(ConfigError) as caught:
             load([f"--config-file={path}"], HOME)
         assert str(path) in caught.value.message
@@ -322,6 +322,7 @@ WRONG = [
     ("listen-addrs", "/ip6/1.2.3.4/tcp/0"),
     ("listen-addrs", "/ip4/0.0.0.0/tcp/65536"),
     ("listen-addrs", "/ip4/0.0.0.0/tcp/"),
+    ("listen-addrs", "/ip6/fe80::1%eth0/tcp/0"),
     ("bootstrap-node", "spr:abc"),
     ("bootstrap-node", SPR[4:]),
     ("bootstrap-node", SPR + "="),

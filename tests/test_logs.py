@@ -229,11 +229,12 @@ def test_a_log_opened_inside_another_gives_way_again() -> None:
 
 def test_what_repeats_itself_is_withheld_and_counted() -> None:
     time = Time()
-    with opened(time=time) as stream:
+    with opened("debug", time=time) as stream:
         log = logs.get_logger("p2p")
         for number in range(repeats.REPEATS + 5):
             log.info("refused", number=number)
             log.warning("refused", number=number)
+            log.debug("refused", number=number)
         log.info("another", number=0)
         time.seconds += repeats.WINDOW
         log.info("refused", number=-1)
@@ -242,30 +243,32 @@ def test_what_repeats_itself_is_withheld_and_counted() -> None:
     assert [line["number"] for line in infos] == [*range(repeats.REPEATS), -1]
     assert [line.get("withheld") for line in infos] == [None] * repeats.REPEATS + [5]
     assert sum(line["event"] == "another" for line in written) == 1
+    assert sum(line["level"] == "debug" for line in written) == repeats.REPEATS + 5
     # What nobody asked about again is told when the log closes.
     assert (written[-1]["level"], written[-1]["withheld"]) == ("warn", 5)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5)), max_size=200))
-def test_no_line_is_lost_uncounted_and_no_window_overfull(steps: list[tuple[str, float]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.integers(1, 150)), max_size=12))
+def test_no_line_is_lost_uncounted_and_no_window_overfull(bursts: list[tuple[str, float, int]]) -> None:
     counter: repeats.Repeats[str] = repeats.Repeats()
     now = 0.0
     asked = dict.fromkeys("abc", 0)
     told = dict.fromkeys("abc", 0)
     passed: dict[str, list[float]] = {key: [] for key in "abc"}
-    for key, pause in steps:
+    for key, pause, count in bursts:
         now += pause
-        asked[key] += 1
-        withheld = counter.admit(key, now)
-        if withheld is not None:
-            told[key] += 1 + withheld
-            passed[key].append(now)
+        for _ in range(count):
+            asked[key] += 1
+            withheld = counter.admit(key, now)
+            if withheld is not None:
+                told[key] += 1 + withheld
+                passed[key].append(now)
     for key, withheld in counter.drain():
         told[key] += withheld
     assert told == asked
     for times in passed.values():
         # Two windows may touch, so at most twice the number stands within the length of one.
-        for start in times:
+        for start in set(times):
             assert sum(start <= time < start + repeats.WINDOW for time in times) <= 2 * repeats.REPEATS
 
 

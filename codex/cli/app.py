@@ -69,7 +69,7 @@ class _Codex(click.Group):
 
 @click.group(
     cls=_Codex,
-    context_settings={"max_content_width": 110},
+    context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
     subcommand_metavar="[persistence … [prover …]] | COMMAND …",
 )

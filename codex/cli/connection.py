@@ -124,7 +124,7 @@ def read_json(reply: http.client.HTTPResponse, what: str) -> Any:
     text = read_text(reply, what)
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failed(
             f"{what}: the answer is no JSON", remedy="Check that --api-port is that of a Codex node."
         ) from error

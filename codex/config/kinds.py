@@ -158,15 +158,15 @@ def _nat(text: str) -> str:
 
 
 def _listen_address(text: str) -> str:
-    match text.split("/"):
-        case ["", "ip4" | "ip6" as family, host, "tcp", port] if re.fullmatch(r"[0-9]{1,5}", port):
-            try:
-                address = ipaddress.ip_address(host)
-            except ValueError:
-                pass  # refused below, with the other forms
-            else:
-                if address.version == int(family[2]) and int(port) <= 65535:
-                    return text
+    parts = re.fullmatch(r"/ip([46])/([0-9A-Fa-f.:]+)/tcp/([0-9]{1,5})", text)
+    if parts is not None and int(parts[3]) <= 65535:
+        try:
+            address = ipaddress.ip_address(parts[2])
+        except ValueError:
+            pass  # refused below, with the other forms
+        else:
+            if address.version == int(parts[1]):
+                return text
     raise InvalidInput(
         "not an address to listen on",
         remedy="Give /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT, as in /ip4/0.0.0.0/tcp/8070; "

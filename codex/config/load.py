@@ -18,7 +18,7 @@ from codex.config.options import BY_NAME, BY_VARIABLE, OPTIONS, PERSISTENCE, PRO
 from codex.errors import ConfigError, InvalidInput
 
 FILE_LIMIT = 1024 * 1024
-"""Bytes of a configuration file."""
+"""Bytes that a configuration file may have."""
 
 
 @frozen
@@ -30,11 +30,16 @@ class _Given:
     source: str
 
 
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(FILE_LIMIT + 1)
+
+
 def load(
     args: Sequence[str],
     environ: Mapping[str, str],
     *,
-    read: Callable[[Path], bytes] = Path.read_bytes,
+    read: Callable[[Path], bytes] = _read_file,
     platform: str = sys.platform,
 ) -> values.Config:
     """The configuration that `args` (without the program's name), `environ` and the file they name ask for.
@@ -94,7 +99,10 @@ def _from_file(path: Path, read: Callable[[Path], bytes]) -> dict[str, _Given]:
     try:
         data = read(path)
         if len(data) > FILE_LIMIT:
-            raise ConfigError(f"{path} is not a configuration: it has {len(data)} bytes")
+            raise ConfigError(
+                f"the configuration file {path} has more than {FILE_LIMIT} bytes",
+                remedy="Name a TOML file with --config-file.",
+            )
         table = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise ConfigError(

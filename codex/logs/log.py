@@ -89,7 +89,10 @@ class _Log:
         """Write a line, unless its level is too low for its topic or it repeats itself too often."""
         if not self.levels.admit(LEVELS[level], topic):
             return
-        withheld = self.repeats.admit((level, topic, event), self.monotonic())
+        withheld: int | None = 0
+        # Details are written only when somebody asked for them, and then each one counts.
+        if LEVELS[level] >= LEVELS["info"]:
+            withheld = self.repeats.admit((level, topic, event), self.monotonic())
         if withheld is not None:
             self._put(level, topic, event, fields | {"withheld": withheld} if withheld else fields)
 

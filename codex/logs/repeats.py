@@ -6,8 +6,8 @@ from attrs import mutable
 
 Key = TypeVar("Key")
 
-REPEATS = 10
-"""Lines of one key that are let through in a window."""
+REPEATS = 100
+"""Lines of one key that are let through in a window; ten a second is more than anybody reads."""
 WINDOW = 10.0
 """Seconds from the first line of a window to its end."""
 KEYS = 512

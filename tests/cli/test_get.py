@@ -141,8 +141,15 @@ def test_an_interrupted_download_leaves_nothing(
     work.mkdir()
     serving.cut = 100_000
     serving.held.clear()
+    # A test run in the background ignores Ctrl-C, and would hand that on.
+    command = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from codex.cli import main
+sys.exit(main())
+"""
     with subprocess.Popen(
-        [sys.executable, "-m", "codex", f"--api-port={serving.port}", "get", cid],
+        [sys.executable, "-c", command, f"--api-port={serving.port}", "get", cid],
         cwd=work,
         env=environ,
         stderr=subprocess.PIPE,
@@ -151,7 +158,7 @@ def test_an_interrupted_download_leaves_nothing(
         while not list(work.iterdir()):
             os.sched_yield()
         process.send_signal(number)
-        assert process.wait() == code
+        assert process.wait(30) == code
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
     assert os.listdir(work) == []
