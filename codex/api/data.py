@@ -3,7 +3,6 @@
 from codex.api.routes import Reply, Route, as_json, nothing, parse_cid
 from codex.codec import Cid
 from codex.data import Manifest
-from codex.errors import DecodeError
 from codex.node import Node
 
 
@@ -38,9 +37,6 @@ def routes(node: Node) -> list[Route]:
         await node.delete(parse_cid(cid))
         return nothing()
 
-    async def no_cid() -> Reply:
-        raise DecodeError("Incorrect Cid")
-
     async def fetch(cid: str) -> Reply:
         parsed = parse_cid(cid)
         manifest = await node.fetch_manifest(parsed)
@@ -67,9 +63,8 @@ def routes(node: Node) -> list[Route]:
 
     return [
         Route("GET", "/data", list_data),
-        Route("GET", "/data/", no_cid),
-        Route("DELETE", "/data/", no_cid),
-        Route("DELETE", "/data/<cid>", delete),
+        # An empty CID is an incorrect one. (A rule that ends in a slash would redirect instead.)
+        Route("DELETE", "/data/<string(minlength=0):cid>", delete),
         Route("POST", "/data/<cid>/network", fetch),
         Route("GET", "/data/<cid>/network/manifest", fetch_manifest),
         Route("GET", "/data/<cid>/exists", exists),
