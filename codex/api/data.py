@@ -1,8 +1,9 @@
 """The calls about datasets that move no bulk: list, look, delete, and how much room there is."""
 
-from codex.api.routes import Reply, Route, as_json, nothing, parse_cid
+from codex.api.routes import Reply, Route, as_json, as_text, nothing, parse_cid
 from codex.codec import Cid
 from codex.data import Manifest
+from codex.errors import BlockInUse
 from codex.node import Node
 
 
@@ -34,7 +35,10 @@ def routes(node: Node) -> list[Route]:
         return as_json({"content": found})
 
     async def delete(cid: str) -> Reply:
-        await node.delete(parse_cid(cid))
+        try:
+            await node.delete(parse_cid(cid))
+        except BlockInUse:
+            return as_text("Directly deleting a block that is part of a dataset is not allowed.", 500)
         return nothing()
 
     async def fetch(cid: str) -> Reply:

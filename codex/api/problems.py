@@ -7,7 +7,6 @@ HTML.
 from attrs import frozen
 
 from codex.errors import (
-    BlockInUse,
     BlockNotFound,
     CodexError,
     DecodeError,
@@ -41,8 +40,7 @@ _STATUS: tuple[tuple[type[CodexError], int], ...] = (
     (NotFound, 404),
     (NotEnabled, 503),
     (ServiceUnavailable, 503),
-    (BlockInUse, 500),  # the reference's status for it; clients test for it
-    (EmptyDataset, 500),  # and for this
+    (EmptyDataset, 500),  # the reference's status for it
     (InvalidInput, 422),
 )
 

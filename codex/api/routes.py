@@ -36,8 +36,8 @@ def as_text(text: str, status: int = 200) -> Reply:
 
 
 def nothing(status: int = 204) -> Reply:
-    """An empty reply."""
-    return "", status, {}
+    """An empty reply; without a type it would be sent as HTML."""
+    return "", status, {"Content-Type": "text/plain"}
 
 
 def parse_cid(text: str) -> Cid:
