@@ -18,7 +18,7 @@ from codex.config import ApiConfig, Config, StoreConfig
 from codex.node import Node, Seams, open_node
 from codex.runtime.clock import SeededEntropy, VirtualClock
 from codex.runtime.threads import Inline
-from codex.store import Space
+from codex.store import BlockStore, Space
 from codex.testing.http import Client
 
 EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
@@ -75,3 +75,8 @@ async def serve(node: Node, *, cors_origin: str | None = None) -> ServedNode:
 async def holdings(node: Node) -> tuple[Space, tuple[Cid, ...]]:
     """What a node holds: its room, and the CIDs of its manifests; equal again after what left no trace."""
     return await node.space(), tuple([cid async for cid, _ in node.iterate_manifests()])
+
+
+def store_of(node: Node) -> BlockStore:
+    """The store of a node that runs, for states that no call of the node leads to."""
+    return node._running.store
