@@ -1,11 +1,11 @@
 """Every error that a caller of Codex may meet: one small tree, a sentence under each.
 
-A `CodexError` is an *answer*: it crosses mailboxes, is raised at the caller, and becomes `{code, message, remedy}`
-at the edges (REST, WebSocket, jobs, command line). Anything else that is raised inside a service is a bug, and
-stops that service.
+A `CodexError` is an *answer*: it crosses mailboxes, is raised at the caller, and becomes `{code, message,
+remedy}` at the edges (REST, WebSocket, jobs, command line). Anything else that is raised inside a service is
+a bug, and stops that service.
 
-`code` is stable and machine-readable, `message` says what is wrong, `remedy` says what to do about it. `fault` tells
-whose doing it is: the caller's ("caller"), this machine's ("local") or a peer's ("remote").
+`code` is stable and machine-readable, `message` says what is wrong, `remedy` says what to do about it.
+`fault` tells whose doing it is: the caller's ("caller"), this machine's ("local") or a peer's ("remote").
 """
 
 from typing import ClassVar, Literal

@@ -8,6 +8,7 @@ import trio
 
 from codex.api import Address, start_api
 from codex.config import Config
+from codex.errors import DiskFailed, DiskFull
 from codex.logs import configured, get_logger
 from codex.node import Node, open_node
 from codex.version import VERSION
@@ -31,7 +32,11 @@ async def _run(config: Config) -> None:
     async with open_node(config) as node:
 
         def published(address: Address) -> None:
-            node.publish(address.host, address.port)
+            try:
+                node.publish(address.host, address.port)
+            except (DiskFull, DiskFailed) as error:
+                # On a full disk the node must start all the same, so that things can be deleted.
+                log.warning("commands will not find this node by its data directory", reason=error.message)
             print(f"The API listens on {address.url}", file=sys.stderr, flush=True)
 
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
