@@ -16,7 +16,7 @@ from codex.p2p import Identity, load_or_create, self_record
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
 from codex.runtime.supervisor import CRITICAL, Supervisor, open_supervisor
 from codex.runtime.threads import Offload, Threads
-from codex.store import BlockStore
+from codex.store import BlockStore, Disk
 from codex.store.service import StoreService
 
 THREADS = 4  # at least so many hops at once: hashing, reading and the writer each have one, with one to spare
@@ -29,6 +29,7 @@ class Seams:
     clock: Clock = field(factory=SystemClock)
     entropy: Entropy = field(factory=SystemEntropy)
     offload: Offload | None = None
+    disk: Disk | None = None
 
 
 @frozen
@@ -53,10 +54,12 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
     offload = seams.offload or Threads(config.num_threads or max(THREADS, min(os.cpu_count() or 1, 16)))
     with open_data_dir(config.data_dir) as data_dir:
         identity = load_or_create(config.key_path, seams.entropy)
-        async with open_supervisor() as supervisor:
+        async with open_supervisor(clock=seams.clock) as supervisor:
             mailbox = await supervisor.start(
                 "store",
-                lambda: StoreService(config.data_dir, config.store, offload=offload, clock=seams.clock),
+                lambda: StoreService(
+                    config.data_dir, config.store, offload=offload, clock=seams.clock, disk=seams.disk
+                ),
                 CRITICAL,
                 stop_timeout=30.0,  # a flush in progress is not cut: it is the one thing that must end well
             )

@@ -18,7 +18,7 @@ from codex.config import ApiConfig, Config, StoreConfig
 from codex.node import Node, Seams, open_node
 from codex.runtime.clock import SeededEntropy, VirtualClock
 from codex.runtime.threads import Inline
-from codex.store import BlockStore, Space
+from codex.store import BlockStore, Disk, Space
 from codex.testing.http import Client
 
 EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
@@ -34,18 +34,23 @@ class ServedNode:
     client: Client
 
 
-def simulated(seed: str = "alice") -> Seams:
+def simulated(seed: str = "alice", disk: Disk | None = None) -> Seams:
     """Seams without threads, the machine's clock and chance; the same seed gives the same run."""
-    return Seams(clock=VirtualClock(EPOCH), entropy=SeededEntropy(seed), offload=Inline())
+    return Seams(clock=VirtualClock(EPOCH), entropy=SeededEntropy(seed), offload=Inline(), disk=disk)
 
 
 @asynccontextmanager
 async def open_test_node(
-    data_dir: Path, *, store: StoreConfig | None = None, seed: str = "alice", threads: bool = False
+    data_dir: Path,
+    *,
+    store: StoreConfig | None = None,
+    seed: str = "alice",
+    disk: Disk | None = None,
+    threads: bool = False,
 ) -> AsyncIterator[Node]:
     """Run a node on `data_dir` for the length of the block. Raises as `codex.open_node`."""
     config = Config(data_dir, store=store or StoreConfig())
-    async with open_node(config, seams=None if threads else simulated(seed)) as node:
+    async with open_node(config, seams=Seams(disk=disk) if threads else simulated(seed, disk)) as node:
         yield node
 
 
@@ -56,10 +61,11 @@ async def open_served_node(
     store: StoreConfig | None = None,
     cors_origin: str | None = None,
     seed: str = "alice",
+    disk: Disk | None = None,
     threads: bool = False,
 ) -> AsyncIterator[ServedNode]:
     """Run a node and its API, on a free port of the loopback interface, for the length of the block."""
-    async with open_test_node(data_dir, store=store, seed=seed, threads=threads) as node:
+    async with open_test_node(data_dir, store=store, seed=seed, disk=disk, threads=threads) as node:
         yield await serve(node, cors_origin=cors_origin)
 
 
