@@ -22,6 +22,9 @@ STOP = 60.0  # seconds until a child must have ended after SIGTERM
 
 HERE = Path(__file__).parent
 
+# What is set for a node of the user's is not meant for those that are measured.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CODEX_")}
+
 
 class Child:
     """A running Python process. Its lines, of both outputs, come through `line`."""
@@ -30,6 +33,7 @@ class Child:
         self.name = " ".join(arguments[:2])
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -71,7 +71,7 @@ class Figure:
 
 @frozen
 class Contender:
-    """`once(round)` does the work of a round and returns what was reached; `after` cleans up, untimed."""
+    """`once(round)` does the work of a round and returns what was reached; `after` clears it away."""
 
     label: str
     once: Callable[[int], float]
@@ -118,10 +118,8 @@ class Bench:
             start = number % len(contenders)
             for contender in [*contenders[start:], *contenders[:start]]:
                 self.say(f"round {number} of {self.rounds}: {contender.label}")
-                try:
-                    reached = contender.once(number)
-                finally:
-                    contender.after()
+                reached = contender.once(number)
+                contender.after()
                 if number:
                     samples[contender.label].append(reached)
         return [Row(label, unit, tuple(found)) for label, found in samples.items()]

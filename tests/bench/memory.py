@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from statistics import median
 
-from attrs import evolve
+from attrs import frozen
 from children import bare_server
 from client import Client
 from floors import Content
@@ -77,31 +77,47 @@ class Memory:
         raise BenchFailed(f"the system tells no {key} of a process")
 
 
+@frozen
+class Setting:
+    """What the data goes through. Rates are in bytes a second."""
+
+    said: str
+    program: tuple[str, ...]
+    disk: float = inf
+    reader: float = inf
+    notes: tuple[str, ...] = ()
+
+
+FAST = Setting("data on disk", PROGRAM)
+SLOW = Setting(
+    f"a simulated disk of {DISK_RATE // MEGABYTE} MB/s, a reader of {READER_RATE // MEGABYTE} MB/s",
+    (*SLOW_DISK, str(DISK_RATE)),
+    disk=DISK_RATE,
+    reader=READER_RATE,
+    notes=("simulated: the flush of a segment, and reads, wait until a disk of that rate would be done",),
+)
+
+
 def figures(bench: Bench) -> Iterator[Figure]:
     """A large dataset through a node on the disk, and a smaller one through a slow disk and a slow reader."""
-    large = Content(bench.size(4096 * MIB, 256 * MIB))
-    yield _figure(bench, large, PROGRAM, "data on disk")
-    slow = Content(bench.size(1024 * MIB, 64 * MIB))
-    said = f"a simulated disk of {DISK_RATE // MEGABYTE} MB/s, a reader of {READER_RATE // MEGABYTE} MB/s"
-    figure = _figure(bench, slow, (*SLOW_DISK, str(DISK_RATE)), said, reader=READER_RATE)
-    note = "simulated: a file's flush, and its reads, wait until a disk of that rate would have been done"
-    yield evolve(figure, notes=[*figure.notes, note])
+    yield _figure(bench, Content(bench.size(4096 * MIB, 256 * MIB)), FAST)
+    yield _figure(bench, Content(bench.size(1024 * MIB, 64 * MIB)), SLOW)
 
 
-def _figure(
-    bench: Bench, content: Content, program: tuple[str, ...], said: str, *, reader: float = inf
-) -> Figure:
+def _figure(bench: Bench, content: Content, setting: Setting) -> Figure:
     size = content.size
     with bench.scratch("disk") as directory:
-        bench.say(f"uploads: {said}")
-        with running_node(directory / "node", program) as node:
+        bench.say(f"uploads: {setting.said}")
+        with running_node(directory / "node", setting.program) as node:
             own = _watched(node)
             uploads, left, up_rate, cid = _uploads(bench, content, node, own)
+        if up_rate * MEGABYTE > setting.disk:
+            raise BenchFailed(f"{up_rate:.0f} MB/s: the disk that should be slow was not")
         # Another process, as what the first one has once taken would hide what a download takes.
-        bench.say(f"downloads: {said}")
-        with running_node(directory / "node", program) as node:
+        bench.say(f"downloads: {setting.said}")
+        with running_node(directory / "node", setting.program) as node:
             fresh = _watched(node)
-            downloads, down_rate = _repeated(bench, fresh, size, lambda: _read(node, cid, reader))
+            downloads, down_rate = _repeated(bench, fresh, size, lambda: _read(node, cid, setting.reader))
     with bare_server() as (server, sink), Client(sink) as client:
         part = content.part(min(size, 256 * MIB))
         peer = Memory(server.pid)
@@ -113,7 +129,7 @@ def _figure(
         Row("a: bare hypercorn that drops the body", "MiB", drops),
     ]
     return Figure(
-        f"resident memory above idle at its peak, {size // MIB} MiB, {said}",
+        f"resident memory above idle at its peak, {size // MIB} MiB, {setting.said}",
         rows,
         [
             Line(f"{row.label}, worst round", (max(row.samples),), LIMIT, at_most=True, unit="MiB")
@@ -123,6 +139,7 @@ def _figure(
             f"idle: the node {own.idle:.0f} and {fresh.idle:.0f} MiB, bare hypercorn {peer.idle:.0f} MiB",
             f"medians: uploaded at {up_rate:.0f} MB/s, downloaded at {down_rate:.0f} MB/s",
             "a peak as the system counts it" if own.resettable else "looked for every 50 ms",
+            *setting.notes,
         ],
     )
 

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -57,10 +58,11 @@ def main() -> int:
                     done.append(figure)
                     _say("")
                     print("\n".join(figure_lines(figure)), flush=True)
-            except BenchFailed as error:
-                failed[name] = str(error)
+            except Exception as error:
+                # Whatever it is, the other figures may still be had.
+                failed[name] = str(error) if isinstance(error, BenchFailed) else traceback.format_exc()
                 _say("")
-                print(f"\n{name} FAILED: {error}", flush=True)
+                print(f"\n{name} FAILED: {failed[name]}", flush=True)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
