@@ -1,6 +1,7 @@
-"""Content that is the same in every run, for datasets of any size."""
+"""Content that is the same in every run, for datasets of any size, and a way to damage it on the disk."""
 
 import hashlib
+from pathlib import Path
 
 _PERIOD = 1 << 24  # the formula repeats after so many bytes
 
@@ -19,3 +20,18 @@ def pattern(size: int) -> bytes:
 def noise(size: int, seed: str = "alice") -> bytes:
     """`size` bytes that do not repeat; other seeds give other bytes."""
     return hashlib.shake_128(seed.encode()).digest(size)
+
+
+def damage(data_dir: Path, content: bytes) -> None:
+    """Change one byte of `content` where a node keeps it. Raises LookupError when it is not in one piece
+    there.
+    """
+    for segment in data_dir.rglob("*.seg"):
+        data = segment.read_bytes()
+        at = data.find(content)
+        if at >= 0:
+            with segment.open("r+b") as file:
+                file.seek(at + len(content) // 2)
+                file.write(bytes([data[at + len(content) // 2] ^ 0x40]))
+            return
+    raise LookupError("the content is in no segment")

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from codex.api.service import GRACE
 from codex.api.wire import STALL
 from codex.config import StoreConfig
-from codex.testing.content import noise
+from codex.testing.content import damage, noise
 from codex.testing.http import Link, NoReply, chunk
 from codex.testing.nodes import ServedNode, holdings, open_served_node, open_test_node
 
@@ -29,17 +29,6 @@ def clock(autojump_clock: MockClock) -> MockClock:
     """Virtual time that leaves the loopback interface a moment to deliver before it jumps."""
     autojump_clock.autojump_threshold = 0.05
     return autojump_clock
-
-
-def damage(data_dir: Path, content: bytes) -> None:
-    """Change one byte of `content` where the node on `data_dir` keeps it."""
-    for path in data_dir.rglob("*.seg"):
-        data = path.read_bytes()
-        at = data.find(content)
-        if at >= 0:
-            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-            return
-    raise AssertionError("the content is in no segment")
 
 
 async def settled() -> None:
