@@ -166,8 +166,8 @@ def _verdict(line: Line) -> str:
     if line.stretch:
         said = "reached" if line.held else "not reached"
     kind = "stretch" if line.stretch else "line"
-    spread = f"min {_number(min(line.samples))}, max {_number(max(line.samples))}"
-    return f"{median:>9} {line.unit:<7}  {kind} {wish}: {said}   ({spread})"
+    spread = f"   (min {_number(min(line.samples))}, max {_number(max(line.samples))})"
+    return f"{median:>9} {line.unit:<7}  {kind} {wish}: {said}{spread if len(line.samples) > 1 else ''}"
 
 
 def _number(value: float) -> str:

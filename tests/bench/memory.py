@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 from statistics import median
 
+import rows
 from attrs import frozen
 from children import bare_server
 from client import Client
@@ -22,6 +23,7 @@ from nodes import DATA, PROGRAM, SLOW_DISK, RunningNode, running_node
 LIMIT = 200.0  # MiB above idle
 DISK_RATE = 100_000_000  # bytes a second that the simulated slow disk takes
 READER_RATE = 200_000_000  # bytes a second that the slow reader takes
+BLOCKS = 100  # of each dataset in the store with a large index
 
 _STEP = 0.05
 
@@ -85,6 +87,8 @@ class Setting:
     program: tuple[str, ...]
     disk: float = inf
     reader: float = inf
+    datasets: int = 0
+    """Of `BLOCKS` blocks each, which are there already."""
     notes: tuple[str, ...] = ()
 
 
@@ -98,15 +102,24 @@ SLOW = Setting(
 )
 
 
+def _full(datasets: int) -> Setting:
+    return Setting(f"data on disk, beside {datasets * BLOCKS:,} blocks", PROGRAM, datasets=datasets)
+
+
 def figures(bench: Bench) -> Iterator[Figure]:
-    """A large dataset through a node on the disk, and a smaller one through a slow disk and a slow reader."""
+    """A large dataset; a smaller one through a slow disk and a slow reader, and one beside a large index."""
     yield _figure(bench, Content(bench.size(4096 * MIB, 256 * MIB)), FAST)
-    yield _figure(bench, Content(bench.size(1024 * MIB, 64 * MIB)), SLOW)
+    smaller = Content(bench.size(1024 * MIB, 64 * MIB))
+    yield _figure(bench, smaller, SLOW)
+    yield _figure(bench, smaller, _full(bench.size(10_000, 200)))
 
 
 def _figure(bench: Bench, content: Content, setting: Setting) -> Figure:
     size = content.size
     with bench.scratch("disk") as directory:
+        if setting.datasets:
+            bench.say("making a store of many blocks")
+            rows.build(directory / "node" / "repo", setting.datasets, BLOCKS)
         bench.say(f"uploads: {setting.said}")
         with running_node(directory / "node", setting.program) as node:
             own = _watched(node)
@@ -122,7 +135,7 @@ def _figure(bench: Bench, content: Content, setting: Setting) -> Figure:
         part = content.part(min(size, 256 * MIB))
         peer = Memory(server.pid)
         drops, _ = _repeated(bench, peer, size, lambda: client.post("/", part, sum(map(len, part))))
-    rows = [
+    found = [
         Row("the node, uploads", "MiB", uploads),
         Row("the node, downloads (another process)", "MiB", downloads),
         Row("the node, idle again after the uploads", "MiB", (left,)),
@@ -130,10 +143,10 @@ def _figure(bench: Bench, content: Content, setting: Setting) -> Figure:
     ]
     return Figure(
         f"resident memory above idle at its peak, {size // MIB} MiB, {setting.said}",
-        rows,
+        found,
         [
             Line(f"{row.label}, worst round", (max(row.samples),), LIMIT, at_most=True, unit="MiB")
-            for row in rows[:2]
+            for row in found[:2]
         ],
         [
             f"idle: the node {own.idle:.0f} and {fresh.idle:.0f} MiB, bare hypercorn {peer.idle:.0f} MiB",

@@ -21,16 +21,20 @@ SLOW_DISK = (str(HERE / "slow_node.py"),)  # takes its rate as the next argument
 
 SETTLED = 120.0  # seconds until deleted data must be gone
 _STEP = 0.05  # seconds between two looks while waiting for that
-_QUOTA = 64 << 30
+_QUOTA = 16 << 40
 
 
 class RunningNode:
-    """A running node and a connection to it."""
+    """A running node and a connection to it. Notes how much room is in use when it is made."""
 
     def __init__(self, child: Child, port: int, client: Client) -> None:
         self.child = child
         self.port = port
         self.client = client
+        self._base = self._used()
+
+    def _used(self) -> int:
+        return self.space()["quotaUsedBytes"]
 
     def space(self) -> dict[str, int]:
         """What GET /space says."""
@@ -48,9 +52,9 @@ class RunningNode:
             return client.drain(f"{DATA}/{cid}")
 
     def delete(self, cid: str) -> None:
-        """Delete the only dataset, and wait until nothing of it counts any more and the node is idle."""
+        """Delete the only dataset but those of the start; return when its room is free and the node idle."""
         self.client.delete(f"{DATA}/{cid}")
-        self.wait(lambda: self.space()["quotaUsedBytes"] == 0, "free the room of a deleted dataset")
+        self.wait(lambda: self._used() == self._base, "free the room of a deleted dataset")
         self.settle()
 
     def settle(self) -> None:
