@@ -6,7 +6,7 @@ the source is read no faster than the disk takes it. Nothing is visible before t
 transaction; when any stage fails or is cancelled, what was staged is given back.
 """
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Protocol
 
 import trio
@@ -24,6 +24,7 @@ from codex.data import (
     hash_blocks,
 )
 from codex.errors import EmptyDataset
+from codex.node.job import Progress
 from codex.runtime.groups import unwrapped
 from codex.runtime.threads import Offload
 
@@ -47,20 +48,25 @@ async def store_dataset(
     filename: str | None = None,
     mimetype: str | None = None,
     batch_bytes: int = BATCH_BYTES,
+    progress: Progress | None = None,
 ) -> Cid:
     """Store what `source` yields as one dataset; the CID of its manifest is returned once everything is
-    durable.
+    durable. `progress` is told the phase, and the bytes as they are taken from the source.
 
     Raises EmptyDataset, QuotaExceeded, DiskFull, DiskFailed, and what the source raises.
-    Whatever ends it early, cancellation included, leaves nothing behind.
+    Whatever ends it early, cancellation included, leaves nothing behind. A source that is an asynchronous
+    generator is closed.
     """
+    progress = progress or Progress()
     ingest = await store.begin()
     try:
-        builder, size = await _pipeline(store, offload, source, ingest, batch_bytes)
+        builder, size = await _pipeline(store, offload, source, ingest, batch_bytes, progress)
         if size == 0:
             raise EmptyDataset("Empty leaves", remedy="send at least one byte")
+        progress.phase = "hashing"
         tree = await offload.run(builder.finish)
         manifest = Manifest.of_upload(tree.root_cid, size, filename=filename, mimetype=mimetype)
+        progress.phase = "committing"
         return await store.commit(ingest, tree, manifest)
     except BaseException:
         with trio.CancelScope(shield=True):
@@ -69,7 +75,7 @@ async def store_dataset(
 
 
 async def _pipeline(
-    store: Staging, offload: Offload, source: Source, ingest: str, batch_bytes: int
+    store: Staging, offload: Offload, source: Source, ingest: str, batch_bytes: int, progress: Progress
 ) -> tuple[TreeBuilder, int]:
     builder = TreeBuilder()
     batcher = Batcher(BLOCK_SIZE, batch_bytes)
@@ -94,10 +100,17 @@ async def _pipeline(
             nursery.start_soon(hash_batches)
             nursery.start_soon(stage_batches)
             async with cut_in:
-                async for piece in source:
-                    size += len(piece)
-                    for batch in batcher.feed(piece):
-                        await cut_in.send(batch)
+                progress.phase = "reading"
+                try:
+                    async for piece in source:
+                        size += len(piece)
+                        progress.bytes_done = size
+                        for batch in batcher.feed(piece):
+                            await cut_in.send(batch)
+                finally:
+                    if isinstance(source, AsyncGenerator):
+                        await source.aclose()  # often nobody else has it, and it may hold a file open
+                progress.phase = "storing"
                 last = batcher.finish()
                 if last is not None:
                     await cut_in.send(last)
