@@ -150,6 +150,24 @@ async def test_a_dataset_that_cannot_fit_is_refused_before_it_is_read(
     assert read == []
 
 
+async def test_a_generator_is_closed_whatever_ends_the_flow(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    closed = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            for number in range(100):
+                yield noise(MIB, str(number))
+        finally:
+            closed.append(1)
+
+    async with open_test_node(tmp_path_factory.mktemp("alice"), store=StoreConfig(quota=4 * MIB)) as node:
+        with pytest.raises(QuotaExceeded):
+            await store_dataset(store_of(node), Inline(), source(), batch_bytes=MIB)
+    assert closed == [1]
+
+
 async def test_a_slow_disk_slows_the_source(node: Node) -> None:
     class Held:
         """The node's store, which takes no block before it is told to."""
