@@ -4,7 +4,6 @@ import os
 import platform
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -62,8 +61,3 @@ def _revision() -> str:
         ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=here, capture_output=True, text=True
     )
     return said.stdout.strip()
-
-
-def python_command() -> str:
-    """The interpreter that everything runs in."""
-    return sys.executable
