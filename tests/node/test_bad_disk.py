@@ -1,0 +1,137 @@
+"""A disk that is full or broken: clear errors, nothing half done, and deleting still works."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import trio
+
+from codex.data import BLOCK_SIZE
+from codex.errors import CodexError, CorruptData, DiskFailed, DiskFull
+from codex.testing.content import damage, noise
+from codex.testing.disks import FaultyDisk
+from codex.testing.nodes import holdings, open_served_node, open_test_node
+from codex.testing.stores import audit
+
+CONTENT = noise(3 * BLOCK_SIZE + 1)
+FOR_EVER = 1_000_000
+
+
+async def changes_of_an_upload(directory: Path) -> int:
+    """How often an upload changes the disk."""
+    disk = FaultyDisk()
+    async with open_test_node(directory, disk=disk) as node:
+        before = disk.changes
+        await node.store(CONTENT)
+        return disk.changes - before
+
+
+@pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, DiskFull), (errno.EIO, DiskFailed)])
+async def test_an_upload_that_meets_a_bad_disk_at_any_change_is_whole_or_not_there(
+    tmp_path: Path, code: int, error: type[CodexError]
+) -> None:
+    count = await changes_of_an_upload(tmp_path / "measured")
+    assert count >= 3
+    for at in range(1, count + 1):
+        disk = FaultyDisk()
+        directory = tmp_path / f"{at}"
+        async with open_test_node(directory, disk=disk) as node:
+            kept = await node.store(b"kept")
+            before = await holdings(node)
+            disk.fail(at, code)
+            refused = None
+            try:
+                cid = await node.store(CONTENT)
+            except error as caught:
+                refused = caught
+            disk.heal()
+            if refused is not None:
+                assert refused.remedy
+                assert await holdings(node) == before
+                cid = await node.store(CONTENT)
+            async with node.retrieve(cid) as dataset:
+                assert await dataset.read() == CONTENT
+            async with node.retrieve(kept) as dataset:
+                assert await dataset.read() == b"kept"
+        audit(directory / "repo")
+
+
+async def test_a_full_disk_refuses_uploads_and_still_deletes(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with open_served_node(tmp_path, disk=disk) as served:
+        cid = (await served.client.post("/data", CONTENT)).text
+        before = await holdings(served.node)
+        disk.fail(1, errno.ENOSPC, times=FOR_EVER)
+        reply = await served.client.post("/data", noise(5 * BLOCK_SIZE, "more"))
+        assert reply.status == 500
+        assert "space" in reply.text
+        assert (await served.client.get(f"/data/{cid}")).body == CONTENT
+        disk.heal()
+        assert await holdings(served.node) == before
+        assert (await served.client.delete(f"/data/{cid}")).status == 204
+        assert (await served.client.get("/space")).json()["quotaUsedBytes"] == 0
+        assert (await served.client.post("/data", CONTENT)).text == cid
+
+
+async def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with open_test_node(tmp_path, disk=disk) as node:
+        cid = await node.store(CONTENT)
+        disk.unreadable.add("00000001.seg")
+        with pytest.raises(DiskFailed) as caught:
+            async with node.retrieve(cid) as dataset:
+                await dataset.read()
+        assert caught.value.remedy
+        disk.heal()
+        async with node.retrieve(cid) as dataset:
+            assert await dataset.read() == CONTENT
+
+
+async def test_a_download_from_a_disk_that_breaks_is_cut(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with open_served_node(tmp_path, disk=disk) as served:
+        cid = (await served.client.post("/data", CONTENT)).text
+        disk.unreadable.add("00000001.seg")
+        reply = await served.client.get(f"/data/{cid}")
+        assert reply.status == 500 or not reply.complete
+        disk.heal()
+        assert (await served.client.get(f"/data/{cid}")).body == CONTENT
+
+
+@pytest.mark.parametrize("victim", ["index.sqlite", "00000001.seg"])
+async def test_a_store_that_lost_a_file_does_not_start(tmp_path: Path, victim: str) -> None:
+    async with open_test_node(tmp_path) as node:
+        await node.store(CONTENT)
+    for path in await trio.to_thread.run_sync(lambda: list(tmp_path.rglob(victim + "*"))):
+        path.unlink()
+    with pytest.raises(CorruptData) as caught:
+        async with open_test_node(tmp_path):
+            raise AssertionError("a store runs without its files")
+    assert caught.value.remedy
+
+
+async def test_a_store_whose_index_is_garbage_does_not_start(tmp_path: Path) -> None:
+    async with open_test_node(tmp_path) as node:
+        await node.store(CONTENT)
+    for path in await trio.to_thread.run_sync(lambda: list(tmp_path.rglob("index.sqlite*"))):
+        path.write_bytes(b"garbage" * 10_000)
+    with pytest.raises(CorruptData) as caught:
+        async with open_test_node(tmp_path):
+            raise AssertionError("a store runs on garbage")
+    assert caught.value.remedy
+
+
+async def test_damage_found_in_one_dataset_leaves_the_others_whole(tmp_path: Path) -> None:
+    async with open_test_node(tmp_path) as node:
+        first = await node.store(CONTENT)
+        second = await node.store(noise(3 * BLOCK_SIZE, "bob"))
+        damage(tmp_path, CONTENT[:BLOCK_SIZE])
+        with pytest.raises(CorruptData):
+            async with node.retrieve(first) as dataset:
+                await dataset.read()
+        async with node.retrieve(second) as dataset:
+            assert await dataset.read() == noise(3 * BLOCK_SIZE, "bob")
+        assert await node.store(CONTENT) == first  # storing it again mends it
+        async with node.retrieve(first) as dataset:
+            assert await dataset.read() == CONTENT
+    audit(tmp_path / "repo")
