@@ -21,6 +21,7 @@ from codex.runtime.supervisor import (
     open_supervisor,
 )
 from codex.runtime.threads import Inline, Offload, Threads
+from codex.runtime.waits import Queue
 
 __all__ = [
     "CRITICAL",
@@ -36,6 +37,7 @@ __all__ = [
     "Mailbox",
     "Offload",
     "Policy",
+    "Queue",
     "Row",
     "SeededEntropy",
     "Service",

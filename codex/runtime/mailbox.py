@@ -30,6 +30,7 @@ from attrs import define, field
 
 from codex.errors import CodexError, ServiceUnavailable
 from codex.runtime.groups import leaves, unwrapped
+from codex.runtime.waits import Queue, Waits
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -46,10 +47,12 @@ class Envelope:
     """A call on its way, with the task that waits for it.
 
     `scope` carries the deadline the asker had when it asked (trio's clock, seconds); the work runs inside it.
+    `asked` is that moment, on the same clock.
     """
 
     call: Call[Any]
     scope: trio.CancelScope
+    asked: float
     _task: trio.lowlevel.Task
     _raise_cancel: Callable[[], Any] | None = field(default=None, init=False)
     _settled: bool = field(default=False, init=False)
@@ -97,6 +100,10 @@ class Mailbox:
         """How many calls wait to be received."""
         return len(self.inbox)
 
+    def queue(self) -> Queue:
+        """The calls that wait now, and how long those before them did; inside a trio run only."""
+        return self.inbox._measured()
+
     async def ask(self, call: Call[T]) -> T:
         """Have `call` answered, and return the answer.
 
@@ -117,7 +124,7 @@ class Mailbox:
             await trio.lowlevel.checkpoint()  # an asker that tries again and again still lets others run
             raise ServiceUnavailable(self._closed)
         scope = trio.CancelScope(deadline=trio.current_effective_deadline())
-        envelope = Envelope(call, scope, trio.lowlevel.current_task())
+        envelope = Envelope(call, scope, trio.current_time(), trio.lowlevel.current_task())
         self.inbox._put(envelope)
 
         def abort(raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
@@ -152,6 +159,7 @@ class Inbox:
         self.stopping = trio.Event()
         self._queue: OrderedDict[Envelope, None] = OrderedDict()
         self._arrivals = trio.lowlevel.ParkingLot()
+        self._waits = Waits()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -164,7 +172,9 @@ class Inbox:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self.stopping.is_set():
             if self._queue:
-                return self._queue.popitem(last=False)[0]
+                envelope = self._queue.popitem(last=False)[0]
+                self._note(envelope)
+                return envelope
             await self._arrivals.park()
         return None
 
@@ -173,14 +183,27 @@ class Inbox:
         self._arrivals.unpark()
 
     def _withdraw(self, envelope: Envelope) -> bool:
-        return self._queue.pop(envelope, self) is None
+        if self._queue.pop(envelope, self) is not None:
+            return False
+        self._note(envelope)
+        return True
 
     def _end(self) -> list[Envelope]:
         self.stopping.set()
         self._arrivals.unpark_all()
         left = list(self._queue)
         self._queue.clear()
+        for envelope in left:
+            self._note(envelope)
         return left
+
+    def _note(self, envelope: Envelope) -> None:
+        self._waits.add(trio.current_time() - envelope.asked)
+
+    def _measured(self) -> Queue:
+        first = next(iter(self._queue), None)
+        oldest = 0.0 if first is None else trio.current_time() - first.asked
+        return self._waits.with_waiting(len(self._queue), oldest)
 
 
 async def serve(

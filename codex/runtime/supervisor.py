@@ -26,6 +26,7 @@ from codex.runtime.groups import lone, unwrapped
 from codex.runtime.lifecycle import STATES, Event, State
 from codex.runtime.machine import Machine
 from codex.runtime.mailbox import Inbox, Mailbox
+from codex.runtime.waits import Queue
 
 _log = get_logger("runtime")
 
@@ -69,7 +70,8 @@ CRITICAL = Policy(restarts=0, on_give_up="stop-node")
 class ServiceState:
     """How one service stands.
 
-    `since` is unix seconds; `restarts` counts all so far; `last_error` is text, and empty when all was well.
+    `since` is unix seconds; `restarts` counts all so far; `last_error` is text, and empty when all was well;
+    `queue` is what its mailbox holds.
     """
 
     name: str
@@ -77,6 +79,7 @@ class ServiceState:
     since: float
     restarts: int
     last_error: str
+    queue: Queue = field(factory=Queue)
 
 
 @frozen
@@ -133,6 +136,10 @@ class _Unit:
     @property
     def stopping(self) -> trio.Event:
         return self.mailbox.inbox.stopping
+
+    def seen(self) -> ServiceState:
+        queue = self.mailbox.queue()
+        return ServiceState(self.name, self.machine.state, self.since, self.restarts, self.last_error, queue)
 
 
 @asynccontextmanager
@@ -195,10 +202,7 @@ class Supervisor:
 
     def states(self) -> tuple[ServiceState, ...]:
         """Return how every service stands, in the order they were started."""
-        return tuple(
-            ServiceState(unit.name, unit.machine.state, unit.since, unit.restarts, unit.last_error)
-            for unit in self._units.values()
-        )
+        return tuple(unit.seen() for unit in self._units.values())
 
     async def stop(self) -> StopReport:
         """Stop every service, the last started first, each before the next.
