@@ -40,6 +40,8 @@ async def _run(config: Config) -> None:
             print(f"The API listens on {address.url}", file=sys.stderr, flush=True)
 
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            if config.metrics.enabled:
+                await _measure(node, config)
             await start_api(node, config.api, published)
             _welcome(node, config)
             async for number in signals:
@@ -47,6 +49,16 @@ async def _run(config: Config) -> None:
                 break
             signal.signal(signal.SIGINT, _at_once)
             signal.signal(signal.SIGTERM, _at_once)
+
+
+async def _measure(node: Node, config: Config) -> None:
+    from codex.cli.measuring import start_metrics  # loads prometheus-client, which few nodes need
+
+    def listening(host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"The metrics are at http://{shown}:{port}/metrics", file=sys.stderr, flush=True)
+
+    await start_metrics(node, config.metrics, listening)
 
 
 def _welcome(node: Node, config: Config) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from codex.runtime.lifecycle import State
 from codex.runtime.stall import LoopWatch
 from codex.runtime.supervisor import ServiceState
-from codex.runtime.waits import BOUNDS
+from codex.runtime.waits import BOUNDS, Queue
 
 HOLD = 60.0
 """Seconds that a longest step is shown at least, so that everybody who looks once a minute gets to see it."""
@@ -57,7 +57,9 @@ class LoopFigures:
 
 
 def service_families(services: Iterable[ServiceState]) -> list[Metric]:
-    """How services and their mailboxes stand."""
+    """How services and their mailboxes stand. A mailbox that nobody has asked has no figures: some services
+    take no calls.
+    """
     by = ["service"]
     running = GaugeMetricFamily("codex_service_running", "1 when the service runs, else 0.", labels=by)
     restarts = CounterMetricFamily("codex_service_restarts", "Lives after the first.", labels=by)
@@ -72,6 +74,8 @@ def service_families(services: Iterable[ServiceState]) -> list[Metric]:
         name, queue = [service.name], service.queue
         running.add_metric(name, int(service.state is State.RUNNING))
         restarts.add_metric(name, service.restarts)
+        if queue == Queue():
+            continue
         waiting.add_metric(name, queue.waiting)
         oldest.add_metric(name, queue.oldest)
         waits.add_metric(name, list(zip(_BUCKETS, accumulate(queue.ended), strict=True)), queue.seconds)

@@ -71,7 +71,7 @@ async def test_services_tell_of_their_lives_and_their_mailboxes(autojump_clock: 
     assert buckets == [1, 1, 2, 2]
     assert after["codex_mailbox_wait_seconds_count", "p2p"] == 2
     assert after["codex_mailbox_wait_seconds_sum", "p2p"] == pytest.approx(3)
-    assert after["codex_mailbox_wait_seconds_count", "store"] == 0
+    assert not any("store" in key for key in after if key[0].startswith("codex_mailbox"))
 
 
 def watch(steps: int, over: int, wall: float, cpu: float) -> LoopWatch:
