@@ -142,6 +142,7 @@ def test_every_option_is_read_the_same_from_every_source() -> None:
         "api-bindaddr": "::1",
         "api-port": "0",
         "api-cors-origin": "https://app.example.org",
+        "api-token-file": "/etc/codex/token",
         "storage-quota": "1TiB",
         "block-ttl": "0",
         "block-mi": "1h",

@@ -91,6 +91,12 @@ _API = (
         "api.cors_origin",
         "origin whose web pages may use the REST interface",
     ),
+    Option(
+        "api-token-file",
+        kinds.PATH,
+        "api.token_file",
+        "file, mode 0600, with the token that every call must bear",
+    ),
 )
 
 _STORE = (

@@ -36,6 +36,8 @@ class ApiConfig:
     """Whether the port was asked for, and not merely the default: a taken port is then an error."""
     cors_origin: str | None = None
     """The origin whose pages may call the interface, `*` for all, None for no page at all."""
+    token_file: Path | None = None
+    """A file with the token that every call must bear (see `read_token`); None asks for none."""
 
 
 @frozen
