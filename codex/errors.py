@@ -167,3 +167,16 @@ class GaveUp(CodexError):
     """A part of the node crashed more often than it may, and the node does not go on without it."""
 
     code = "gave-up"
+
+
+class JobCancelled(CodexError):
+    """The job that this work was for has been cancelled; what it had begun was undone."""
+
+    code = "job-cancelled"
+    fault: ClassVar[Fault] = "caller"
+
+
+class TooManyJobs(ServiceUnavailable):
+    """As many jobs run as may; this one was not begun."""
+
+    code = "too-many-jobs"

@@ -1,8 +1,36 @@
-"""The node: a thin orchestrator over the services, and the flows *store* and *retrieve*."""
+"""The node: a thin orchestrator over the services, the flows *store* and *retrieve*, jobs and events."""
 
+from codex.node.events import (
+    JobEnded,
+    JobProgressed,
+    JobStarted,
+    ManifestDeleted,
+    ManifestStored,
+    NodeEvent,
+)
+from codex.node.job import JobKind, JobState, JobView
+from codex.node.jobs import Job, Jobs
 from codex.node.node import Node, NodeInfo, open_node
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
 from codex.node.wiring import Seams
 
-__all__ = ["Node", "NodeInfo", "Retrieval", "Seams", "Source", "open_node"]
+__all__ = [
+    "Job",
+    "JobEnded",
+    "JobKind",
+    "JobProgressed",
+    "JobStarted",
+    "JobState",
+    "JobView",
+    "Jobs",
+    "ManifestDeleted",
+    "ManifestStored",
+    "Node",
+    "NodeEvent",
+    "NodeInfo",
+    "Retrieval",
+    "Seams",
+    "Source",
+    "open_node",
+]

@@ -7,6 +7,7 @@ that somebody else owns. Inside, errors are raised (`CodexError`); the edges abo
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ from codex.config import Config
 from codex.data import Manifest
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.logs import get_logger
-from codex.node import retrieving, storing
+from codex.node import retrieving, storing, tasks
+from codex.node.events import ManifestDeleted, ManifestStored, NodeEvent
+from codex.node.job import JobKind, JobState
+from codex.node.jobs import Job, Jobs
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
 from codex.node.wiring import Parts, Seams, open_parts
 from codex.p2p import PeerId
+from codex.runtime.broadcast import Subscription
 from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.store import Space
@@ -113,19 +118,23 @@ class Node:
         """Store a dataset and return its manifest's CID once every byte is durable.
 
         `size` is the number of bytes to come, where it is known: then a dataset that cannot fit is refused
-        before it is read. Raises EmptyDataset, QuotaExceeded, DiskFull, DiskFailed, and
-        what the source raises; after an error or a cancellation nothing of the dataset is left.
+        before it is read. It is an upload job; its result is the `cid`. Raises EmptyDataset, QuotaExceeded,
+        DiskFull, DiskFailed, JobCancelled, TooManyJobs, and what the source raises; after an error or a
+        cancellation nothing of the dataset is left.
         """
         parts = self._running
         if isinstance(source, bytes):
             size = len(source)
             source = _once(source)
-        if size is not None:
-            await parts.store.check_room(size)
-        cid = await storing.store_dataset(
-            parts.store, parts.offload, source, filename=filename, mimetype=mimetype
-        )
-        log.info("dataset stored", cid=str(cid), filename=filename)
+        async with parts.jobs.track(JobKind.UPLOAD, subject=filename, total=size) as job:
+            if size is not None:
+                await parts.store.check_room(size)
+            cid = await storing.store_dataset(
+                parts.store, parts.offload, source, filename=filename, mimetype=mimetype, progress=job
+            )
+            job.result = {"cid": str(cid)}
+            log.info("dataset stored", cid=str(cid), filename=filename)
+            parts.events.publish(ManifestStored(cid))
         return cid
 
     @asynccontextmanager
@@ -142,24 +151,26 @@ class Node:
         network.
 
         `offset` and `length` (bytes) choose a part of a dataset. `local` keeps to this node. With
-        `manifest_only` a single block's CID is refused, as the REST interface does. Raises BlockNotFound,
-        NotAManifest, CorruptData, InvalidInput.
+        `manifest_only` a single block's CID is refused, as the REST interface does. The block of the caller
+        is a download job, which counts what is handed out. Raises BlockNotFound, NotAManifest, CorruptData,
+        InvalidInput, JobCancelled, TooManyJobs.
         """
         parts = self._running
-        async with await self._open(parts, cid, offset, length, local, manifest_only) as retrieval:
-            yield retrieval
+        async with parts.jobs.track(JobKind.DOWNLOAD, subject=str(cid)) as job:
+            if cid.codec == CODEX_MANIFEST or manifest_only:
+                manifest = await self.fetch_manifest(cid, local=local)
+                opened = retrieving.open_dataset(parts.store, manifest, offset, length, progress=job)
+            else:
+                opened = retrieving.open_block(await self._read_block(cid, local), progress=job)
+            async with opened as retrieval:
+                yield retrieval
 
-    async def _open(
-        self, parts: Parts, cid: Cid, offset: int, length: int | None, local: bool, manifest_only: bool
-    ) -> AbstractAsyncContextManager[Retrieval]:
-        if cid.codec == CODEX_MANIFEST or manifest_only:
-            manifest = await self.fetch_manifest(cid, local=local)
-            return retrieving.open_dataset(parts.store, manifest, offset, length)
+    async def _read_block(self, cid: Cid, local: bool) -> bytes | memoryview:
         try:
-            [block] = await parts.store.get_many([cid])
+            [block] = await self._running.store.get_many([cid])
         except BlockNotFound:
             raise _not_here(cid, local) from None
-        return retrieving.open_block(block.data)
+        return block.data
 
     async def fetch_manifest(self, cid: Cid, *, local: bool = False) -> Manifest:
         """The manifest with that CID, from this node first, then from the network.
@@ -186,8 +197,13 @@ class Node:
 
         What another dataset shares stays. Raises BlockInUse for a block that a dataset needs.
         """
-        store = self._running.store
-        gone = await (store.delete_dataset(cid) if cid.codec == CODEX_MANIFEST else store.delete(cid))
+        parts = self._running
+        if cid.codec == CODEX_MANIFEST:
+            gone = await parts.store.delete_dataset(cid)
+            if gone:
+                parts.events.publish(ManifestDeleted(cid))
+        else:
+            gone = await parts.store.delete(cid)
         if gone:
             log.info("deleted", cid=str(cid))
 
@@ -208,16 +224,67 @@ class Node:
         """How much of the quota is used and reserved, in bytes."""
         return await self._running.store.space()
 
-    async def fetch_dataset_async_task(self, cid: Cid) -> None:
-        """Fetch every block of a dataset in the background.
+    # -- long work, as jobs
 
-        A dataset that is complete on this node needs nothing. Raises NotEnabled when blocks would have to
-        come from the network.
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs that run, and those that ended lately: look at them, cancel them, begin others."""
+        return self._running.jobs
+
+    def events(self, size: int) -> AbstractAsyncContextManager[Subscription[NodeEvent]]:
+        """Hear of everything that happens on the node for the length of a block: an asynchronous iterator of
+        events, and of `Lagged` where more than `size` were not taken in time.
         """
-        manifest = await self.fetch_manifest(cid)
-        missing = await self._running.store.missing(manifest.tree_cid, 0, manifest.block_count)
-        if missing:
-            raise _no_network(f"{missing} blocks of {cid} are not on this node")
+        return self._running.events.subscribe(size)
+
+    async def fetch_dataset_async_task(self, cid: Cid) -> Job:
+        """Fetch every block of a dataset in the background; the job of it.
+
+        A dataset that is complete on this node needs nothing, and its job is done when this returns. Raises
+        BlockNotFound, NotAManifest, and NotEnabled when blocks would have to come from the network; the job
+        has failed then.
+        """
+        parts = self._running
+        async with parts.jobs.track(JobKind.FETCH, subject=str(cid)) as job:
+            manifest = await self.fetch_manifest(cid)
+            missing = await parts.store.missing(manifest.tree_cid, 0, manifest.block_count)
+            job.bytes_total = missing * manifest.block_size
+            if missing:
+                raise _no_network(f"{missing} blocks of {cid} are not on this node")
+        return job
+
+    async def verify(self, cid: Cid) -> Job:
+        """Read a dataset in the background and check that it is whole: see `tasks.verify` for the result.
+
+        Damage that is found is a result, not a failure. Raises BlockNotFound, NotAManifest, TooManyJobs.
+        """
+        parts = self._running
+        manifest = await self.fetch_manifest(cid, local=True)
+        work = partial(tasks.verify, parts.store, cid, manifest)
+        return parts.jobs.start(JobKind.VERIFY, work, subject=str(cid))
+
+    async def scrub(self) -> Job:
+        """Read everything on this node in the background and check it: see `tasks.scrub` for the result.
+
+        While a scrub runs there is no second one: its job is returned. Raises TooManyJobs.
+        """
+        parts = self._running
+        await trio.lowlevel.checkpoint()
+        running = parts.jobs.list(JobKind.SCRUB, JobState.RUNNING)
+        return running[0] if running else parts.jobs.start(JobKind.SCRUB, partial(tasks.scrub, parts.store))
+
+    async def backup(self, path: Path) -> Job:
+        """Copy the store, as of one moment, into a new directory in the background, while everything goes on.
+
+        The subject is the directory's full path, the result its `path` and `bytes`. It appears when it is
+        complete; after an error or a cancellation nothing of it is left. Raises InvalidInput when it cannot
+        be made there (see `tasks.backup_target`), TooManyJobs.
+        """
+        parts = self._running
+        target = await parts.offload.run(tasks.backup_target, path, self.config.data_dir)
+        tasks.refuse_second(parts.jobs, target)
+        work = partial(tasks.back_up, parts.store, target)
+        return parts.jobs.start(JobKind.BACKUP, work, subject=str(target))
 
     # -- the network and the marketplace
 

@@ -16,6 +16,7 @@ from attrs import define, field
 from codex.codec import Cid
 from codex.data import Manifest
 from codex.errors import CodexError, InvalidInput
+from codex.node.job import Progress
 from codex.runtime.groups import unwrapped
 
 RUN_BLOCKS = 64  # blocks asked of the store at once: 4 MiB, so that the hop to a thread costs next to nothing
@@ -47,12 +48,18 @@ class Retrieval:
     """
 
     def __init__(
-        self, manifest: Manifest | None, offset: int, size: int, runs: trio.MemoryReceiveChannel[_Run]
+        self,
+        manifest: Manifest | None,
+        offset: int,
+        size: int,
+        runs: trio.MemoryReceiveChannel[_Run],
+        progress: Progress,
     ) -> None:
         self.manifest = manifest
         self.offset = offset
         self.size = size
         self._runs = runs
+        self._progress = progress
         self._buffers: deque[memoryview] = deque()
 
     def __aiter__(self) -> "Retrieval":
@@ -68,7 +75,9 @@ class Retrieval:
             if run.error is not None:
                 raise run.error
             self._buffers.extend(run.buffers)
-        return self._buffers.popleft()
+        buffer = self._buffers.popleft()
+        self._progress.bytes_done += len(buffer)
+        return buffer
 
     async def read(self) -> bytes:
         """Everything that is left, in one piece; for datasets known to be small."""
@@ -77,33 +86,48 @@ class Retrieval:
 
 @asynccontextmanager
 async def open_dataset(
-    store: Blocks, manifest: Manifest, offset: int = 0, length: int | None = None
+    store: Blocks,
+    manifest: Manifest,
+    offset: int = 0,
+    length: int | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> AsyncIterator[Retrieval]:
     """Retrieve `length` bytes (or all) of the dataset from `offset`; reading ahead starts at once.
 
+    `progress` is told the bytes as they are handed to the reader, and how many there will be.
     Raises InvalidInput when the range does not lie within the dataset.
     """
     total = manifest.original_size
     size = total - offset if length is None else length
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
+    progress = _begun(progress, size)
     send, receive = trio.open_memory_channel[_Run](READ_AHEAD - 1)
     with unwrapped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_ahead, store, manifest, offset, size, send, nursery)
-            yield Retrieval(manifest, offset, size, receive)
+            yield Retrieval(manifest, offset, size, receive, progress)
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def open_block(data: bytes | memoryview) -> AsyncIterator[Retrieval]:
+async def open_block(
+    data: bytes | memoryview, *, progress: Progress | None = None
+) -> AsyncIterator[Retrieval]:
     """A single block, already read and verified, in the form of a retrieval."""
     send, receive = trio.open_memory_channel[_Run](1)
     run = _Run(buffers=[memoryview(data)] if data else [])
     run.done.set()
     send.send_nowait(run)
     send.close()
-    yield Retrieval(None, 0, len(data), receive)
+    yield Retrieval(None, 0, len(data), receive, _begun(progress, len(data)))
+
+
+def _begun(progress: Progress | None, size: int) -> Progress:
+    progress = progress or Progress()
+    progress.phase, progress.bytes_total = "reading", size
+    return progress
 
 
 async def _read_ahead(

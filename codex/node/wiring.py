@@ -6,20 +6,26 @@ place, seeded randomness) and get the same node.
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from attrs import field, frozen
 
 from codex.config import Config
 from codex.lock import DataDir, open_data_dir
+from codex.node.events import Events
+from codex.node.jobs import Jobs
 from codex.p2p import Identity, load_or_create, self_record
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
-from codex.runtime.supervisor import CRITICAL, Supervisor, open_supervisor
+from codex.runtime.supervisor import CRITICAL, Policy, Supervisor, open_supervisor
 from codex.runtime.threads import Offload, Threads
 from codex.store import BlockStore, Disk
 from codex.store.service import StoreService
 
 THREADS = 4  # at least so many hops at once: hashing, reading and the writer each have one, with one to spare
+
+# Seconds that a service may take to finish. A flush in progress is not cut: it is the one thing that must end
+# well; and uploads that are cut may wait for it before they give back what they staged.
+STOP = 30.0
 
 
 @frozen
@@ -38,6 +44,8 @@ class Parts:
 
     supervisor: Supervisor
     store: BlockStore
+    jobs: Jobs
+    events: Events
     offload: Offload
     data_dir: DataDir
     identity: Identity
@@ -48,20 +56,24 @@ class Parts:
 async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
     """Lock the data directory, read the identity, and run the services for the length of a block.
 
-    Start: store. Stop: the reverse, each service within its bound. Raises DataDirLocked, ConfigError,
-    DiskFailed, and what a critical service crashed with.
+    Start: store, jobs. Stop: the reverse, each service within its bound; then the events end. Raises
+    DataDirLocked, ConfigError, DiskFailed, and what a critical service crashed with.
     """
     offload = seams.offload or Threads(config.num_threads or max(THREADS, min(os.cpu_count() or 1, 16)))
     with open_data_dir(config.data_dir) as data_dir:
         identity = load_or_create(config.key_path, seams.entropy)
-        async with open_supervisor(clock=seams.clock) as supervisor:
-            mailbox = await supervisor.start(
-                "store",
-                lambda: StoreService(
-                    config.data_dir, config.store, offload=offload, clock=seams.clock, disk=seams.disk
-                ),
-                CRITICAL,
-                stop_timeout=30.0,  # a flush in progress is not cut: it is the one thing that must end well
-            )
-            spr = self_record(identity, int(seams.clock.now()))
-            yield Parts(supervisor, BlockStore(mailbox), offload, data_dir, identity, spr)
+        with closing(Events()) as events:
+            async with open_supervisor(clock=seams.clock) as supervisor:
+                mailbox = await supervisor.start(
+                    "store",
+                    lambda: StoreService(
+                        config.data_dir, config.store, offload=offload, clock=seams.clock, disk=seams.disk
+                    ),
+                    CRITICAL,
+                    stop_timeout=STOP,
+                )
+                jobs = Jobs(clock=seams.clock, entropy=seams.entropy, events=events)
+                await supervisor.start("jobs", lambda: jobs, Policy(), stop_timeout=STOP)
+                spr = self_record(identity, int(seams.clock.now()))
+                store = BlockStore(mailbox)
+                yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, spr)

@@ -1,0 +1,129 @@
+"""The long looks at the store, each as the work of a job: verify a dataset, scrub everything, back it up.
+
+Their results are what JSON can say, in the API's spelling. A list in them ends after 1,000 items; the count
+beside it does not.
+"""
+
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from codex.codec import Cid
+from codex.data import Manifest
+from codex.errors import InvalidInput
+from codex.node.job import JobKind, JobState, Json
+from codex.node.jobs import Job, Jobs
+from codex.store import BlockStore, Progress
+
+LISTED = 1000
+
+
+async def verify(store: BlockStore, cid: Cid, manifest: Manifest, job: Job) -> Json:
+    """Read a dataset and check that it is whole.
+
+    Result: `blocks` it has, `bytes` of them that were read and sound, whether it is `sound` altogether; the
+    CIDs of `corrupt` blocks and the indices of `missing` leaves, with the counts `corruptBlocks` and
+    `missingBlocks`. Raises CorruptData when all are sound and yet make up another dataset.
+    """
+    job.phase = "verifying"
+    found = await _last(job, store.verify(cid))
+    return {
+        "blocks": manifest.block_count,
+        "bytes": found.bytes_done,
+        "sound": not found.corrupt and not found.missing,
+        "corruptBlocks": len(found.corrupt),
+        "corrupt": [str(block) for block in found.corrupt[:LISTED]],
+        "missingBlocks": len(found.missing),
+        "missing": list(found.missing[:LISTED]),
+    }
+
+
+async def scrub(store: BlockStore, job: Job) -> Json:
+    """Read everything on this node and check it.
+
+    Result: `bytes` that were looked at, whether all is `sound`; the CIDs of `corrupt` blocks and manifests
+    that could not be mended, and of the manifests that were `mended`, with the counts `corruptBlocks` and
+    `mendedManifests`.
+    """
+    job.phase = "scrubbing"
+    found = await _last(job, store.scrub())
+    return {
+        "bytes": found.bytes_done,
+        "sound": not found.corrupt,
+        "corruptBlocks": len(found.corrupt),
+        "corrupt": [str(block) for block in found.corrupt[:LISTED]],
+        "mendedManifests": len(found.mended),
+        "mended": [str(manifest) for manifest in found.mended[:LISTED]],
+    }
+
+
+async def _last(job: Job, steps: AsyncIterator[Progress]) -> Progress:
+    """Take all steps, showing them as the job's progress; the last one, which holds all that was found."""
+    step = Progress(0, 0)
+    async for step in steps:
+        _show(job, step)
+    return step
+
+
+async def back_up(store: BlockStore, target: Path, job: Job) -> Json:
+    """Copy the store into the new directory `target`. Result: its `path` and how many `bytes` it has."""
+    job.phase = "copying"
+    await store.backup(target, lambda step: _show(job, step))
+    return {"path": str(target), "bytes": job.bytes_done}
+
+
+def _show(job: Job, step: Progress) -> None:
+    job.bytes_done, job.bytes_total = step.bytes_done, step.bytes_total
+
+
+def backup_target(path: Path, data_dir: Path) -> Path:
+    """The place that `path` names, absolute and without links, after trying that a backup can be made there.
+
+    Works on the file system, so not on the loop. Raises InvalidInput: something stands there already, it is
+    inside the data directory, there is no directory to make it in, or this user may not write there.
+    """
+    try:
+        target = path.resolve()
+        if target.is_relative_to(data_dir.resolve()):
+            raise InvalidInput(
+                f"{target} is inside the data directory",
+                remedy="name a directory elsewhere, best on another disk",
+            )
+        if target.exists():
+            raise InvalidInput(f"{target} exists", remedy="name a directory that does not exist yet")
+        if not target.parent.is_dir():
+            raise InvalidInput(
+                f"there is no directory {target.parent}",
+                remedy="make it first, or name a directory elsewhere",
+            )
+        # The store gathers a backup under this name, and clears away what it finds there. So that this is
+        # never somebody's own directory, nothing may have the name; making it also shows whether one may.
+        gathered = target.with_name(target.name + ".partial")
+        gathered.mkdir(mode=0o700)
+        gathered.rmdir()
+    except FileExistsError as error:
+        raise InvalidInput(
+            f"{error.filename} exists",
+            remedy="a backup is being made there, or one that was cut has left it: then remove it",
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidInput(
+            f"no backup can be made at {str(path)!r}: {_reason(error)}",
+            remedy="name a directory, not existing yet, where this user may write",
+        ) from error
+    return target
+
+
+def refuse_second(jobs: Jobs, target: Path) -> None:
+    """Raise InvalidInput when a backup to that place is being made."""
+    for job in jobs.list(JobKind.BACKUP, JobState.RUNNING):
+        if job.subject == str(target):
+            raise InvalidInput(
+                f"a backup to {target} is being made", remedy=f"wait for job {job.id}, or cancel it"
+            )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "no permission" if error.errno in (errno.EACCES, errno.EPERM) else error.strerror or str(error)
+    return str(error)
