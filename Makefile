@@ -7,9 +7,13 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 # Seconds that the long runs may take before they are stopped and counted as failed.
 SOAK_LIMIT ?= 300
+# The same for the published clients, with what they are installed from.
+CLIENTS_LIMIT ?= 600
+# What the container image is called.
+IMAGE ?= codex-node
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak clean devnet
+.PHONY: help setup run test check bench soak clients image devnet clean
 
 help:  ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,16 +26,29 @@ run: setup  ## start a node; options go in ARGS, as in: make run ARGS="--data-di
 test: setup  ## run the tests, but for the long ones; ARGS go to pytest
 	@$(PY) -m pytest -m "not soak" $(ARGS)
 
-check: setup  ## lint, format and types
+check: setup  ## lint, format and types, and the Dockerfile
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(VENV)/bin/hadolint Dockerfile
 
 bench: setup  ## measure, each figure beside its floor or peer
 	@$(PY) tests/bench/run.py $(ARGS)
 
 soak: setup  ## run the long tests, within SOAK_LIMIT seconds
 	@timeout --kill-after=10 $(SOAK_LIMIT) $(PY) -m pytest -m soak $(ARGS)
+
+clients: setup  ## run the published clients against a node, each in an environment of its own in build/
+	@timeout --kill-after=10 $(CLIENTS_LIMIT) $(PY) tests/clients/run.py
+
+# podman leaves health checks out of images of its own format.
+image:  ## build the container image, with docker or podman; IMAGE names it
+	@if docker info >/dev/null 2>&1; then docker build --tag $(IMAGE) .; \
+	elif podman info >/dev/null 2>&1; then podman build --format docker --tag $(IMAGE) .; \
+	else \
+	  echo "Neither docker nor podman answers here. Install one, or start its engine: docker info says what is missing." >&2; \
+	  exit 1; \
+	fi
 
 devnet: setup  ## show the EVM of the embedded chain
 	@$(PY) -c 'import pyrevm' || { \

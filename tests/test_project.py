@@ -16,7 +16,7 @@ from codex.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TARGETS = ["help", "setup", "run", "test", "check", "bench", "soak", "devnet", "clean"]
+TARGETS = ["help", "setup", "run", "test", "check", "bench", "soak", "clients", "image", "devnet", "clean"]
 
 
 def constraints() -> list[str]:
@@ -61,15 +61,36 @@ def test_help_lists_every_command() -> None:
     assert sorted(phony[1].split()) == sorted(TARGETS)
 
 
-def test_the_gate_is_what_a_contributor_runs() -> None:
-    gate = ROOT / ".ci" / "run"
-    assert stat.S_IMODE(gate.stat().st_mode) & 0o111 == 0o111
-    subprocess.run(["sh", "-n", gate], check=True)
-    assert re.findall(r"^make ([a-z]+)$", gate.read_text(encoding="utf-8"), re.MULTILINE) == [
-        "check",
-        "test",
-        "soak",
-    ]
+# In the place of make: writes down its target, and takes its time or fails over one of them.
+RECORDING_MAKE = """#!/bin/sh
+echo "$1" >> "$0.asked"
+[ "$1" != "$FAILS" ] || exit 3
+"""
+
+
+def gate(tmp_path: Path, fails: str, timeout: str = 'shift 2; exec "$@"') -> tuple[int, str, list[str]]:
+    """Run the gate with stand-ins for make and timeout; its exit code, what it says, and the targets made."""
+    for name, script in (("make", RECORDING_MAKE), ("timeout", f"#!/bin/sh\n{timeout}\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILS": fails}
+    done = subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True)
+    return done.returncode, done.stderr, (tmp_path / "make.asked").read_text().split()
+
+
+def test_the_gate_is_what_a_contributor_runs(tmp_path: Path) -> None:
+    assert stat.S_IMODE((ROOT / ".ci" / "run").stat().st_mode) & 0o111 == 0o111
+    assert gate(tmp_path, "") == (0, "", ["setup", "check", "test", "clients", "soak"])
+
+
+def test_the_gate_ends_with_the_step_that_fails(tmp_path: Path) -> None:
+    assert gate(tmp_path, "test") == (3, "", ["setup", "check", "test"])
+
+
+def test_the_gate_says_which_step_took_too_long(tmp_path: Path) -> None:
+    code, said, made = gate(tmp_path, "clients", 'shift 2; "$@" || exit 124')
+    assert (code, made) == (124, ["setup", "check", "test", "clients"])
+    assert said == "make clients took more than 600 s and was stopped.\n"
 
 
 @pytest.fixture
