@@ -180,7 +180,7 @@ class FaultyDisk(OsDisk):
 
 
 class _FaultyConnection(sqlite3.Connection):
-    """Counts commits as changes of the disk, and fails them when told to. Flushes cost nothing here either."""
+    """Counts commits as changes of the disk, and fails them when told to. Flushes cost nothing here."""
 
     disk: FaultyDisk | None = None
 

@@ -1,0 +1,184 @@
+"""Segment files: where payload goes, and what is left after writes that fail."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from codex.errors import DiskFailed, DiskFull
+from codex.store.segments import Appender, Place, SegmentFiles, segment_name, segment_number
+from codex.testing.disks import FaultyDisk
+
+
+@pytest.fixture
+def appender(disk: FaultyDisk, tmp_path: Path) -> Appender:
+    return Appender(disk, tmp_path, last=0, limit=100)
+
+
+def content(path: Path, place: Place) -> bytes:
+    return (path / segment_name(place.segment)).read_bytes()[place.offset :][: place.length]
+
+
+def test_names_and_numbers() -> None:
+    assert segment_name(1) == "00000001.seg"
+    assert segment_name(123456789) == "123456789.seg"
+    assert segment_number("00000001.seg") == 1
+    assert segment_number("123456789.seg") == 123456789
+    assert [segment_number(name) for name in ("1.seg", "00000001.seg.old", "lock", "0000000a.seg")] == [
+        None
+    ] * 4
+
+
+def test_payload_is_laid_side_by_side_and_flushed_once(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    payloads = [b"alice", memoryview(b"bob"), b"", b"carol"]
+    places = appender.append(payloads)
+    assert places == [Place(1, 0, 5), Place(1, 5, 3), Place(1, 8, 0), Place(1, 8, 5)]
+    assert [content(tmp_path, place) for place in places] == [bytes(payload) for payload in payloads]
+    assert disk.log == [
+        "create 00000001.seg",
+        f"flush directory {tmp_path.name}",
+        "write 00000001.seg",
+        "flush 00000001.seg",
+    ]
+    assert not disk.unflushed
+
+
+def test_nothing_to_append_touches_nothing(appender: Appender, disk: FaultyDisk) -> None:
+    assert appender.append([]) == []
+    assert disk.changes == 0
+
+
+def test_a_full_segment_is_followed_by_a_new_one(appender: Appender) -> None:
+    places = appender.append([bytes(60), bytes(40), bytes(1), bytes(99), bytes(10)])
+    assert places == [Place(1, 0, 60), Place(1, 60, 40), Place(2, 0, 1), Place(2, 1, 99), Place(3, 0, 10)]
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [
+        (1, 100, True),
+        (2, 100, True),
+        (3, 10, False),
+    ]
+    assert appender.active == 3
+
+
+def test_a_block_larger_than_a_segment_is_alone_in_one(appender: Appender) -> None:
+    places = appender.append([bytes(10), bytes(250), bytes(10)])
+    assert places == [Place(1, 0, 10), Place(2, 0, 250), Place(3, 0, 10)]
+
+
+def test_writes_that_come_out_short_are_continued(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    disk.longest_write = 7
+    payloads = [b"alice" * 3, b"bob", b"c", b"carol" * 4]
+    places = appender.append(payloads)
+    assert [content(tmp_path, place) for place in places] == payloads
+
+
+def test_more_buffers_than_the_system_takes_at_once(disk: FaultyDisk, tmp_path: Path) -> None:
+    appender = Appender(disk, tmp_path, last=0, limit=1 << 20)
+    payloads = [n.to_bytes(4, "big") for n in range(2500)]
+    places = appender.append(payloads)
+    assert [content(tmp_path, place) for place in places[::100]] == payloads[::100]
+    assert disk.log.count("write 00000001.seg") == 3
+
+
+@pytest.mark.parametrize("what", ["write", "flush"])
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, DiskFailed)])
+def test_after_a_failure_a_segment_is_never_appended_to(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path, what: str, code: int, kind: type[Exception]
+) -> None:
+    appender.append([b"alice"])
+    appender.recorded()
+    disk.fail(1 if what == "write" else 2, code)
+    with pytest.raises(kind, match="could not write to"):
+        appender.append([b"bob"])
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(1, 5, True)]
+    assert (tmp_path / "00000001.seg").read_bytes() == b"alice"
+    assert appender.append([b"carol"]) == [Place(2, 0, 5)]
+
+
+def test_a_new_segment_that_cannot_be_filled_is_removed(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    for at in (3, 4):
+        disk.fail(at, errno.ENOSPC)
+        with pytest.raises(DiskFull):
+            appender.append([b"alice"])
+        assert list(tmp_path.iterdir()) == []
+        assert appender.tails() == []
+    assert appender.append([b"alice"]) == [Place(3, 0, 5)]
+
+
+def test_a_failure_behind_a_full_segment_takes_all_back(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    appender.append([bytes(10)])
+    appender.recorded()
+    disk.fail(5, errno.EIO)
+    with pytest.raises(DiskFailed):
+        appender.append([bytes(80), bytes(80)])
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(1, 10, True)]
+    assert appender.append([bytes(5)]) == [Place(3, 0, 5)]
+
+
+def test_what_was_not_recorded_is_overwritten(appender: Appender, tmp_path: Path) -> None:
+    appender.append([b"alice"])
+    appender.recorded()
+    appender.append([b"carol", b"dora"])
+    appender.rewind()
+    assert appender.append([b"bob"]) == [Place(1, 5, 3)]
+    assert (tmp_path / "00000001.seg").read_bytes().startswith(b"alicebob")
+    appender.recorded()
+    assert appender.tails() == []
+
+
+def test_resuming_cuts_off_what_is_not_recorded(disk: FaultyDisk, tmp_path: Path) -> None:
+    (tmp_path / "00000007.seg").write_bytes(b"alicebob")
+    appender = Appender(disk, tmp_path, last=7, limit=100)
+    appender.resume(7, 5)
+    assert (tmp_path / "00000007.seg").read_bytes() == b"alice"
+    assert appender.append([b"carol"]) == [Place(7, 5, 5)]
+
+
+def test_a_segment_that_lost_payload_is_sealed(disk: FaultyDisk, tmp_path: Path) -> None:
+    (tmp_path / "00000007.seg").write_bytes(b"ali")
+    appender = Appender(disk, tmp_path, last=7, limit=100)
+    appender.resume(7, 5)
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(7, 5, True)]
+    assert appender.append([b"carol"]) == [Place(8, 0, 5)]
+
+
+def test_reading_gives_what_is_there(disk: FaultyDisk, tmp_path: Path) -> None:
+    (tmp_path / "00000001.seg").write_bytes(b"alicebob")
+    files = SegmentFiles(disk, tmp_path)
+    assert files.read(1, 5, 3) == b"bob"
+    assert files.read(1, 5, 10) == b"bob"
+    assert files.read(2, 0, 10) == b""
+    disk.unreadable.add("00000001.seg")
+    with pytest.raises(DiskFailed, match="could not read"):
+        files.read(1, 0, 1)
+    files.close()
+
+
+def test_few_files_are_kept_open(disk: FaultyDisk, tmp_path: Path) -> None:
+    files = SegmentFiles(disk, tmp_path)
+    for number in range(1, 101):
+        (tmp_path / segment_name(number)).write_bytes(b"alice")
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    for number in [*range(1, 101), *range(1, 101)]:
+        assert files.read(number, 0, 5) == b"alice"
+    if before:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 64
+    files.close()
+
+
+def test_a_removed_segment_is_forgotten(disk: FaultyDisk, tmp_path: Path) -> None:
+    path = tmp_path / segment_name(1)
+    path.write_bytes(b"alice")
+    files = SegmentFiles(disk, tmp_path)
+    assert files.read(1, 0, 5) == b"alice"
+    path.unlink()
+    assert files.read(1, 0, 5) == b"alice"
+    files.forget(1)
+    assert files.read(1, 0, 5) == b""
