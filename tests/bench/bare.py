@@ -1,13 +1,15 @@
 """The peer of the node's API: stock hypercorn on trio, serving an ASGI callable that does next to nothing.
 
-`POST` reads a body and drops it; `GET /bytes/N` gives N bytes in chunks of 256 KiB; `GET /json` gives a small
-JSON object. A program of its own: prints the port it listens on, runs until SIGTERM. With `--watch` it
+`POST` reads a body and drops it. `GET /bytes/N` gives N bytes in chunks of 256 KiB, each from memory of its
+own: one chunk again and again would come out of the processor's cache, as no dataset does. `GET /json` gives
+a small JSON object. A program of its own: prints the port it listens on, runs until SIGTERM. With `--watch` it
 answers SIGUSR1 with the longest step of its loop (see watching.py).
 """
 
+import os
 import signal
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import trio
@@ -17,7 +19,7 @@ from watching import watch_on_signal
 
 from codex.runtime.stall import LoopWatch
 
-CHUNK = bytes(262_144)
+CHUNK = 262_144  # bytes
 JSON = b'{"totalBlocks":4096,"quotaMaxBytes":21474836480,"quotaUsedBytes":268435456,"quotaReservedBytes":0}'
 
 
@@ -51,11 +53,17 @@ async def _swallow(receive: Any) -> int:
             return size
 
 
+@lru_cache(maxsize=1)
+def _chunks(size: int) -> list[bytes]:
+    random = os.urandom(CHUNK)
+    # A copy through bytearray is memory of its own; a slice of the whole would not be.
+    return [bytes(bytearray(random[: size - at])) for at in range(0, size, CHUNK)]
+
+
 async def _pour(send: Any, size: int) -> None:
+    chunks = _chunks(size)
     await send(_start(b"application/octet-stream", size))
-    while size:
-        chunk = CHUNK if size >= len(CHUNK) else CHUNK[:size]
-        size -= len(chunk)
+    for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
