@@ -2,8 +2,10 @@
 
 `POST` reads a body and drops it. `GET /bytes/N` gives N bytes in chunks of 256 KiB, each from memory of its
 own: one chunk again and again would come out of the processor's cache, as no dataset does. `GET /json` gives
-a small JSON object. A program of its own: prints the port it listens on, runs until SIGTERM. With `--watch` it
-answers SIGUSR1 with the longest step of its loop (see watching.py).
+a small JSON object.
+
+A program of its own: prints the port it listens on, and runs until SIGTERM. With `--watch` it answers SIGUSR1
+with the longest step of its loop (see watching.py).
 """
 
 import os
