@@ -36,6 +36,19 @@ async def test_a_body_that_came_with_the_head() -> None:
     assert not exchange.unread
 
 
+async def test_what_comes_behind_a_body_is_kept_for_the_next_request() -> None:
+    exchange, _ = opened(POST + b"5", b"helloGET /")
+    assert await collected(exchange) == b"hello"
+    assert exchange.rest == b"GET /"
+    chunked, _ = opened(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", b"2\r\nok\r\n0\r\n\r\nGET /"
+    )
+    assert await collected(chunked) == b"ok"
+    assert chunked.rest == b"GET /"
+    bare, _ = opened(b"GET / HTTP/1.1\r\nHost: a", b"GET /more")
+    assert bare.rest == b"GET /more"
+
+
 async def test_a_body_in_pieces() -> None:
     exchange, far = opened(POST + b"10", b"he")
     await far.send_all(b"llo")
