@@ -6,6 +6,7 @@ looked up a block before it was moved looks again.
 """
 
 from collections.abc import Callable
+from sqlite3 import Connection
 
 from codex.codec import Cid
 from codex.errors import DiskFailed
@@ -49,6 +50,7 @@ class Compactor:
         except DiskFailed:
             self._unreadable.add(victim)
             raise
+        shorten = self._ledger.may_shorten(victim)
         sound = [payload for payload in payloads if payload is not None]
         places = iter(self._ledger.append(sound))
         with self._ledger.change("move blocks together") as change:
@@ -61,13 +63,10 @@ class Compactor:
                     (segment, offset, place is None, row[0]),
                 )
                 change.move(row[3], victim, segment)
-            (end,) = tx.execute(
-                "SELECT coalesce(max(offset + length), 0) FROM"
-                " (SELECT offset, length FROM blocks WHERE segment = ? ORDER BY offset DESC LIMIT 1)",
-                (victim,),
-            ).fetchone()
-            tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
-        if end:
+            if shorten:
+                end = self._end(tx, victim)
+                tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
+        if shorten and end:
             self._ledger.shorten(victim, end)
         return True
 
@@ -81,6 +80,15 @@ class Compactor:
             if segment not in self._unreadable:
                 return int(segment)
         return None
+
+    def _end(self, tx: Connection, segment: int) -> int:
+        """Where the last block of a segment ends."""
+        row = one(
+            tx,
+            "SELECT offset + length FROM blocks WHERE segment = ? ORDER BY offset DESC, length DESC LIMIT 1",
+            segment,
+        )
+        return row[0] if row else 0
 
     def _payload(self, segment: int, row: Row) -> bytes | None:
         """The bytes of a block; None when they do not have its hash, also when read once more."""

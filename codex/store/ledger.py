@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from codex.errors import DiskFull, QuotaExceeded
 from codex.store.ballast import Ballast
-from codex.store.disk import Buffer, Disk
+from codex.store.disk import Buffer, Disk, disk_errors
 from codex.store.index import Index, one
 from codex.store.schema import ACTIVE, SEALED
 from codex.store.segments import Appender, Place, SegmentFiles, segment_name
@@ -214,17 +214,18 @@ class Ledger:
                 self._disk.unlink(self._directory / segment_name(segment))
         self._unwanted.clear()
 
-    def shorten(self, segment: int, length: int) -> None:
-        """Give back the room behind the first `length` bytes of a sealed segment, of which nothing is
-        recorded.
+    def may_shorten(self, segment: int) -> bool:
+        """Whether the file of a sealed segment may be cut.
 
-        Not done while segments are kept, or when the file has a second name: then it is also part of a
-        backup.
+        Not while segments are kept, nor when it has a second name: then it is part of a backup as well.
         """
-        path = self._directory / segment_name(segment)
+        with disk_errors(f"look at {segment_name(segment)}"):
+            return not self._keepers and self._disk.links(self._directory / segment_name(segment)) == 1
+
+    def shorten(self, segment: int, length: int) -> None:
+        """Give back the room behind the first `length` bytes of a sealed segment: nothing is recorded there."""
         with suppress(OSError):
-            if not self._keepers and self._disk.links(path) == 1:
-                self._disk.open(path).truncate(length)
+            self._disk.open(self._directory / segment_name(segment)).truncate(length)
 
 
 def space_of(connection: sqlite3.Connection, quota: int) -> Space:

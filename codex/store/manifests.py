@@ -104,21 +104,23 @@ def decode(connection: Connection, cid: Cid) -> Manifest:
 
 
 def page(connection: Connection, after: Cid | None, limit: int) -> list[tuple[Cid, Manifest]]:
-    """Up to `limit` manifests in the order of their CIDs, from behind `after` on.
+    """Up to `limit` manifests in the order of their CIDs, from behind `after` on; fewer only at the end.
 
     One that is damaged beyond mending is left out; a scrub tells of it.
     """
+    listed: list[tuple[Cid, Manifest]] = []
     rows = connection.execute(
-        "SELECT cid, data, parity FROM manifests WHERE cid > ? ORDER BY cid LIMIT ?",
-        (after.raw if after else b"", limit),
-    ).fetchall()
-    listed = []
+        "SELECT cid, data, parity FROM manifests WHERE cid > ? ORDER BY cid", (after.raw if after else b"",)
+    )
     for raw, data, parity in rows:
+        if len(listed) == limit:
+            break
         cid = Cid(raw)
         try:
             listed.append((cid, Manifest.from_bytes(_sound(cid, data, parity))))
         except CorruptData:
             continue
+    rows.close()
     return listed
 
 

@@ -1,0 +1,184 @@
+"""Compaction: room comes back, nothing is lost, and nothing that is wrong is carried along unseen."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codex.errors import CorruptData, DiskFailed, DiskFull
+from codex.store.planning import Put
+from codex.store.repo import Repo
+from codex.testing.disks import FaultyDisk
+from codex.testing.stores import audit, make_blocks, segment_numbers
+
+Has = Callable[..., list[bool]]
+
+BLOCKS = make_blocks(range(24), 1000)  # three segments of eight
+
+
+@pytest.fixture
+def filled(repo: Repo) -> Repo:
+    """Three segments, of which the third is active."""
+    for first in (0, 8, 16):
+        repo.take_in([Put(BLOCKS[first : first + 8], 1e12)])
+    return repo
+
+
+def delete(repo: Repo, *numbers: int) -> None:
+    for number in numbers:
+        assert repo.delete_block(BLOCKS[number].cid)
+
+
+def compact(repo: Repo) -> int:
+    steps = 0
+    while repo.compact():
+        steps += 1
+    return steps
+
+
+def test_a_segment_that_is_mostly_dead_is_emptied(filled: Repo, tmp_path: Path, has: Has) -> None:
+    delete(filled, 0, 2, 4, 6, 7)
+    used = filled.catalogue.space()
+    assert compact(filled) == 1
+    assert segment_numbers(tmp_path / "repo") == {2, 3, 4}
+    assert has(filled, BLOCKS).count(True) == 19
+    kept = [block for n, block in enumerate(BLOCKS) if n not in (0, 2, 4, 6, 7)]
+    assert filled.reader.find([block.cid for block in kept]).answers == kept
+    assert filled.catalogue.space() == used
+
+
+def test_a_segment_that_is_half_alive_is_left_alone(filled: Repo, tmp_path: Path) -> None:
+    delete(filled, 0, 2, 4, 6)
+    assert compact(filled) == 0
+    assert segment_numbers(tmp_path / "repo") == {1, 2, 3}
+
+
+def test_a_segment_without_life_goes_at_once(filled: Repo, tmp_path: Path) -> None:
+    delete(filled, *range(8))
+    assert segment_numbers(tmp_path / "repo") == {2, 3}
+    delete(filled, *range(16, 24))
+    assert segment_numbers(tmp_path / "repo") == {2}
+    filled.take_in([Put(BLOCKS[:1], 5.0)])
+    assert segment_numbers(tmp_path / "repo") == {2, 4}
+
+
+def test_the_active_segment_is_compacted_when_it_is_long_and_mostly_dead(repo: Repo, tmp_path: Path) -> None:
+    repo.take_in([Put(BLOCKS[:4], 1e12)])
+    delete(repo, 0, 1, 3)
+    assert compact(repo) == 1
+    assert segment_numbers(tmp_path / "repo") == {2}
+    assert repo.reader.find([BLOCKS[2].cid]).answers == [BLOCKS[2]]
+
+
+def test_a_short_active_segment_is_not_worth_it(reopen: Callable[..., Repo]) -> None:
+    repo = reopen(segment_bytes=1 << 20)
+    repo.take_in([Put(BLOCKS[:4], 1e12)])
+    delete(repo, 0, 1, 3)
+    assert compact(repo) == 0
+    repo.close()
+
+
+def test_a_long_segment_is_emptied_from_its_end_and_shortened(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex.store.compaction.STEP_BLOCKS", 1)
+    delete(filled, 1, 2, 3, 4, 5)
+    path = tmp_path / "repo" / "segments" / "00000001.seg"
+    sizes = []
+    while filled.compact():
+        sizes.append(path.stat().st_size if path.exists() else None)
+        audit(tmp_path / "repo")
+    assert sizes == [7000, 1000]  # of which all is alive
+
+
+def test_neighbours_stay_neighbours(filled: Repo) -> None:
+    delete(filled, 0, 1, 2, 3, 7)
+    compact(filled)
+    with filled.catalogue._readers.borrow() as connection:
+        rows = connection.execute(
+            "SELECT segment, offset FROM blocks WHERE cid IN (?, ?, ?) ORDER BY id",
+            [block.cid.raw for block in BLOCKS[4:7]],
+        ).fetchall()
+    assert len({row[0] for row in rows}) == 1
+    assert [row[1] - rows[0][1] for row in rows] == [0, 1000, 2000]
+
+
+def test_segments_are_kept_while_somebody_needs_them(filled: Repo, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in (tmp_path / "repo" / "segments").iterdir()}
+    filled.keep()
+    filled.keep()
+    delete(filled, *range(9, 16), *range(8))
+    compact(filled)
+    filled.let_go()
+    delete(filled, 16)
+    assert {path: path.read_bytes() for path in before} == before
+    assert segment_numbers(tmp_path / "repo") == {1, 2, 3, 4}
+    filled.let_go()
+    delete(filled, 17)
+    assert segment_numbers(tmp_path / "repo") == {3, 4}
+
+
+def test_a_segment_with_a_second_name_is_not_shortened(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex.store.compaction.STEP_BLOCKS", 1)
+    path = tmp_path / "repo" / "segments" / "00000001.seg"
+    (tmp_path / "link").hardlink_to(path)
+    content = path.read_bytes()
+    delete(filled, *range(1, 7))
+    assert filled.compact()
+    assert path.read_bytes() == content
+    compact(filled)
+    assert not path.exists()
+    assert (tmp_path / "link").read_bytes() == content
+
+
+def test_damage_is_not_carried_along(filled: Repo, tmp_path: Path, has: Has) -> None:
+    path = tmp_path / "repo" / "segments" / "00000001.seg"
+    content = path.read_bytes()
+    path.write_bytes(content[:3500] + b"rot" + content[3503:])
+    delete(filled, 0, 1, 2, 6, 7)
+    used = filled.catalogue.space()
+    compact(filled)
+    assert segment_numbers(tmp_path / "repo") == {2, 3, 4}
+    assert has(filled, BLOCKS[3:6]) == [False, True, True]
+    (answer,) = filled.reader.find([BLOCKS[3].cid]).answers
+    assert isinstance(answer, CorruptData)
+    assert filled.catalogue.space() == used
+    audit(tmp_path / "repo")
+    filled.take_in([Put(BLOCKS[3:4], 1e12)])
+    assert filled.reader.find([BLOCKS[3].cid]).answers == [BLOCKS[3]]
+    assert filled.catalogue.space() == used
+
+
+def test_a_segment_that_cannot_be_read_is_told_once_and_left(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    delete(filled, *range(5), *range(8, 13))
+    disk.unreadable.add("00000001.seg")
+    with pytest.raises(DiskFailed):
+        filled.compact()
+    assert compact(filled) == 1
+    assert segment_numbers(tmp_path / "repo") == {1, 3, 4}
+    disk.heal()
+    assert filled.reader.find([BLOCKS[6].cid]).answers == [BLOCKS[6]]
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, DiskFailed)])
+def test_a_step_that_fails_loses_nothing(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, at: int, code: int, kind: type[Exception]
+) -> None:
+    delete(filled, 0, 1, 2, 6, 7)
+    disk.fail(at, code)
+    try:
+        filled.compact()
+    except kind:
+        assert at <= 5
+    disk.heal()
+    audit(tmp_path / "repo")
+    assert filled.reader.find([block.cid for block in BLOCKS[3:6]]).answers == BLOCKS[3:6]
+    compact(filled)
+    assert 1 not in segment_numbers(tmp_path / "repo") or at > 5
+    assert filled.reader.find([block.cid for block in BLOCKS[3:6]]).answers == BLOCKS[3:6]

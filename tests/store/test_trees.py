@@ -1,0 +1,130 @@
+"""The nodes of trees on disk: every leaf can be proved, also when its neighbours are gone."""
+
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from codex.codec import Cid
+from codex.data import Block, MerkleTree
+from codex.errors import CorruptData, InvalidInput
+from codex.store import Hold
+from codex.store.manifests import Record, record_of
+from codex.store.planning import Stage
+from codex.store.repo import Repo
+from codex.store.trees import page_count
+from codex.testing.stores import make_blocks, make_dataset
+
+Upload = Callable[..., Record]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 513, 700])
+def test_every_leaf_can_be_proved(repo: Repo, upload: Upload, count: int) -> None:
+    blocks = make_blocks(range(count), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    leaves = repo.catalogue.leaves(tree.root_cid, 0, count + 5)
+    assert [leaf.index for leaf in leaves] == list(range(count))
+    assert [leaf.cid for leaf in leaves] == [block.cid for block in blocks]
+    assert [leaf.proof for leaf in leaves] == [tree.proof(index) for index in range(count)]
+
+
+@given(st.integers(1, 700), st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_run_of_leaves(repo: Repo, upload: Upload, count: int, data: st.DataObject) -> None:
+    blocks = make_blocks(range(1000, 1000 + count), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    first = data.draw(st.integers(0, count))
+    length = data.draw(st.integers(0, 10))
+    leaves = repo.catalogue.leaves(tree.root_cid, first, length)
+    expected = range(first, min(first + length, count))
+    assert [leaf.proof for leaf in leaves] == [tree.proof(index) for index in expected]
+
+
+def test_a_proof_costs_a_few_rows(repo: Repo, upload: Upload) -> None:
+    blocks = make_blocks(range(700), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    assert page_count(tree) == 3 + 2 + 1 * (tree.depth - 1)
+    with repo.catalogue._readers.borrow() as connection:
+        (rows, longest) = connection.execute("SELECT count(*), max(length(nodes)) FROM tree_nodes").fetchone()
+    assert rows == page_count(tree)
+    assert longest == 8192
+
+
+def test_nodes_may_come_ahead_of_the_commit_and_twice(repo: Repo) -> None:
+    blocks = make_blocks(range(700), 8)
+    tree, manifest = make_dataset(blocks)
+    ingest = repo.begin()
+    repo.take_in([Stage(ingest, 0, blocks)])
+    repo.add_nodes(ingest, tree, 0, 4)
+    repo.add_nodes(ingest, tree, 2, 2)
+    repo.commit(ingest, tree, record_of(Block(manifest.cid, manifest.to_bytes())), 1e12, 4)
+    leaves = repo.catalogue.leaves(tree.root_cid, 0, 700)
+    assert [leaf.proof for leaf in leaves] == [tree.proof(index) for index in range(700)]
+
+
+def test_nodes_go_with_their_tree(repo: Repo, upload: Upload, clear: Callable[[Repo], None]) -> None:
+    blocks = make_blocks(range(700), 8)
+    tree, _ = make_dataset(blocks)
+    record = upload(repo, blocks)
+    repo.hold(Hold("slot", "a", tree.root_cid, 300, 1, 1e12))
+    repo.drop_dataset(record.cid)
+    clear(repo)
+    assert [leaf.proof for leaf in repo.catalogue.leaves(tree.root_cid, 0, 700)] == [tree.proof(300)]
+    repo.drop_hold("slot", "a")
+    clear(repo)
+    with repo.catalogue._readers.borrow() as connection:
+        for table in ("tree_nodes", "trees", "leaves", "blocks"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_staged_leaves_must_be_those_of_the_tree(repo: Repo) -> None:
+    blocks = make_blocks(range(5), 8)
+    ingest = repo.begin()
+    repo.take_in([Stage(ingest, 0, [*blocks, Block.of(b"")])])
+    good, _ = make_dataset([*blocks, Block.of(b"")])
+    repo.catalogue.check_staged(ingest, good)
+    others = [
+        blocks,
+        [*blocks, blocks[0]],
+        [*blocks[::-1], Block.of(b"")],
+        [*blocks, Block.of(b""), blocks[0]],
+    ]
+    for other in others:
+        with pytest.raises(InvalidInput):
+            repo.catalogue.check_staged(ingest, make_dataset(other)[0])
+    with pytest.raises(InvalidInput):
+        repo.catalogue.check_staged(99, good)
+
+
+def test_a_gap_among_the_staged_leaves_is_found(repo: Repo) -> None:
+    blocks = make_blocks(range(4), 8)
+    ingest = repo.begin()
+    repo.take_in([Stage(ingest, 0, blocks[:2]), Stage(ingest, 3, blocks[3:])])
+    with pytest.raises(InvalidInput):
+        repo.catalogue.check_staged(ingest, make_dataset(blocks)[0])
+
+
+def test_lost_nodes_are_damage(repo: Repo, upload: Upload) -> None:
+    blocks = make_blocks(range(5), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    with repo._ledger.change("damage") as change:
+        change.tx.execute("UPDATE tree_nodes SET nodes = x'00' WHERE layer = 1")
+    with pytest.raises(CorruptData):
+        repo.catalogue.leaves(tree.root_cid, 0, 5)
+    with repo._ledger.change("damage") as change:
+        change.tx.execute("DELETE FROM tree_nodes WHERE layer = 1")
+    with pytest.raises(CorruptData):
+        repo.catalogue.leaves(tree.root_cid, 0, 5)
+    with repo._ledger.change("damage") as change:
+        change.tx.execute("UPDATE trees SET size = NULL")
+    with pytest.raises(CorruptData):
+        repo.catalogue.leaves(tree.root_cid, 0, 5)
+
+
+def test_no_tree_has_no_leaves(repo: Repo) -> None:
+    assert repo.catalogue.leaves(Cid(MerkleTree.of([bytes(32)]).root_cid.raw), 0, 5) == []
