@@ -11,12 +11,21 @@ from contextlib import asynccontextmanager, closing
 from attrs import field, frozen
 
 from codex.config import Config
+from codex.errors import CodexError
 from codex.lock import DataDir, open_data_dir
+from codex.logs import get_logger
 from codex.node.events import Events
 from codex.node.jobs import Jobs
 from codex.p2p import Identity, load_or_create, self_record
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
-from codex.runtime.supervisor import CRITICAL, Policy, Supervisor, open_supervisor
+from codex.runtime.supervisor import (
+    CRITICAL,
+    Policy,
+    ServiceEvent,
+    Supervisor,
+    log_event,
+    open_supervisor,
+)
 from codex.runtime.threads import Offload, Threads
 from codex.store import BlockStore, Disk
 from codex.store.service import StoreService
@@ -26,6 +35,8 @@ THREADS = 4  # at least so many hops at once: hashing, reading and the writer ea
 # Seconds that a service may take to finish. A flush in progress is not cut: it is the one thing that must end
 # well; and uploads that are cut may wait for it before they give back what they staged.
 STOP = 30.0
+
+log = get_logger("node")
 
 
 @frozen
@@ -63,7 +74,7 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
     with open_data_dir(config.data_dir) as data_dir:
         identity = load_or_create(config.key_path, seams.entropy)
         with closing(Events()) as events:
-            async with open_supervisor(clock=seams.clock) as supervisor:
+            async with open_supervisor(clock=seams.clock, on_event=_tell) as supervisor:
                 mailbox = await supervisor.start(
                     "store",
                     lambda: StoreService(
@@ -77,3 +88,12 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                 spr = self_record(identity, int(seams.clock.now()))
                 store = BlockStore(mailbox)
                 yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, spr)
+
+
+def _tell(event: ServiceEvent) -> None:
+    """Log what happens to a service. What it says in a sentence needs no traceback: that is for bugs."""
+    if isinstance(event.error, CodexError):
+        why, remedy = event.error.message, event.error.remedy
+        log.error("service failed", service=event.service, state=event.state.value, why=why, remedy=remedy)
+    else:
+        log_event(event)
