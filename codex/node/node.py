@@ -37,6 +37,7 @@ from codex.version import CONTRACTS, REVISION, VERSION
 log = get_logger("node")
 
 LIST_PAGE = 500  # manifests asked of the store at once
+PIECE = 1 << 20  # bytes
 
 
 @frozen
@@ -125,7 +126,7 @@ class Node:
         parts = self._running
         if isinstance(source, bytes):
             size = len(source)
-            source = _once(source)
+            source = _pieces(source)
         async with parts.jobs.track(JobKind.UPLOAD, subject=filename, total=size) as job:
             if size is not None:
                 await parts.store.check_room(size)
@@ -184,9 +185,10 @@ class Node:
         except BlockNotFound:
             raise _not_here(cid, local) from None
 
-    async def iterate_manifests(self) -> AsyncIterator[tuple[Cid, Manifest]]:
-        """Every manifest on this node with its CID, in the order of their CIDs."""
-        after: Cid | None = None
+    async def iterate_manifests(self, *, after: Cid | None = None) -> AsyncIterator[tuple[Cid, Manifest]]:
+        """Every manifest on this node with its CID, in the order of their CIDs; only those behind `after`,
+        where that is given.
+        """
         while page := await self._running.store.manifests(after, LIST_PAGE):
             for item in page:
                 yield item
@@ -339,8 +341,10 @@ async def open_node(config: Config, *, seams: Seams | None = None) -> AsyncItera
                     await node.stop()
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    """What is in memory, in pieces that do not keep the loop."""
+    for start in range(0, len(data), PIECE):
+        yield data[start : start + PIECE]
 
 
 def _not_here(cid: Cid, local: bool) -> NotFound:
