@@ -223,7 +223,7 @@ class Ledger:
             return not self._keepers and self._disk.links(self._directory / segment_name(segment)) == 1
 
     def shorten(self, segment: int, length: int) -> None:
-        """Give back the room behind the first `length` bytes of a sealed segment: nothing is recorded there."""
+        """Give back the room behind the first `length` bytes of a sealed segment, where nothing lies."""
         with suppress(OSError):
             self._disk.open(self._directory / segment_name(segment)).truncate(length)
 

@@ -18,6 +18,8 @@ from codex.store.repo import Repo
 from codex.store.schema import ACTIVE
 from codex.store.segments import SEGMENT_BYTES, Appender, SegmentFiles, segment_name, segment_number
 
+INDEX = "index.sqlite"
+
 
 def open_repo(
     directory: Path,
@@ -38,8 +40,9 @@ def open_repo(
         disk.makedirs(segments)
         lock = disk.lock(directory / "lock")
     try:
+        _refuse_without_index(disk, directory)
         ballast = Ballast(disk, directory / "ballast", ballast_bytes)
-        index = _open_index(disk, directory / "index.sqlite", ballast)
+        index = _open_index(disk, directory / INDEX, ballast)
         try:
             return _assemble(disk, directory, index, ballast, lock, quota, segment_bytes)
         except BaseException:
@@ -48,6 +51,22 @@ def open_repo(
     except BaseException:
         lock.close()
         raise
+
+
+def _refuse_without_index(disk: Disk, directory: Path) -> None:
+    """Raise CorruptData for segments without an index: a new one would take them for leftovers.
+
+    The index is made before the first segment, so this is never how a first run ends.
+    """
+    with disk_errors(f"look into {directory}"):
+        if INDEX in disk.listdir(directory):
+            return
+        segments = [name for name in disk.listdir(directory / "segments") if segment_number(name) is not None]
+    if segments:
+        raise CorruptData(
+            f"the index of the store is missing in {directory}, but there are {len(segments)} segments",
+            remedy=f"put {INDEX} back, or restore a backup; to begin anew, move {directory} away",
+        )
 
 
 def _open_index(disk: Disk, path: Path, ballast: Ballast) -> Index:
@@ -82,7 +101,7 @@ def _assemble(
         directory,
         ledger=ledger,
         appender=appender,
-        readers=Readers(disk, directory / "index.sqlite"),
+        readers=Readers(disk, directory / INDEX),
         files=files,
         lock=lock,
         unclean=not clean,

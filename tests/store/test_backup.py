@@ -1,0 +1,188 @@
+"""Backups: one moment of the store, taken while it goes on, complete or not there at all."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codex.errors import CodexError, CorruptData, InvalidInput
+from codex.store import backup as backup_module
+from codex.store.backup import Backup
+from codex.store.manifests import Record
+from codex.store.opening import open_repo
+from codex.store.planning import Put, Stage
+from codex.store.repo import Repo
+from codex.testing.disks import FaultyDisk
+from codex.testing.stores import audit, make_blocks
+
+Upload = Callable[..., Record]
+Reopen = Callable[..., Repo]
+
+BLOCKS = make_blocks(range(20), 1000)
+
+
+@pytest.fixture
+def filled(repo: Repo, upload: Upload) -> Repo:
+    """A dataset in three segments, and an upload that is going on."""
+    upload(repo, BLOCKS)
+    repo.take_in([Stage(repo.begin(), 0, make_blocks([77], 900))])
+    return repo
+
+
+@pytest.fixture
+def check(disk: FaultyDisk, tmp_path: Path) -> Callable[[Path], None]:
+    """Assert that a directory is a store with the dataset in it, and nothing else."""
+
+    def check(target: Path) -> None:
+        again = open_repo(target, quota=1 << 20, disk=disk, ballast_bytes=0)
+        assert again.reader.find([block.cid for block in BLOCKS]).answers == BLOCKS
+        assert again.catalogue.space().total_blocks == 21
+        assert again.catalogue.recount().right
+        again.abandon()
+        audit(target)
+
+    return check
+
+
+def take(backup: Backup) -> None:
+    backup.begin()
+    while backup.step():
+        pass
+    backup.finish()
+
+
+def test_a_backup_opens_as_a_store(filled: Repo, tmp_path: Path, check: Callable[[Path], None]) -> None:
+    backup = filled.backup(tmp_path / "backup")
+    filled.keep()
+    take(backup)
+    filled.let_go()
+    assert backup.bytes_done == backup.bytes_total == 20900
+    check(tmp_path / "backup")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup", "repo"]
+
+
+def test_sealed_segments_are_linked_and_the_active_one_copied(filled: Repo, tmp_path: Path) -> None:
+    take(filled.backup(tmp_path / "backup"))
+    same = [
+        (tmp_path / "backup" / "segments" / name).samefile(tmp_path / "repo" / "segments" / name)
+        for name in ("00000001.seg", "00000002.seg", "00000003.seg")
+    ]
+    assert same == [True, True, False]
+
+
+def test_where_links_are_impossible_all_is_copied(
+    filled: Repo, tmp_path: Path, check: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaultyDisk, "link", lambda *args: False)
+    monkeypatch.setattr(backup_module, "_STEP_BYTES", 3000)
+    monkeypatch.setattr(backup_module, "_READ_BYTES", 700)
+    backup = filled.backup(tmp_path / "backup")
+    backup.begin()
+    steps = 1
+    while backup.step():
+        steps += 1
+    backup.finish()
+    assert steps == 3 + 3 + 2
+    names = [path.name for path in (tmp_path / "repo" / "segments").iterdir()]
+    assert not any(
+        (tmp_path / "backup" / "segments" / name).samefile(tmp_path / "repo" / "segments" / name)
+        for name in names
+    )
+    check(tmp_path / "backup")
+
+
+def test_what_happens_meanwhile_is_not_in_it_and_does_not_harm_it(
+    filled: Repo, tmp_path: Path, upload: Upload, clear: Callable[[Repo], None], check: Callable[[Path], None]
+) -> None:
+    backup = filled.backup(tmp_path / "backup")
+    filled.keep()
+    backup.begin()
+    filled.take_in([Put(make_blocks(range(100, 120), 1000), 1e12)])
+    ((cid, _),) = filled.catalogue.manifests(None, 5)
+    assert backup.step()
+    filled.drop_dataset(cid)
+    clear(filled)
+    while filled.compact():
+        pass
+    other = upload(filled, make_blocks(range(200, 205), 1000))
+    while backup.step():
+        pass
+    backup.finish()
+    filled.let_go()
+    check(tmp_path / "backup")
+    filled.drop_dataset(other.cid)
+    clear(filled)
+    while filled.compact():
+        pass
+    check(tmp_path / "backup")
+
+
+def test_a_backup_of_a_backup_and_of_an_empty_store(repo: Repo, tmp_path: Path, disk: FaultyDisk) -> None:
+    take(repo.backup(tmp_path / "backup"))
+    audit(tmp_path / "backup")
+
+
+def test_nothing_is_overwritten(filled: Repo, tmp_path: Path) -> None:
+    for name in ("file", "directory"):
+        path = tmp_path / name
+        path.touch() if name == "file" else path.mkdir()
+        with pytest.raises(InvalidInput) as caught:
+            filled.backup(path)
+        assert caught.value.remedy
+
+
+def test_what_a_cut_backup_left_is_cleared_by_the_next(
+    filled: Repo, tmp_path: Path, check: Callable[[Path], None]
+) -> None:
+    cut = filled.backup(tmp_path / "backup")
+    cut.begin()
+    cut.step()
+    assert not (tmp_path / "backup").exists()
+    assert (tmp_path / "backup.partial").exists()
+    take(filled.backup(tmp_path / "backup"))
+    check(tmp_path / "backup")
+    assert not (tmp_path / "backup.partial").exists()
+
+
+def test_a_cancelled_backup_leaves_nothing(filled: Repo, tmp_path: Path) -> None:
+    backup = filled.backup(tmp_path / "backup")
+    backup.cancel()
+    backup.begin()
+    backup.step()
+    backup.cancel()
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_refuses_leaves_no_backup(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, code: int
+) -> None:
+    before = disk.changes
+    take(filled.backup(tmp_path / "first"))
+    for at in range(1, disk.changes - before + 1):
+        disk.fail(at, code)
+        backup = filled.backup(tmp_path / "backup")
+        with pytest.raises(CodexError):
+            take(backup)
+        disk.heal()
+        if not (tmp_path / "backup").exists():
+            backup.cancel()
+        else:
+            # Only flushing its name failed: it is there, and complete.
+            audit(tmp_path / "backup")
+    assert sorted(path.name for path in tmp_path.iterdir()) in (
+        ["backup", "first", "repo"],
+        ["first", "repo"],
+    )
+
+
+def test_a_segment_that_is_too_short_cannot_be_backed_up(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "repo" / "segments" / "00000003.seg"
+    content = path.read_bytes()
+    path.write_bytes(content[:100])
+    with pytest.raises(CorruptData, match="00000003"):
+        take(filled.backup(tmp_path / "backup"))
+    path.write_bytes(content)
