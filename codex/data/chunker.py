@@ -25,7 +25,7 @@ class Batch:
     first: int
     size: int
     block_size: int
-    pieces: tuple[bytes | memoryview, ...] = field(repr=lambda pieces: f"<{len(pieces)} pieces>")
+    pieces: tuple[bytes, ...] = field(repr=lambda pieces: f"<{len(pieces)} pieces>")
 
     @property
     def block_count(self) -> int:
@@ -45,7 +45,7 @@ class Batch:
 class Batcher:
     """Cuts one stream. Keeps less than a batch, besides what it was fed last.
 
-    The pieces are kept as they are, not copied: whoever feeds a buffer must not change it afterwards.
+    Pieces of bytes are kept as they are, but for one that a border of batches cuts; views are copied.
     """
 
     def __init__(self, block_size: int = BLOCK_SIZE, batch_bytes: int = BATCH_BYTES) -> None:
@@ -58,7 +58,7 @@ class Batcher:
             raise ValueError("a block has at least one byte")
         self._block_size = block_size
         self._batch_bytes = max(1, batch_bytes // block_size) * block_size
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces: list[bytes] = []
         self._held = 0
         self._first = 0
         self._size = 0
@@ -71,6 +71,9 @@ class Batcher:
     def feed(self, piece: bytes | memoryview) -> list[Batch]:
         """Take the next piece of the stream; return the batches that it completes, most often none."""
         self._size += len(piece)
+        if self._held + len(piece) < self._batch_bytes:
+            self._keep(piece)
+            return []
         done: list[Batch] = []
         rest = memoryview(piece)
         while self._held + len(rest) >= self._batch_bytes:
@@ -85,9 +88,10 @@ class Batcher:
         """Return what is left: the blocks behind the last batch, or None when there are none."""
         return self._take() if self._held else None
 
-    def _keep(self, part: memoryview) -> None:
+    def _keep(self, part: bytes | memoryview) -> None:
         if part:
-            self._pieces.append(part)
+            # Joining lets go of the interpreter's lock for bytes only, and the loop must not wait for it.
+            self._pieces.append(bytes(part))
             self._held += len(part)
 
     def _take(self) -> Batch:

@@ -30,6 +30,8 @@ from codex.runtime.threads import Offload
 
 Source = AsyncIterable[bytes]
 
+ABORT_WITHIN = 60.0  # seconds to give up what was staged: a flush that is in progress comes first
+
 
 class Staging(Protocol):
     """What the flow needs of the store; see BlockStore for the contracts."""
@@ -69,7 +71,8 @@ async def store_dataset(
         progress.phase = "committing"
         return await store.commit(ingest, tree, manifest)
     except BaseException:
-        with trio.CancelScope(shield=True):
+        # Bounded, for a stopping node waits for this; what is not given up now is given up at the next start.
+        with trio.move_on_after(ABORT_WITHIN, shield=True):
             await store.abort(ingest)
         raise
 
@@ -85,7 +88,9 @@ async def _pipeline(
     async def hash_batches() -> None:
         async with hashed_in:
             async for batch in cut_out:
-                await hashed_in.send(await offload.run(_hash, batch))
+                handed_over = [batch]
+                del batch
+                await hashed_in.send(await offload.run(_hash, handed_over))
 
     async def stage_batches() -> None:
         first = 0
@@ -93,6 +98,7 @@ async def _pipeline(
             await store.stage(ingest, first, blocks)
             builder.add([block.cid.digest for block in blocks])
             first += len(blocks)
+            del blocks  # 16 MiB, not to be kept while the next batch is on its way
 
     size = 0
     with unwrapped():
@@ -117,5 +123,6 @@ async def _pipeline(
     return builder, size
 
 
-def _hash(batch: Batch) -> list[Block]:
-    return hash_blocks(batch.blocks())
+def _hash(handed_over: list[Batch]) -> list[Block]:
+    # Nobody else has the batch any more: its pieces are freed once they are joined, before the hashing.
+    return hash_blocks(handed_over.pop().blocks())

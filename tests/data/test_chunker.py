@@ -75,12 +75,23 @@ def test_nothing_gives_nothing() -> None:
     assert batcher.size == 0
 
 
-def test_feeding_copies_nothing() -> None:
-    piece = bytes(100)
-    (batch,) = Batcher(10, 50).feed(piece)[:1]
-    (part,) = batch.pieces
-    assert isinstance(part, memoryview)
-    assert part.obj is piece
+def test_feeding_bytes_copies_only_at_the_borders_of_batches() -> None:
+    pieces = [bytes([n]) * 40 for n in range(3)]
+    batcher = Batcher(10, 100)
+    done = [batch for piece in pieces for batch in batcher.feed(piece)]
+    assert [[part is piece for part, piece in zip(batch.pieces, pieces, strict=True)] for batch in done] == [
+        [True, True, False]
+    ]
+
+
+def test_what_is_kept_is_bytes_and_changes_no_more() -> None:
+    # Joining anything else keeps the interpreter's lock, and the loop with it.
+    buffer = bytearray(b"abcdefgh")
+    batcher = Batcher(4, 4)
+    first, second = batcher.feed(memoryview(buffer))
+    buffer[:] = bytes(8)
+    assert all(type(part) is bytes for batch in (first, second) for part in batch.pieces)
+    assert b"".join(map(bytes, first.blocks() + second.blocks())) == b"abcdefgh"
 
 
 def test_blocks_are_read_only_views_of_one_buffer() -> None:
