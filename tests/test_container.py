@@ -319,8 +319,17 @@ def of_this_environment(tmp_path: Path) -> Image:
     return image
 
 
+def token_recipe() -> str:
+    """The shell command that compose.yaml gives for making a token."""
+    text = (ROOT / "compose.yaml").read_text("utf-8")
+    assert "# CODEX_API_TOKEN_FILE: /data/api-token" in text
+    [recipe] = re.findall(r"'(umask .*)'", text)
+    assert isinstance(recipe, str)
+    return recipe
+
+
 def works(image: Image) -> None:
-    """Run the image as a container, twice."""
+    """Run the image as a container, twice; the second time behind a token."""
     # As published with -p 127.0.0.1:…; that the image itself says 0.0.0.0 is asked for above.
     image.env["CODEX_API_BINDADDR"] = "127.0.0.1"
     (image.root / "hello.txt").write_text("some file contents")
@@ -332,6 +341,8 @@ def works(image: Image) -> None:
         assert str(1 << 30) in image.run(["codex", "space", "--json"])
     assert node.returncode == 0
     assert not image.healthy()
+    image.run(["sh", "-ec", image.here(token_recipe())])
+    image.env["CODEX_API_TOKEN_FILE"] = image.here("/data/api-token")
     with image.container() as node:
         assert image.healthy()
         assert image.run(["codex", "get", cid, "-o", "-"]) == "some file contents"
