@@ -1,16 +1,23 @@
 """The JSON calls of the REST API, as a quart-trio application under /api/codex/v1.
 
-Every path, status and text is the reference node's. What Quart would do by itself and the reference does not
-(HTML error pages, 405, automatic OPTIONS, limits on time) is switched off here.
+Every path, status and text of the reference node is kept; what goes beyond it has paths of its own. What
+Quart would do by itself and the reference does not (HTML error pages, 405, automatic OPTIONS, limits on time)
+is switched off here.
 """
 
-from quart import Response, request
-from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from collections.abc import Awaitable, Callable, Collection
+from functools import wraps
 
-from codex.api import data, debug, market
+from quart import Request, Response, Websocket, has_websocket_context, request, websocket
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from codex.api import bulk, data, debug, jobs, market
+from codex.api.accept import wants_problem
+from codex.api.access import Access
 from codex.api.cors import PREFIX, Cors
-from codex.api.problems import TEXT, Refusal, refusal
+from codex.api.problems import TWO_ORIGINS, Refusal, body, refusal
+from codex.api.routes import Reply, Route, View
 from codex.errors import CodexError
 from codex.logs import get_logger
 from codex.node import Node
@@ -19,36 +26,61 @@ MAX_JSON = 1 << 20  # bytes of a request's body on the JSON calls; the largest s
 
 log = get_logger("api")
 
-Reply = tuple[str, int, dict[str, str]]
 
-
-def make_app(node: Node, cors: Cors) -> QuartTrio:
+def make_app(node: Node, cors: Cors, access: Access) -> QuartTrio:
     """The application that serves every call but the bulk routes."""
     app = QuartTrio(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MAX_JSON, BODY_TIMEOUT=60, RESPONSE_TIMEOUT=None)
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
-    for routes in (data.routes(node), debug.routes(node), market.routes()):
-        for route in routes:
-            app.add_url_rule(
-                PREFIX + route.path,
-                endpoint=f"{route.method} {route.path}",
-                view_func=route.view,
-                methods=[route.method],
-                provide_automatic_options=False,
-            )
+    for route in rows(node):
+        app.add_url_rule(
+            PREFIX + route.path,
+            endpoint=f"{route.method} {route.path}",
+            view_func=_answering(route.view),
+            methods=[route.method],
+            provide_automatic_options=False,
+        )
     _answer_errors(app)
-    _answer_cross_origin(app, cors)
+    _let_in(app, cors, access)
     return app
+
+
+def rows(node: Node) -> list[Route]:
+    """Every JSON call, on `node`."""
+    return [*data.routes(node), *jobs.routes(node), *debug.routes(node), *market.routes()]
+
+
+def as_reply(said: Refusal) -> Reply:
+    """A refusal as Quart takes it, in the form that the present request asks for."""
+    made = body(said, _present().headers.getlist("Accept"))
+    return made.data.decode("utf-8"), said.status, dict(made.headers)
+
+
+def _present() -> Request | Websocket:
+    """What is being answered. Errors are handled the same for calls and for WebSockets."""
+    return websocket if has_websocket_context() else request
+
+
+def _answering(view: View) -> Callable[..., Awaitable[Reply]]:
+    @wraps(view)
+    async def answer(**parts: str) -> Reply:
+        said = await view(**parts)
+        return as_reply(said) if isinstance(said, Refusal) else said
+
+    return answer
 
 
 def _answer_errors(app: QuartTrio) -> None:
     @app.errorhandler(HTTPException)
     async def not_routed(error: HTTPException) -> Reply:
-        # The reference knows no 405: a wrong method is a path that does not exist.
-        status = 404 if error.code in (404, 405, 308) else error.code or 500
-        return "", status, {"Content-Type": TEXT}
+        if error.code not in (404, 405, 308):
+            return as_reply(Refusal(error.code or 500, ""))
+        methods = {*bulk.methods(_present().path)}
+        if isinstance(error, MethodNotAllowed):
+            methods.update(error.valid_methods or ())
+        return as_reply(_no_such_call(methods))
 
     @app.errorhandler(CodexError)
     async def refused(error: CodexError) -> Reply:
@@ -56,31 +88,51 @@ def _answer_errors(app: QuartTrio) -> None:
 
     @app.errorhandler(Exception)
     async def failed(error: Exception) -> Reply:
-        log.exception("a call failed", path=request.path)
-        return "", 500, {"Content-Type": TEXT}
+        log.exception("a call failed", path=_present().path)
+        return as_reply(Refusal(500, "", code="internal", remedy="the node's log tells more"))
 
 
-def _answer_cross_origin(app: QuartTrio, cors: Cors) -> None:
+def _no_such_call(methods: Collection[str]) -> Refusal:
+    # The reference knows no 405: a wrong method is a path that does not exist. Who asks for problem details
+    # is no client of the reference's, and is told more.
+    if methods and wants_problem(_present().headers.getlist("Accept")):
+        allowed = ", ".join(sorted(methods))
+        return Refusal(
+            405, "", "wrong-method", f"use {allowed}", "no call has this method", (("Allow", allowed),)
+        )
+    return Refusal(
+        404, "", "no-such-call", f"{PREFIX}/openapi.yaml describes all there are", "no call has this path"
+    )
+
+
+def _let_in(app: QuartTrio, cors: Cors, access: Access) -> None:
     @app.before_request
     async def check() -> Reply | None:
         if request.method == "OPTIONS":
             answer = cors.preflight(request.path)
             if answer is None:
-                return "", 404, {"Content-Type": TEXT}
-            return "", answer.status, dict(answer.headers)
+                return as_reply(_no_such_call(()))
+            return "", answer.status, dict([*answer.headers, ("Content-Type", "text/plain")])
         if cors.refuses(request.headers.getlist("Origin")):
-            return as_reply(Refusal(400, "Only a single Origin header must be specified"))
-        return None
+            return as_reply(TWO_ORIGINS)
+        said = access.refuses(request.method, request.path, request.headers.getlist("Authorization"))
+        return None if said is None else as_reply(said)
+
+    @app.before_websocket
+    async def check_websocket() -> Reply | None:
+        headers = websocket.headers
+        said = cors.refuses_socket(headers.getlist("Origin"), headers.getlist("Host")) or (
+            access.refuses_socket(headers.getlist("Authorization"), websocket.args.getlist("token"))
+        )
+        return None if said is None else as_reply(said)
 
     @app.after_request
     async def mark(response: Response) -> Response:
         if request.method != "OPTIONS":
             method = request.method if response.status_code >= 400 else None
             for name, value in cors.reply(request.headers.getlist("Origin"), error_method=method):
-                response.headers[name] = value
+                if name == "Vary":
+                    response.vary.add(value)
+                else:
+                    response.headers[name] = value
         return response
-
-
-def as_reply(said: Refusal) -> Reply:
-    """A refusal as Quart takes it."""
-    return said.text, said.status, {"Content-Type": TEXT}

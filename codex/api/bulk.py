@@ -1,84 +1,100 @@
 """The bulk routes: `POST /data` takes a dataset in, `GET /data/{cid}` and `/data/{cid}/network/stream` give
-one out.
+one out, or a part of it.
 
 They run on the bare connection (see `wire`), so that a slow disk slows the sender and a slow reader slows the
 disk, with nothing in between that could grow.
 """
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
+from codex.api import downloads
+from codex.api.access import Access
 from codex.api.cors import PREFIX, Cors
-from codex.api.cors import Headers as HeaderList
-from codex.api.problems import INCORRECT_CID, TEXT, Refusal, refusal
+from codex.api.problems import INCORRECT_CID, TWO_ORIGINS, Refusal, body, refusal
+from codex.api.ranges import Unsatisfiable
 from codex.api.uploads import filename, media_type
 from codex.api.wire import Exchange
 from codex.codec import Cid
-from codex.errors import CodexError, DecodeError, UploadCut
+from codex.errors import CodexError, DecodeError, JobCancelled, UploadCut
 from codex.logs import get_logger
-from codex.node import Node, Retrieval
+from codex.node import Node
 
 log = get_logger("api")
 
+ROWS = (
+    ("POST", "/data"),
+    ("GET", "/data/<cid>"),
+    ("HEAD", "/data/<cid>"),
+    ("GET", "/data/<cid>/network/stream"),
+    ("HEAD", "/data/<cid>/network/stream"),
+)
+"""The calls that are served here: methods, and paths in the notation of the JSON calls."""
+
 _DATA = PREFIX + "/data"
+
+_NO_BODY = Refusal(
+    500, "Request do not have body available", code="empty-dataset", remedy="send at least one byte"
+)
+_EMPTY_TYPE = Refusal(
+    415, "", "empty-media-type", "fill the header, or leave it out", "the Content-Type is empty"
+)
+_TWO_TYPES = Refusal(400, "Only a single Content-Type header must be specified", code="several-media-types")
+
+
+def methods(path: str) -> Sequence[str]:
+    """The methods by which a path is a bulk route; none for most paths."""
+    if path == _DATA:
+        return ("POST",)
+    return ("GET", "HEAD") if _wanted(path) is not None else ()
 
 
 class BulkRoutes:
     """Serves the bulk routes of one node."""
 
-    def __init__(self, node: Node, cors: Cors) -> None:
+    def __init__(self, node: Node, cors: Cors, access: Access) -> None:
         self._node = node
         self._cors = cors
+        self._access = access
 
     @staticmethod
     def matches(method: str, target: str) -> bool:
         """Whether a request with this method and target is one of the bulk routes."""
-        path = target.partition("?")[0]
-        if method == "POST":
-            return path == _DATA
-        return method in ("GET", "HEAD") and _download(path) is not None
+        return method in methods(target.partition("?")[0])
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request that `matches`. Raises PeerGone."""
         path = exchange.target.partition("?")[0]
-        if self._cors.refuses(exchange.headers("origin")):
-            await self._refuse(exchange, Refusal(400, "Only a single Origin header must be specified"))
+        said = TWO_ORIGINS if self._cors.refuses(exchange.headers("origin")) else None
+        said = said or self._access.refuses(exchange.method, path, exchange.headers("authorization"))
+        if said is not None:
+            await self._refuse(exchange, said)
         elif exchange.method == "POST":
             await self._upload(exchange)
         else:
-            found = _download(path)
-            assert found is not None, "matches() has let this target through"
-            await self._download(exchange, *found)
+            wanted = _wanted(path)
+            assert wanted is not None, "matches() has let this target through"
+            await self._download(exchange, *wanted)
 
     async def _upload(self, exchange: Exchange) -> None:
-        if len(exchange.headers("content-type")) > 1:
-            await self._refuse(exchange, Refusal(400, "Only a single Content-Type header must be specified"))
-            return
-        if exchange.header("content-type") == "":
-            await self._refuse(exchange, Refusal(415, ""))
-            return
-        coding = exchange.header("content-encoding") or "identity"
-        if coding.lower() != "identity":
-            # Stored as it comes it would be other content than the sender means.
-            await self._refuse(exchange, Refusal(400, f"The content encoding '{coding}' is not supported."))
-            return
-        if not exchange.chunked and not exchange.length:
-            await self._refuse(exchange, Refusal(500, "Request do not have body available"))
+        said = _refused(exchange)
+        if said is not None:
+            await self._refuse(exchange, said)
             return
         try:
             mimetype = media_type(exchange.header("content-type"))
             name = filename(exchange.header("content-disposition"))
             cid = await self._node.store(exchange, filename=name, mimetype=mimetype, size=exchange.length)
-        except UploadCut as error:
+        except (UploadCut, JobCancelled) as error:
             log.info("an upload was cut short", reason=error.message)
-            await self._refuse(exchange, Refusal(400, error.message))
+            await self._refuse(exchange, refusal(error))
         except CodexError as error:
             log.warning("an upload was refused", reason=error.message, remedy=error.remedy)
             await self._refuse(exchange, refusal(error))
         else:
-            body = str(cid).encode("ascii")
+            text = str(cid).encode("ascii")
             headers = [("Content-Type", "text/plain"), *self._cors.reply(exchange.headers("origin"))]
-            await exchange.reply(200, headers, body)
+            await exchange.reply(200, headers, text)
 
     async def _download(self, exchange: Exchange, text: str, local: bool) -> None:
         try:
@@ -87,50 +103,26 @@ class BulkRoutes:
             await self._refuse(exchange, INCORRECT_CID)
             return
         try:
-            async with self._open(cid, local) as retrieval:
-                await self._send(exchange, retrieval, expose=not local)
+            await downloads.give(self._node, exchange, cid, local=local, cors=self._cors)
+        except Unsatisfiable as error:
+            await self._refuse(exchange, _unsatisfiable(error.total))
         except CodexError as error:
             if exchange.started:
                 # The head is out: a short body on a closed connection is how HTTP says that it failed.
-                log.error("a download broke off", cid=str(cid), reason=error.message, remedy=error.remedy)
+                tell = log.info if isinstance(error, JobCancelled) else log.error
+                tell("a download broke off", cid=str(cid), reason=error.message, remedy=error.remedy)
             else:
                 await self._refuse(exchange, refusal(error))
 
-    def _open(self, cid: Cid, local: bool) -> AbstractAsyncContextManager[Retrieval]:
-        return self._node.retrieve(cid, local=local, manifest_only=True)
-
-    async def _send(self, exchange: Exchange, retrieval: Retrieval, *, expose: bool) -> None:
-        first = None if exchange.method == "HEAD" else await anext(retrieval, None)
-        await exchange.respond(200, self._download_headers(exchange, retrieval, expose), retrieval.size)
-        if first is None:
-            return
-        await exchange.send(first)
-        async for piece in retrieval:
-            await exchange.send(piece)
-
-    def _download_headers(self, exchange: Exchange, retrieval: Retrieval, expose: bool) -> HeaderList:
-        manifest = retrieval.manifest
-        kind = (manifest and manifest.mimetype) or "application/octet-stream"
-        name = manifest and manifest.filename
-        headers = [
-            ("Content-Type", kind),
-            ("Content-Disposition", f'attachment; filename="{name}"' if name else "attachment"),
-            *self._cors.reply(exchange.headers("origin"), error_method="GET"),
-        ]
-        if expose:
-            headers.append(("Access-Control-Expose-Headers", "Content-Disposition"))
-        return headers
-
     async def _refuse(self, exchange: Exchange, said: Refusal) -> None:
-        origins = exchange.headers("origin")
         method = None if exchange.method == "POST" else "GET"
-        headers = [*self._cors.reply(origins, error_method=method)]
-        if said.text:
-            headers.insert(0, ("Content-Type", TEXT))
-        await exchange.reply(said.status, headers, said.text.encode("utf-8"))
+        made = body(said, exchange.headers("accept"))
+        own = made.headers if made.data else said.headers
+        headers = [*own, *self._cors.reply(exchange.headers("origin"), error_method=method)]
+        await exchange.reply(said.status, headers, made.data)
 
 
-def _download(path: str) -> tuple[str, bool] | None:
+def _wanted(path: str) -> tuple[str, bool] | None:
     """The CID's text and whether only local data counts, when `path` is a download."""
     if not path.startswith(_DATA + "/"):
         return None
@@ -140,3 +132,32 @@ def _download(path: str) -> tuple[str, bool] | None:
     if parts[1:] == ["network", "stream"]:
         return parts[0], False
     return None
+
+
+def _refused(exchange: Exchange) -> Refusal | None:
+    """What is said to an upload whose head tells already that it cannot be."""
+    types = exchange.headers("content-type")
+    if len(types) > 1:
+        return _TWO_TYPES
+    if types == [""]:
+        return _EMPTY_TYPE
+    coding = exchange.header("content-encoding") or "identity"
+    if coding.lower() != "identity":
+        # Stored as it comes it would be other content than the sender means.
+        return Refusal(
+            400,
+            f"The content encoding '{coding}' is not supported.",
+            code="content-encoding",
+            remedy="send the content as it is",
+        )
+    return None if exchange.chunked or exchange.length else _NO_BODY
+
+
+def _unsatisfiable(total: int) -> Refusal:
+    return Refusal(
+        416,
+        f"The range lies outside of the dataset, which has {total} bytes.",
+        code="range-not-satisfiable",
+        remedy=f"ask for bytes below {total}",
+        headers=(("Content-Range", f"bytes */{total}"),),
+    )

@@ -9,7 +9,7 @@ Everything else goes to the ASGI application. What is overridden, and why:
 - sends can be cancelled and time out: a peer that stops reading must not keep the node from stopping;
 - closing is shielded: the application's scope ends before the socket would be closed, and the peer would wait
 for ever;
-- a head has a limit of its own in time (408) and in size, also when it comes all at once (431);
+- a head has a limit of its own in time (408), and in size and headers, also when it comes all at once (431);
 - an application that has ended takes its queue with it.
 """
 
@@ -31,6 +31,7 @@ from codex.logs import get_logger
 HEAD_TIMEOUT = 10.0  # seconds for a head to be complete once its first byte has come, as in the reference
 IDLE_TIMEOUT = 75.0  # seconds an unused connection is kept
 MAX_HEAD = 8192  # bytes, as in the reference
+MAX_FIELDS = 100  # headers in it; browsers send about twenty
 
 Serve = Callable[[Exchange], Awaitable[None]]
 Peer = tuple[str, int] | None  # host and port
@@ -60,7 +61,8 @@ class _Protocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         # h11 bounds only a head that it has to wait for.
         lines = sum(len(name) + len(value) + 4 for name, value in event.headers)
-        if len(event.method) + len(event.target) + lines > MAX_HEAD:
+        too_long = len(event.method) + len(event.target) + lines > MAX_HEAD
+        if too_long or len(event.headers) > MAX_FIELDS:
             await self._send_error_response(431)
             raise _HeadTooLong
         if self.is_bulk(event.method.decode("ascii"), event.target.decode("ascii", "replace")):

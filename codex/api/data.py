@@ -1,30 +1,13 @@
-"""The calls about datasets that move no bulk: list, look, delete, and how much room there is."""
+"""The calls about datasets that move no bulk: list, look, pin, delete, and how much room there is."""
 
-from codex.api.routes import Reply, Route, as_json, as_text, nothing, parse_cid
-from codex.codec import Cid
-from codex.data import Manifest
+from codex.api import holdings
+from codex.api.objects import content_json, space_json
+from codex.api.problems import Refusal
+from codex.api.routes import Reply, Route, as_json, nothing, parse_cid
 from codex.errors import BlockInUse
 from codex.node import Node
 
-
-def manifest_json(manifest: Manifest) -> dict[str, object]:
-    """A manifest as the API shows it: sizes in bytes; `verifiable` only beside a true `protected`."""
-    shown: dict[str, object] = {
-        "treeCid": str(manifest.tree_cid),
-        "datasetSize": manifest.dataset_size,
-        "blockSize": manifest.block_size,
-        "filename": manifest.filename,
-        "mimetype": manifest.mimetype,
-        "protected": manifest.protected,
-    }
-    if manifest.protected:
-        shown["verifiable"] = manifest.verifiable
-    return shown
-
-
-def content_json(cid: Cid, manifest: Manifest) -> dict[str, object]:
-    """One item of the list of datasets."""
-    return {"cid": str(cid), "manifest": manifest_json(manifest)}
+_IN_USE = "Directly deleting a block that is part of a dataset is not allowed."
 
 
 def routes(node: Node) -> list[Route]:
@@ -34,11 +17,11 @@ def routes(node: Node) -> list[Route]:
         found = [content_json(cid, manifest) async for cid, manifest in node.iterate_manifests()]
         return as_json({"content": found})
 
-    async def delete(cid: str) -> Reply:
+    async def delete(cid: str) -> Reply | Refusal:
         try:
             await node.delete(parse_cid(cid))
-        except BlockInUse:
-            return as_text("Directly deleting a block that is part of a dataset is not allowed.", 500)
+        except BlockInUse as error:
+            return Refusal(500, _IN_USE, error.code, error.remedy)
         return nothing()
 
     async def fetch(cid: str) -> Reply:
@@ -54,16 +37,19 @@ def routes(node: Node) -> list[Route]:
     async def exists(cid: str) -> Reply:
         return as_json({cid: await node.has(parse_cid(cid))})
 
+    async def pinned(cid: str) -> Reply:
+        return as_json({"pinned": await holdings.is_pinned(node, parse_cid(cid))})
+
+    async def pin(cid: str) -> Reply:
+        await node.pin(parse_cid(cid))
+        return nothing()
+
+    async def unpin(cid: str) -> Reply:
+        await node.unpin(parse_cid(cid))
+        return nothing()
+
     async def space() -> Reply:
-        now = await node.space()
-        return as_json(
-            {
-                "totalBlocks": now.total_blocks,
-                "quotaMaxBytes": now.quota_max,
-                "quotaUsedBytes": now.quota_used,
-                "quotaReservedBytes": now.quota_reserved,
-            }
-        )
+        return as_json(space_json(await node.space()))
 
     return [
         Route("GET", "/data", list_data),
@@ -72,5 +58,8 @@ def routes(node: Node) -> list[Route]:
         Route("POST", "/data/<cid>/network", fetch),
         Route("GET", "/data/<cid>/network/manifest", fetch_manifest),
         Route("GET", "/data/<cid>/exists", exists),
+        Route("GET", "/data/<cid>/pin", pinned),
+        Route("PUT", "/data/<cid>/pin", pin),
+        Route("DELETE", "/data/<cid>/pin", unpin),
         Route("GET", "/space", space),
     ]

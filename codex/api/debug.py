@@ -1,36 +1,21 @@
-"""The calls about the node itself: who it is, where it listens, how much it logs."""
+"""The calls about the node itself: who it is, whom it knows, how it is, how much it logs."""
 
 from quart import request
 
 from codex import logs
+from codex.api.objects import health_json, info_json, ready_json
+from codex.api.problems import Refusal
 from codex.api.routes import Reply, Route, as_json, as_text, nothing
 from codex.errors import DecodeError, InvalidInput, NotEnabled
-from codex.node import Node, NodeInfo
+from codex.node import Node
 from codex.p2p import PeerId
+from codex.runtime.lifecycle import State
 
-_LEVELS = "Please specify one of: trace, debug, info, notice, warn, error or fatal"
-
-
-def info_json(info: NodeInfo) -> dict[str, object]:
-    """DebugInfo as the reference shows it."""
-    return {
-        "id": str(info.peer_id),
-        "addrs": list(info.addresses),
-        "repo": str(info.repo),
-        "spr": info.spr,
-        "announceAddresses": list(info.announced),
-        "table": {
-            "localNode": {
-                "nodeId": info.node_id.hex(),
-                "peerId": str(info.peer_id),
-                "record": info.spr,
-                "address": info.discovery_address,
-                "seen": False,
-            },
-            "nodes": [],
-        },
-        "codex": {"version": info.version, "revision": info.revision, "contracts": info.contracts},
-    }
+_NO_PEER_ID = Refusal(400, "peerid: incorrect PeerId string", code="incorrect-peer-id")
+_NO_LEVEL = Refusal(400, "Missing log level", code="missing-level", remedy="add ?level=debug, say")
+_LEVELS = Refusal(
+    500, "Please specify one of: trace, debug, info, notice, warn, error or fatal", code="incorrect-level"
+)
 
 
 def _wants_text() -> bool:
@@ -51,28 +36,40 @@ def routes(node: Node) -> list[Route]:
         text = str(node.info().peer_id)
         return as_text(text) if _wants_text() else as_json({"id": text})
 
-    async def connect(peer: str) -> Reply:
+    async def connect(peer: str) -> Reply | Refusal:
         try:
             parsed = PeerId.parse(peer)
         except DecodeError:
-            return as_text("peerid: incorrect PeerId string", 400)
+            return _NO_PEER_ID
         try:
             await node.connect(parsed, request.args.getlist("addrs"))
         except NotEnabled as error:
-            return as_text(f"Unable to dial peer: {error.message}", 400)
+            return Refusal(400, f"Unable to dial peer: {error.message}", error.code, error.remedy)
         return as_text("Successfully connected to peer")
+
+    async def peers() -> Reply:
+        return as_json({"peers": []})  # nobody, as long as the node has no network
 
     async def info() -> Reply:
         return as_json(info_json(node.info()), pretty=True)
 
-    async def log_level() -> Reply:
+    async def health() -> Reply:
+        services = node.states()
+        failed = any(service.state is State.FAILED for service in services)
+        return as_json(health_json(services, node.info().version), 503 if failed else 200)
+
+    async def ready() -> Reply:
+        shown = ready_json(node.states())
+        return as_json(shown, 200 if shown["ready"] else 503)
+
+    async def log_level() -> Reply | Refusal:
         level = request.args.get("level")
         if level is None:
-            return as_text("Missing log level", 400)
+            return _NO_LEVEL
         try:
             logs.set_levels(level)
         except InvalidInput:
-            return as_text(_LEVELS, 500)
+            return _LEVELS
         return nothing(200)
 
     return [
@@ -80,6 +77,9 @@ def routes(node: Node) -> list[Route]:
         Route("GET", "/peerid", peer_id),
         Route("GET", "/node/peerid", peer_id),  # the published JavaScript client asks here
         Route("GET", "/connect/<peer>", connect),
+        Route("GET", "/peers", peers),
         Route("GET", "/debug/info", info),
         Route("POST", "/debug/chronicles/loglevel", log_level),
+        Route("GET", "/health", health),
+        Route("GET", "/ready", ready),
     ]

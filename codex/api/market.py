@@ -1,6 +1,14 @@
 """The marketplace's calls on a node that runs without one: each says so before it looks at its input."""
 
-from codex.api.routes import Reply, Route, as_text
+from codex.api.problems import Refusal
+from codex.api.routes import Route
+
+NOT_ENABLED = Refusal(
+    503,
+    "Persistence is not enabled",
+    code="not-enabled",
+    remedy="store and retrieve without it: the marketplace is not part of this version",
+)
 
 _CALLS = (
     ("GET", "/sales/slots"),
@@ -18,7 +26,7 @@ _CALLS = (
 def routes() -> list[Route]:
     """The rows of this page."""
 
-    async def not_enabled(**_: str) -> Reply:
-        return as_text("Persistence is not enabled", 503)
+    async def not_enabled(**_: str) -> Refusal:
+        return NOT_ENABLED
 
     return [Route(method, path, not_enabled) for method, path in _CALLS]

@@ -1,38 +1,42 @@
 """What a JSON call is made of: a row of method, path and view, and the few forms a reply takes."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from attrs import frozen
 
-from codex.api.problems import INCORRECT_CID
+from codex.api.problems import INCORRECT_CID, Refusal
 from codex.codec import Cid
 from codex.errors import DecodeError
 
 Reply = tuple[str, int, dict[str, str]]
-View = Callable[..., Awaitable[Reply]]
+View = Callable[..., Awaitable[Reply | Refusal]]
 
 
 @frozen
 class Route:
-    """One call: `path` is below /api/codex/v1 and may hold `<name>` parts, which the view gets by name."""
+    """One call: `path` is below /api/codex/v1 and may hold `<name>` parts, which the view gets by name.
+
+    A view may also raise CodexError.
+    """
 
     method: str
     path: str
     view: View
 
 
-def as_json(value: Any, *, pretty: bool = False) -> Reply:
-    """200 with `value` as JSON; the reference separates with bare commas, and indents only where it is
-    pretty."""
+def as_json(
+    value: Any, status: int = 200, *, pretty: bool = False, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """`value` as JSON; the reference separates with bare commas, and indents only where it is pretty."""
     text = json.dumps(value, indent=2) if pretty else json.dumps(value, separators=(",", ":"))
-    return text, 200, {"Content-Type": "application/json"}
+    return text, status, {"Content-Type": "application/json", **(headers or {})}
 
 
-def as_text(text: str, status: int = 200) -> Reply:
-    """`text` as it is, without a line end."""
-    return text, status, {"Content-Type": "text/plain"}
+def as_text(text: str) -> Reply:
+    """200 with `text` as it is, without a line end."""
+    return text, 200, {"Content-Type": "text/plain"}
 
 
 def nothing(status: int = 204) -> Reply:

@@ -4,8 +4,12 @@ The only file of the API that names sockets.
 """
 
 import errno
+import resource
 import socket
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
+from ipaddress import ip_address
 
 import trio
 from attrs import frozen
@@ -13,6 +17,7 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
+from codex.api.access import Access
 from codex.api.app import make_app
 from codex.api.bulk import BulkRoutes
 from codex.api.connection import MAX_HEAD, Application, Connection
@@ -24,6 +29,8 @@ from codex.node import Node
 
 BACKLOG = 256  # connections the kernel keeps until they are accepted
 MAX_CONNECTIONS = 1024  # served at once; more are turned away with 503
+MAX_PER_PEER = 1000  # of them from one address, so that whoever takes all it can leaves others a way in
+FILES = 256  # descriptors left to the rest of the node: a flood of connections must not keep it from its disk
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -89,13 +96,34 @@ async def _open(host: str, port: int) -> list[trio.SocketListener]:
         ) from error
 
 
+def is_local(listeners: Iterable[trio.SocketListener]) -> bool:
+    """Whether only programs on this machine can connect."""
+    return all(
+        ip_address(listener.socket.getsockname()[0].partition("%")[0]).is_loopback for listener in listeners
+    )
+
+
+def connection_room() -> int:
+    """How many connections may be open at once, where the system has a limit on open files.
+
+    The soft limit is raised first as far as is of use and the hard one lets it.
+    """
+    wanted = MAX_CONNECTIONS + FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else soft - FILES
+    return max(1, min(MAX_CONNECTIONS, room))
+
+
 class Server:
     """Serves a node's API on listeners that are already open."""
 
-    def __init__(self, node: Node, config: ApiConfig) -> None:
-        cors = Cors(config.cors_origin)
-        self._app = make_app(node, cors)
-        self._bulk = BulkRoutes(node, cors)
+    def __init__(self, node: Node, config: ApiConfig, access: Access) -> None:
+        cors = Cors(config.cors_origin, guarded=access.guarded)
+        self._app = make_app(node, cors, access)
+        self._bulk = BulkRoutes(node, cors, access)
         self._hypercorn = HypercornConfig()
         self._hypercorn.accesslog = None
         self._hypercorn.errorlog = None
@@ -104,6 +132,8 @@ class Server:
         self._hypercorn.keep_alive_max_requests = 1 << 31
         self._context = WorkerContext(None)
         self._open: set[Connection] = set()
+        self._peers: Counter[str] = Counter()
+        self._room = connection_room()
 
     async def serve(self, listeners: list[trio.SocketListener], stopping: trio.Event, grace: float) -> None:
         """Serve until `stopping`; then accept nothing more, and cut what still runs after `grace` seconds."""
@@ -120,13 +150,15 @@ class Server:
             connections.cancel_scope.deadline = trio.current_time() + grace
 
     async def _handle(self, stream: trio.SocketStream) -> None:
-        if len(self._open) >= MAX_CONNECTIONS:
+        sock = stream.socket
+        client = parse_socket_addr(sock.family, _peer(sock))
+        host = client[0] if client else ""
+        if len(self._open) >= self._room or self._peers[host] >= MAX_PER_PEER:
             await self._turn_away(stream)
             return
-        sock = stream.socket
         connection = Connection(
             stream,
-            client=parse_socket_addr(sock.family, _peer(sock)),
+            client=client,
             server=parse_socket_addr(sock.family, sock.getsockname()),
             app=self._application,
             config=self._hypercorn,
@@ -135,10 +167,14 @@ class Server:
             serve_bulk=self._bulk.serve,
         )
         self._open.add(connection)
+        self._peers[host] += 1
         try:
             await connection.run()
         finally:
             self._open.discard(connection)
+            self._peers[host] -= 1
+            if not self._peers[host]:
+                del self._peers[host]
 
     async def _turn_away(self, stream: trio.SocketStream) -> None:
         try:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import trio
 
-from codex.api.server import Address, Server, listen
-from codex.config import ApiConfig
+from codex.api.access import Access
+from codex.api.server import Address, Server, is_local, listen
+from codex.config import ApiConfig, read_token
 from codex.logs import get_logger
 from codex.node import Node
 from codex.runtime.mailbox import Inbox
@@ -25,9 +26,17 @@ class ApiService:
 
     async def run(self, inbox: Inbox, *, task_status: trio.TaskStatus[None]) -> None:
         """Listen, serve until told to stop, and let transfers in progress finish for a moment."""
+        file = self._config.token_file
+        access = Access(None if file is None else read_token(file))
         listeners, address = await listen(self._config)
         try:
-            server = Server(self._node, self._config)
+            server = Server(self._node, self._config, access)
+            if not access.guarded and not is_local(listeners):
+                log.warning(
+                    "EVERYBODY who can reach this machine may store, read and delete here",
+                    address=address.url,
+                    remedy="give --api-token-file, or listen with --api-bindaddr=127.0.0.1",
+                )
             self._on_listening(address)
             log.info("the API is listening", address=address.url)
             task_status.started()

@@ -142,18 +142,21 @@ class Exchange:
 
     # -- the response
 
-    async def respond(self, status: int, headers: Headers, length: int) -> None:
-        """Send the head of a response whose body will have `length` bytes. Raises PeerGone."""
+    async def respond(self, status: int, headers: Headers, length: int | None) -> None:
+        """Send the head of a response whose body will have `length` bytes; None where there is neither a body
+        nor a length, as with 304. Raises PeerGone.
+        """
         keep = self._keep_alive and self._body_done
         self._keep_alive = keep
         lines = [(name.encode("latin-1", "replace"), _header_bytes(value)) for name, value in headers]
-        lines.append((b"Content-Length", b"%d" % length))
+        if length is not None:
+            lines.append((b"Content-Length", b"%d" % length))
         if not keep:
             lines.append((b"Connection", b"close"))
         reply = h11.Response(status_code=status, headers=lines, reason=_REASONS.get(status, b""))
         data = self._connection.send(reply)
         self.started = True
-        self._promised = 0 if self.method == "HEAD" else length
+        self._promised = 0 if self.method == "HEAD" else length or 0
         await self._send(data)
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
@@ -189,7 +192,7 @@ class Exchange:
             with trio.fail_after(STALL):
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
-            raise PeerGone from error
+            raise PeerGone(f"the reader has gone, or took nothing for {STALL:.0f} seconds") from error
 
 
 def _header_bytes(value: str) -> bytes:
@@ -201,8 +204,11 @@ _REASONS = {
     200: b"OK",
     204: b"No Content",
     206: b"Partial Content",
+    304: b"Not Modified",
     400: b"Bad Request",
+    401: b"Unauthorized",
     404: b"Not Found",
+    409: b"Conflict",
     415: b"Unsupported Media Type",
     416: b"Range Not Satisfiable",
     422: b"Unprocessable Content",

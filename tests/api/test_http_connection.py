@@ -1,14 +1,16 @@
 """Connections: kept while both want it, closed when one does not, and never kept waiting by the other end."""
 
+from pathlib import Path
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from codex.api import server
-from codex.api.connection import HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_HEAD
+from codex.api.connection import HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD
 from codex.testing.content import noise
 from codex.testing.http import Client, Link, NoReply, chunk
-from codex.testing.nodes import ServedNode
+from codex.testing.nodes import open_served_node
 
 CONTENT = b"some file contents"
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
@@ -308,17 +310,27 @@ async def test_a_kept_connection_nobody_uses_is_closed_in_silence(patient: Clien
             assert trio.current_time() - begun == pytest.approx(IDLE_TIMEOUT, abs=1)
 
 
+@pytest.mark.parametrize("limit", ["MAX_CONNECTIONS", "MAX_PER_PEER"])
 async def test_more_connections_than_may_be_are_turned_away(
-    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
-    async with served.client.link() as first, served.client.link() as second:
-        for link in (first, second):
-            assert (await link.ask("GET", f"{BASE}/space")).status == 200
-        async with served.client.link() as third:
-            assert (await third.reply()).status == 503
-            assert await closed(third)
-        assert (await first.ask("GET", f"{BASE}/space")).status == 200
-    async with served.client.link() as link:
-        await trio.testing.wait_all_tasks_blocked(0.01)
-    assert (await served.client.get("/space")).status == 200
+    monkeypatch.setattr(server, limit, 2)
+    async with open_served_node(tmp_path) as served:
+        async with served.client.link() as first, served.client.link() as second:
+            for link in (first, second):
+                assert (await link.ask("GET", f"{BASE}/space")).status == 200
+            async with served.client.link() as third:
+                assert (await third.reply()).status == 503
+                assert await closed(third)
+            assert (await first.ask("GET", f"{BASE}/space")).status == 200
+        async with served.client.link() as link:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (await served.client.get("/space")).status == 200
+
+
+@pytest.mark.parametrize(("count", "status"), [(MAX_FIELDS - 1, 200), (MAX_FIELDS, 431)])
+@pytest.mark.parametrize("path", ["/space", f"/data/{CID}"])
+async def test_a_head_may_have_so_many_headers(client: Client, path: str, count: int, status: int) -> None:
+    await client.post("/data", CONTENT)
+    reply = await client.get(path, headers=[("X", "y")] * count)  # and Host
+    assert reply.status == status

@@ -1,0 +1,71 @@
+"""The calls about long work: begin a verification, a scrub or a backup, look at jobs, cancel one."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from quart import request
+
+from codex.api import bodies
+from codex.api.cors import PREFIX
+from codex.api.objects import job_json
+from codex.api.routes import Reply, Route, as_json, nothing, parse_cid
+from codex.errors import InvalidInput
+from codex.node import Job, JobKind, JobState, Node
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def routes(node: Node) -> list[Route]:
+    """The rows of this page, on `node`."""
+
+    async def list_jobs() -> Reply:
+        found = node.jobs.list(_asked(JobKind, "kind"), _asked(JobState, "state"))
+        return as_json({"jobs": [job_json(job.snapshot()) for job in reversed(found)]})
+
+    async def look(id: str) -> Reply:
+        return as_json(job_json(node.jobs.get(id).snapshot()))
+
+    async def cancel(id: str) -> Reply:
+        node.jobs.cancel(id)
+        return nothing()
+
+    async def verify(cid: str) -> Reply:
+        return _begun(await node.verify(parse_cid(cid)))
+
+    async def scrub() -> Reply:
+        return _begun(await node.scrub())
+
+    async def backup() -> Reply:
+        body = bodies.read_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+        path = Path(bodies.text(body, "path"))
+        if not path.is_absolute():
+            raise InvalidInput(
+                "the path of a backup must be absolute",
+                remedy="begin it with a slash: the node's own directory is none of the caller's",
+            )
+        return _begun(await node.backup(path))
+
+    return [
+        Route("GET", "/jobs", list_jobs),
+        Route("GET", "/jobs/<id>", look),
+        Route("DELETE", "/jobs/<id>", cancel),
+        Route("POST", "/data/<cid>/verify", verify),
+        Route("POST", "/scrub", scrub),
+        Route("POST", "/backup", backup),
+    ]
+
+
+def _begun(job: Job) -> Reply:
+    return as_json(job_json(job.snapshot()), 202, headers={"Location": f"{PREFIX}/jobs/{job.id}"})
+
+
+def _asked(words: type[_Word], name: str) -> _Word | None:
+    """The word that the query has under `name`. Raises InvalidInput for one that is none of `words`."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        return words(text)
+    except ValueError:
+        raise InvalidInput(f"there is no such {name} of a job", remedy="use " + ", ".join(words)) from None
