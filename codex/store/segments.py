@@ -121,10 +121,10 @@ class Appender:
             self._last += 1
             name = segment_name(self._last)
             with disk_errors(f"create {name}"):
-                self._file = self._disk.open(self._directory / name, create=True)
-                self._active = Tail(self._last, 0, 0)
+                file = self._disk.open(self._directory / name, create=True)
                 # The index must not name a file that a power cut could make vanish.
                 self._disk.sync_dir(self._directory)
+            self._file, self._active = file, Tail(self._last, 0, 0)
         return self._file
 
     def _place(self, payloads: Sequence[Buffer], start: int, places: list[Place]) -> int:

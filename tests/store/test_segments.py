@@ -182,3 +182,15 @@ def test_a_removed_segment_is_forgotten(disk: FaultyDisk, tmp_path: Path) -> Non
     assert files.read(1, 0, 5) == b"alice"
     files.forget(1)
     assert files.read(1, 0, 5) == b""
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_segment_whose_name_is_not_durable_is_not_used(
+    appender: Appender, disk: FaultyDisk, at: int
+) -> None:
+    disk.fail(at, errno.EIO)
+    with pytest.raises(DiskFailed, match="could not create"):
+        appender.append([b"alice"])
+    assert appender.active is None
+    assert appender.tails() == []
+    assert appender.append([b"alice"]) == [Place(2, 0, 5)]
