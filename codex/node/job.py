@@ -120,8 +120,8 @@ class Pace:
         """Remember that `done` bytes were through at `now`; the oftener it is called, the better."""
         if now - self._samples[-1][0] >= SAMPLE:
             self._samples.append((now, done))
-            while self._samples[1][0] <= now - WINDOW:
-                self._samples.popleft()
+        while len(self._samples) > 1 and self._samples[1][0] <= now - WINDOW:
+            self._samples.popleft()
 
     def rate(self, now: float, done: int) -> float:
         """Bytes a second since the window began; 0 while there is too little to tell it from."""
