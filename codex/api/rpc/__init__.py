@@ -1,0 +1,48 @@
+"""JSON over WebSocket: the same calls as over REST, data both ways beside them, and events.
+
+`protocol.md` describes it to whoever writes a client; `table` is what that page, the dispatch and the tests
+are made of.
+"""
+
+import trio
+
+from codex.api.problems import Refusal
+from codex.api.rpc.limits import MAX_SOCKETS
+from codex.api.rpc.session import Session, Socket
+from codex.node import Node
+
+FULL = Refusal(
+    503,
+    "Too many WebSockets are open",
+    code="too-much-at-once",
+    remedy="close some, or use one for more than one thing",
+)
+
+
+class Sockets:
+    """The WebSockets that are open to one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._stopping = trio.Event()
+        self._open = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as may be."""
+        return self._open >= MAX_SOCKETS
+
+    async def serve(self, socket: Socket) -> None:
+        """Serve one until it is closed."""
+        self._open += 1
+        try:
+            await Session(self._node, socket, self._stopping).run()
+        finally:
+            self._open -= 1
+
+    def stop(self) -> None:
+        """Let requests under way finish for a moment, and close every connection then, with 1001."""
+        self._stopping.set()
+
+
+__all__ = ["FULL", "Sockets"]

@@ -1,0 +1,231 @@
+"""What each method and each event gives: one attrs class for each form of JSON, with its documentation.
+
+Pure, and a description: the JSON itself is made by `codex.api.objects`, for this interface and for REST
+alike. Tests hold the one to the other.
+"""
+
+from typing import Annotated
+
+from attrs import frozen
+
+
+@frozen
+class Stored:
+    """A dataset that was stored."""
+
+    cid: Annotated[str, "the CID of its manifest"]
+
+
+@frozen
+class Retrieved:
+    """A dataset that was sent."""
+
+    bytes: Annotated[int, "how many bytes were sent"]
+
+
+@frozen
+class Manifest:
+    """What a dataset is."""
+
+    tree_cid: Annotated[str, "the CID of its Merkle tree"]
+    dataset_size: Annotated[int, "bytes"]
+    block_size: Annotated[int, "bytes"]
+    filename: Annotated[str | None, "as it was stored with"]
+    mimetype: Annotated[str | None, "as it was stored with"]
+    protected: Annotated[bool, "whether it is erasure coded"]
+    verifiable: Annotated[bool, "whether proofs of it can be made; only there when it is protected"] = False
+
+
+@frozen
+class Content:
+    """A dataset on this node."""
+
+    cid: Annotated[str, "the CID of its manifest"]
+    manifest: Annotated[Manifest, "what it is"]
+
+
+@frozen
+class Contents:
+    """A part of the list of datasets, in the order of their CIDs."""
+
+    content: Annotated[tuple[Content, ...], "the datasets"]
+    next: Annotated[str | None, "the CID to go on behind; null at the end of the list"]
+
+
+@frozen
+class Existence:
+    """Whether something is here."""
+
+    exists: Annotated[bool, "whether this node has it"]
+
+
+@frozen
+class Pinned:
+    """Whether a dataset is kept from expiring."""
+
+    pinned: Annotated[bool, "whether it is pinned"]
+
+
+@frozen
+class Space:
+    """How much room there is, and how much of it is taken."""
+
+    total_blocks: Annotated[int, "blocks on this node"]
+    quota_max_bytes: Annotated[int, "the quota"]
+    quota_used_bytes: Annotated[int, "what is stored"]
+    quota_reserved_bytes: Annotated[int, "what is promised"]
+
+
+@frozen
+class Versions:
+    """What runs."""
+
+    version: Annotated[str, "of the node"]
+    revision: Annotated[str, "of its sources"]
+    contracts: Annotated[str, "of the marketplace's contracts"]
+
+
+@frozen
+class TableNode:
+    """A node of the network as the discovery knows it."""
+
+    node_id: Annotated[str, "hexadecimal"]
+    peer_id: Annotated[str, "its peer id"]
+    record: Annotated[str, "its signed record"]
+    address: Annotated[str | None, "host and port"]
+    seen: Annotated[bool, "whether it answers"]
+
+
+@frozen
+class RoutingTable:
+    """Whom the discovery knows."""
+
+    local_node: Annotated[TableNode, "this node"]
+    nodes: Annotated[tuple[TableNode, ...], "the others"]
+
+
+@frozen
+class Info:
+    """Who the node is and where it listens."""
+
+    id: Annotated[str, "its peer id"]
+    addrs: Annotated[tuple[str, ...], "multiaddresses that it listens on"]
+    repo: Annotated[str, "its data directory"]
+    spr: Annotated[str, "its signed peer record"]
+    announce_addresses: Annotated[tuple[str, ...], "multiaddresses that it tells others"]
+    table: Annotated[RoutingTable, "whom the discovery knows"]
+    codex: Annotated[Versions, "what runs"]
+
+
+@frozen
+class Problem:
+    """What went wrong."""
+
+    code: Annotated[str, "a stable word to decide by"]
+    message: Annotated[str, "what is wrong"]
+    remedy: Annotated[str, "what to do about it; may be empty"]
+
+
+@frozen
+class Job:
+    """A piece of long work at one moment."""
+
+    id: Annotated[str, "its id"]
+    kind: Annotated[str, "upload, download, fetch, verify, scrub or backup"]
+    state: Annotated[str, "running, done, failed or cancelled"]
+    phase: Annotated[str, "a word for what is being done"]
+    subject: Annotated[str | None, "what it is about: a CID, a file's name or a path"]
+    bytes_done: Annotated[int, "how far it is"]
+    bytes_total: Annotated[int | None, "how far it has to go; null when unknown"]
+    bytes_per_second: Annotated[int, "of the last five seconds; of the whole run once it has ended"]
+    eta_seconds: Annotated[float | None, "how long it will still take; null when that cannot be told"]
+    started: Annotated[float, "unix seconds"]
+    ended: Annotated[float | None, "unix seconds; null while it runs"]
+    result: Annotated[object, "what it has come to; null until it is done"]
+    error: Annotated[Problem | None, "why it failed; null otherwise"]
+
+
+@frozen
+class Jobs:
+    """A part of the list of jobs, the newest first."""
+
+    jobs: Annotated[tuple[Job, ...], "the jobs"]
+    next: Annotated[str | None, "the id to go on behind; null at the end of the list"]
+
+
+@frozen
+class Cancelled:
+    """Whether there was anything to cancel."""
+
+    cancelled: Annotated[bool, "false when it had ended already"]
+
+
+@frozen
+class Peers:
+    """Who this node is connected to."""
+
+    peers: Annotated[tuple[object, ...], "empty until the network exists"]
+
+
+@frozen
+class Service:
+    """How one part of the node is."""
+
+    name: Annotated[str, "which"]
+    state: Annotated[str, "starting, running, restarting, stopping, stopped or failed"]
+    since: Annotated[float, "unix seconds"]
+    restarts: Annotated[int, "how often it was restarted"]
+    last_error: Annotated[str | None, "what it crashed with last; null when all was well"]
+
+
+@frozen
+class Health:
+    """How the node is."""
+
+    state: Annotated[str, "ok, or degraded when a part does not run"]
+    services: Annotated[tuple[Service, ...], "its parts"]
+    version: Annotated[str, "of the node"]
+
+
+@frozen
+class Subscribed:
+    """A subscription."""
+
+    subscription: Annotated[int, "its number, which each of its events has"]
+
+
+@frozen
+class Opened:
+    """A stream has a number, and bytes may flow."""
+
+    request: Annotated[int | str, "the id of the request that it belongs to"]
+    stream: Annotated[int, "its number"]
+    window: Annotated[int, "the credit that it begins with, in bytes"]
+    job: Annotated[str | None, "`retrieve`: the id of its job"] = None
+    offset: Annotated[int | None, "`retrieve`: the first byte that will come"] = None
+    size: Annotated[int | None, "`retrieve`: how many bytes will come"] = None
+    manifest: Annotated[Manifest | None, "`retrieve`: of the dataset; null for a single block"] = None
+
+
+@frozen
+class JobEvent:
+    """Something about a job."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    job: Annotated[Job, "the job"]
+
+
+@frozen
+class ManifestEvent:
+    """Something about a dataset."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    cid: Annotated[str, "the CID of its manifest"]
+
+
+@frozen
+class LaggedEvent:
+    """Something is missing."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    missed: Annotated[int, "how many events were dropped"]
