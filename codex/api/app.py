@@ -18,6 +18,7 @@ from codex.api.access import Access
 from codex.api.cors import PREFIX, Cors
 from codex.api.problems import TWO_ORIGINS, Refusal, body, refusal
 from codex.api.routes import Reply, Route, View
+from codex.api.rpc import FULL, Sockets
 from codex.errors import CodexError
 from codex.logs import get_logger
 from codex.node import Node
@@ -27,8 +28,8 @@ MAX_JSON = 1 << 20  # bytes of a request's body on the JSON calls; the largest s
 log = get_logger("api")
 
 
-def make_app(node: Node, cors: Cors, access: Access) -> QuartTrio:
-    """The application that serves every call but the bulk routes."""
+def make_app(node: Node, cors: Cors, access: Access, sockets: Sockets) -> QuartTrio:
+    """The application that serves every call but the bulk routes, and the WebSockets."""
     app = QuartTrio(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MAX_JSON, BODY_TIMEOUT=60, RESPONSE_TIMEOUT=None)
     app.url_map.strict_slashes = True
@@ -42,6 +43,7 @@ def make_app(node: Node, cors: Cors, access: Access) -> QuartTrio:
             methods=[route.method],
             provide_automatic_options=False,
         )
+    app.add_websocket(PREFIX + "/ws", view_func=_serving(sockets))
     _answer_errors(app)
     _let_in(app, cors, access)
     return app
@@ -70,6 +72,16 @@ def _answering(view: View) -> Callable[..., Awaitable[Reply]]:
         return as_reply(said) if isinstance(said, Refusal) else said
 
     return answer
+
+
+def _serving(sockets: Sockets) -> Callable[[], Awaitable[Reply | None]]:
+    async def serve() -> Reply | None:
+        if sockets.full:
+            return as_reply(FULL)
+        await sockets.serve(websocket)
+        return None
+
+    return serve
 
 
 def _answer_errors(app: QuartTrio) -> None:

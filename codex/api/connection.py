@@ -21,10 +21,10 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from codex.api.rpc.frames import SocketProtocol
 from codex.api.wire import READ_SIZE, STALL, Exchange, PeerGone
 from codex.logs import get_logger
 
@@ -53,7 +53,7 @@ class _HeadTooLong(Exception):
     """The head just parsed is longer than a head may be; the peer was told."""
 
 
-class _Protocol(H11Protocol):
+class _Protocol(SocketProtocol):
     """hypercorn's HTTP/1.1 without upgrades to HTTP/2, and with the bulk routes let out."""
 
     is_bulk: Callable[[str, str], bool]

@@ -22,6 +22,7 @@ from codex.api.app import make_app
 from codex.api.bulk import BulkRoutes
 from codex.api.connection import MAX_HEAD, Application, Connection
 from codex.api.cors import Cors
+from codex.api.rpc import Sockets
 from codex.config import ApiConfig
 from codex.errors import ConfigError, PortTaken
 from codex.logs import get_logger
@@ -122,7 +123,8 @@ class Server:
 
     def __init__(self, node: Node, config: ApiConfig, access: Access) -> None:
         cors = Cors(config.cors_origin, guarded=access.guarded)
-        self._app = make_app(node, cors, access)
+        self._sockets = Sockets(node)
+        self._app = make_app(node, cors, access, self._sockets)
         self._bulk = BulkRoutes(node, cors, access)
         self._hypercorn = HypercornConfig()
         self._hypercorn.accesslog = None
@@ -145,6 +147,7 @@ class Server:
                 await stopping.wait()
                 accepting.cancel_scope.cancel()
             await self._context.terminated.set()
+            self._sockets.stop()
             for connection in self._open:
                 connection.finish()
             connections.cancel_scope.deadline = trio.current_time() + grace
