@@ -6,8 +6,9 @@ real thing.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trio
 from attrs import frozen
@@ -41,22 +42,27 @@ def simulated(seed: str = "alice", disk: Disk | None = None) -> Seams:
 
 @asynccontextmanager
 async def open_test_node(
-    data_dir: Path,
+    data_dir: Path | None = None,
     *,
     store: StoreConfig | None = None,
     seed: str = "alice",
     disk: Disk | None = None,
     threads: bool = False,
 ) -> AsyncIterator[Node]:
-    """Run a node on `data_dir` for the length of the block. Raises as `codex.open_node`."""
-    config = Config(data_dir, store=store or StoreConfig())
-    async with open_node(config, seams=Seams(disk=disk) if threads else simulated(seed, disk)) as node:
-        yield node
+    """Run a node for the length of the block, on `data_dir` or a directory that goes away with it.
+
+    Raises as `codex.open_node`.
+    """
+    with ExitStack() as stack:
+        path = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="codex-")))
+        config = Config(path, store=store or StoreConfig())
+        async with open_node(config, seams=Seams(disk=disk) if threads else simulated(seed, disk)) as node:
+            yield node
 
 
 @asynccontextmanager
 async def open_served_node(
-    data_dir: Path,
+    data_dir: Path | None = None,
     *,
     store: StoreConfig | None = None,
     cors_origin: str | None = None,
@@ -64,7 +70,7 @@ async def open_served_node(
     disk: Disk | None = None,
     threads: bool = False,
 ) -> AsyncIterator[ServedNode]:
-    """Run a node and its API, on a free port of the loopback interface, for the length of the block."""
+    """Run a node as `open_test_node` does, and its API on a free port of the loopback interface."""
     async with open_test_node(data_dir, store=store, seed=seed, disk=disk, threads=threads) as node:
         yield await serve(node, cors_origin=cors_origin)
 

@@ -137,10 +137,8 @@ async def asked(link: Link, request: Request, host: str) -> Reply | None:
 @example(requests=[("POST", f"{PREFIX}/data", "", [("Content-Disposition", 'filename="')], b"x")])
 @example(requests=[("POST", f"{PREFIX}/data", "", [("Content-Type", "\u0100")], b"x")])
 @example(requests=[("OPTIONS", "/", "", [("Origin", "x")], b"")])
-async def test_any_request_gets_a_sensible_reply(
-    tmp_path_factory: pytest.TempPathFactory, cors_origin: str | None, requests: list[Request]
-) -> None:
-    async with open_served_node(tmp_path_factory.mktemp("alice"), cors_origin=cors_origin) as served:
+async def test_any_request_gets_a_sensible_reply(cors_origin: str | None, requests: list[Request]) -> None:
+    async with open_served_node(cors_origin=cors_origin) as served:
         cid = await served.node.store(CONTENT)
         for one in requests:
             async with served.client.link() as link:
@@ -157,10 +155,8 @@ async def test_any_request_gets_a_sensible_reply(
 
 @settings(max_examples=15, deadline=None)
 @given(requests=st.lists(request, min_size=2, max_size=8))
-async def test_any_requests_on_one_connection_are_answered_in_turn(
-    tmp_path_factory: pytest.TempPathFactory, requests: list[Request]
-) -> None:
-    async with open_served_node(tmp_path_factory.mktemp("alice")) as served:
+async def test_any_requests_on_one_connection_are_answered_in_turn(requests: list[Request]) -> None:
+    async with open_served_node() as served:
         async with served.client.link() as link:
             for one in requests:
                 reply = await asked(link, one, "a")
@@ -187,10 +183,8 @@ async def test_any_requests_on_one_connection_are_answered_in_turn(
 @example(
     data=[b"POST /api/codex/v1/data HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"f" * 90]
 )
-async def test_any_bytes_end_the_connection_and_nothing_else(
-    tmp_path_factory: pytest.TempPathFactory, data: list[bytes]
-) -> None:
-    async with open_served_node(tmp_path_factory.mktemp("alice")) as served:
+async def test_any_bytes_end_the_connection_and_nothing_else(data: list[bytes]) -> None:
+    async with open_served_node() as served:
         before = await holdings(served.node)
         async with served.client.link() as link:
             try:
@@ -211,11 +205,9 @@ async def test_any_bytes_end_the_connection_and_nothing_else(
 @example(header="", name="")
 @example(header="attachment", name="%0d%0aSet-Cookie: x")
 @example(header="attachment", name="\u202egnp.exe")
-async def test_whatever_name_is_stored_comes_back_as_one_header(
-    tmp_path_factory: pytest.TempPathFactory, header: str, name: str
-) -> None:
+async def test_whatever_name_is_stored_comes_back_as_one_header(header: str, name: str) -> None:
     disposition = f'{header}; filename="{name}"'
-    async with open_served_node(tmp_path_factory.mktemp("alice")) as served:
+    async with open_served_node() as served:
         reply = await served.client.post("/data", CONTENT, headers=[("Content-Disposition", disposition)])
         assert reply.status in (200, 422)
         if reply.status == 200:

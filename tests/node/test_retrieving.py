@@ -46,13 +46,11 @@ ranges = st.lists(st.tuples(places, places), min_size=1, max_size=12)
 
 @settings(max_examples=20, deadline=None)
 @given(pairs=ranges, run=st.sampled_from([1, 2, 3, 5, 32]))
-async def test_any_range_is_the_same_as_that_slice(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]], run: int
-) -> None:
+async def test_any_range_is_the_same_as_that_slice(pairs: list[tuple[int, int]], run: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieving, "RUN_BLOCKS", run)
         patch.setattr(retrieving, "FIRST_RUN", min(2, run))
-        async with open_test_node(tmp_path_factory.mktemp("alice")) as node:
+        async with open_test_node() as node:
             cid = await node.store(CONTENT)
             for first, last in map(sorted, pairs):
                 assert await ranged(node, cid, first, last - first) == CONTENT[first:last]

@@ -57,11 +57,9 @@ def cut_up(draw: st.DrawFn) -> list[bytes]:
 
 @settings(max_examples=40, deadline=None)
 @given(pieces=cut_up(), batch_blocks=st.integers(1, 5))
-async def test_any_cutting_of_a_stream_is_the_same_dataset(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], batch_blocks: int
-) -> None:
+async def test_any_cutting_of_a_stream_is_the_same_dataset(pieces: list[bytes], batch_blocks: int) -> None:
     content = b"".join(pieces)
-    async with open_test_node(tmp_path_factory.mktemp("alice")) as node:
+    async with open_test_node() as node:
         store = store_of(node)
         cid = await store_dataset(store, Inline(), stream(pieces), batch_bytes=batch_blocks * BLOCK_SIZE)
         assert cid == expected(content).cid
@@ -118,9 +116,9 @@ async def test_what_a_source_raises_is_raised_and_nothing_is_left(node: Node, af
     assert await holdings(node) == before
 
 
-async def test_a_stream_that_does_not_fit_leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_stream_that_does_not_fit_leaves_nothing() -> None:
     config = StoreConfig(quota=20 * MIB)
-    async with open_test_node(tmp_path_factory.mktemp("alice"), store=config) as node:
+    async with open_test_node(store=config) as node:
         kept = await node.store(noise(MIB, "kept"))
         before = await holdings(node)
         content = noise(40 * MIB)
@@ -135,24 +133,20 @@ async def test_a_stream_that_does_not_fit_leaves_nothing(tmp_path_factory: pytes
         assert await node.store(stream([content[: 18 * MIB]])) == expected(content[: 18 * MIB]).cid
 
 
-async def test_a_dataset_that_cannot_fit_is_refused_before_it_is_read(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+async def test_a_dataset_that_cannot_fit_is_refused_before_it_is_read() -> None:
     read = []
 
     async def source() -> AsyncIterator[bytes]:
         read.append(1)
         yield b"some file contents"
 
-    async with open_test_node(tmp_path_factory.mktemp("alice"), store=StoreConfig(quota=MIB)) as node:
+    async with open_test_node(store=StoreConfig(quota=MIB)) as node:
         with pytest.raises(QuotaExceeded):
             await node.store(source(), size=2 * MIB)
     assert read == []
 
 
-async def test_a_generator_is_closed_whatever_ends_the_flow(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+async def test_a_generator_is_closed_whatever_ends_the_flow() -> None:
     closed = []
 
     async def source() -> AsyncIterator[bytes]:
@@ -162,7 +156,7 @@ async def test_a_generator_is_closed_whatever_ends_the_flow(
         finally:
             closed.append(1)
 
-    async with open_test_node(tmp_path_factory.mktemp("alice"), store=StoreConfig(quota=4 * MIB)) as node:
+    async with open_test_node(store=StoreConfig(quota=4 * MIB)) as node:
         with pytest.raises(QuotaExceeded):
             await store_dataset(store_of(node), Inline(), source(), batch_bytes=MIB)
     assert closed == [1]
