@@ -1,4 +1,4 @@
-"""The ballast: some megabytes kept for the day on which the disk is full.
+"""The ballast: some room kept for the day on which the disk is full.
 
 Deleting must still work then, but the index needs room to write down what is deleted. The ballast gives
 that room, and is taken on again once there is plenty.
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from codex.store.disk import Disk, File, disk_errors
 
-BALLAST_BYTES = 16 << 20
-"""As much as the index's write-ahead log grows to before it is carried over."""
+BALLAST_BYTES = 1 << 20
+"""Enough to write down the removal of some hundred blocks wherever their rows lie, again and again."""
 
 _PLENTY = 4
 """Free room, in ballasts, from which on the ballast is taken on again."""

@@ -72,10 +72,14 @@ class Caretaker:
 
     async def tidy(self) -> None:
         """Remove all leaves that nothing keeps, and empty all segments that are mostly dead."""
-        while (tree := await self._lane.do(self._repo.next_tree)) is not None:
-            await self.sweep(tree)
+        await self.sweep_all()
         while await self._lane.do(self._repo.compact):
             pass
+
+    async def sweep_all(self) -> None:
+        """Remove all leaves that nothing keeps."""
+        while (tree := await self._lane.do(self._repo.next_tree)) is not None:
+            await self.sweep(tree)
 
     async def sweep(self, tree: int) -> None:
         """Remove the leaves of a tree that nothing keeps."""

@@ -128,6 +128,11 @@ class Index:
                 tx.execute("UPDATE totals SET clean = 0")
             self._doubtful = False
 
+    def carry_over(self) -> None:
+        """Begin the write-ahead log anew, as far as readers let it: its room can be used again."""
+        with index_errors("carry the log over into the index"):
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
     def close(self) -> None:
         """Let go of the file."""
         with index_errors("close the index"):

@@ -153,15 +153,15 @@ class Ledger:
         self._remove_unwanted()
 
     def shrink(self, doing: str, work: Callable[[Change], T]) -> T:
-        """As `change`, for work that gives room back: on a full disk it is tried again with the ballast's
-        room.
+        """As `change`, for work that gives room back: on a full disk it is tried again with the room of the
+        ballast, and with that of the write-ahead log, whose content is carried over into the index.
         """
         try:
             with self.change(doing) as change:
                 return work(change)
         except DiskFull:
-            if not self.ballast.release():
-                raise
+            self.ballast.release()
+            self.index.carry_over()
         with self.change(doing) as change:
             return work(change)
 

@@ -6,8 +6,10 @@ when its method returns, and either made as a whole or not at all. All raise Dis
 CorruptData besides what they say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from codex.codec import Cid
 from codex.data import MerkleTree
@@ -25,6 +27,11 @@ from codex.store.reads import Reader
 from codex.store.scrub import Scrubber
 from codex.store.segments import Appender, SegmentFiles
 from codex.store.values import Hold, Recount, Verdict
+
+T = TypeVar("T")
+
+_LEAST_STEP = 16
+"""Rows whose removal must fit, at least, on a full disk."""
 
 
 class Repo:
@@ -218,7 +225,9 @@ class Repo:
 
     def expire(self, now: float, limit: int) -> int:
         """Let go of up to `limit` things whose time has come; how many there were."""
-        return self._ledger.shrink("remove what has expired", lambda change: sweep.expire(change, now, limit))
+        return self._in_smaller_steps(
+            "remove what has expired", limit, lambda limit, change: sweep.expire(change, now, limit)
+        )
 
     def next_tree(self) -> int | None:
         """A tree with leaves to remove, if there is one."""
@@ -227,7 +236,19 @@ class Repo:
 
     def sweep(self, tree: int, now: float, limit: int) -> bool:
         """Remove up to `limit` unwanted leaves of a tree; whether there is more to do for it."""
-        return self._ledger.shrink("remove leaves", lambda change: sweep.sweep(change, tree, now, limit))
+        return self._in_smaller_steps(
+            "remove leaves", limit, lambda limit, change: sweep.sweep(change, tree, now, limit)
+        )
+
+    def _in_smaller_steps(self, doing: str, limit: int, work: Callable[[int, Change], T]) -> T:
+        """Have something removed; when the disk is too full for a step of that size, by a smaller one."""
+        while True:
+            try:
+                return self._ledger.shrink(doing, partial(work, limit))
+            except DiskFull:
+                if limit <= _LEAST_STEP:
+                    raise
+            limit = max(limit // 4, _LEAST_STEP)
 
     def compact(self) -> bool:
         """Move a few blocks out of a segment that is mostly dead; whether there was one."""

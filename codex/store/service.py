@@ -14,7 +14,7 @@ import trio
 from codex.codec import CODEX_MANIFEST, Cid, manifest_cid
 from codex.config import StoreConfig
 from codex.data import Block, Manifest
-from codex.errors import CorruptData, InvalidInput, NotAManifest
+from codex.errors import BlockInUse, CorruptData, InvalidInput, NotAManifest
 from codex.logs import get_logger
 from codex.runtime import Clock, Inbox, Offload, serve
 from codex.store import calls
@@ -121,9 +121,7 @@ class _Desk:
                 request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), _number_or_none(reservation))
                 return await self._lane.bring(request)
             case calls.DeleteBlock(cid):
-                gone = await self._lane.do(partial(self._repo.delete_block, cid))
-                self._care.wake()
-                return gone
+                return await self._delete_block(cid)
         return await self._answer_on_datasets(call)
 
     async def _answer_on_datasets(self, call: Any) -> Any:
@@ -270,6 +268,16 @@ class _Desk:
         await self._care.sweep(tree)
         self._care.wake()
         return True
+
+    async def _delete_block(self, cid: Cid) -> bool:
+        try:
+            gone = await self._lane.do(partial(self._repo.delete_block, cid))
+        except BlockInUse:
+            # Perhaps only by what is left of datasets and ingests that are gone.
+            await self._care.sweep_all()
+            gone = await self._lane.do(partial(self._repo.delete_block, cid))
+        self._care.wake()
+        return gone
 
     async def _check_room(self, size: int) -> None:
         available = (await self._offload.run(self._repo.catalogue.space)).available

@@ -72,6 +72,9 @@ def test_deleting_uses_the_ballast_when_the_disk_is_full(
     assert repo.catalogue.space().quota_used == 100
     assert segment_numbers(tmp_path / "repo") == {2}
     disk.fail(1, errno.ENOSPC)
+    assert repo.delete_block(make_blocks([50], 100)[0].cid)
+    repo.take_in([Put(make_blocks([50], 100), 5.0)])
+    disk.fail(1, errno.ENOSPC, times=2)
     with pytest.raises(DiskFull):
         repo.delete_block(make_blocks([50], 100)[0].cid)
     assert repo.delete_block(make_blocks([50], 100)[0].cid)

@@ -145,7 +145,7 @@ def test_a_disk_that_refuses_at_the_start_leaves_the_store_as_it_was(
     before = disk.changes
     reopen().abandon()
     for at in range(1, disk.changes - before + 1):
-        disk.fail(at, code)
+        disk.fail(at, code, times=1000)
         with pytest.raises(DiskFull if code == errno.ENOSPC else DiskFailed):
             reopen()
         disk.heal()

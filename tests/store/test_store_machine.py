@@ -422,6 +422,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def compact(self) -> None:
+        self.repo.release(self.repo.reserve(0, "any change records which segments were sealed"))
         while self.repo.compact():
             pass
         for live, length, state in self.query("SELECT live, length, state FROM segments"):

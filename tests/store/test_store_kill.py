@@ -1,0 +1,227 @@
+"""kill -9: a process that writes to a store is killed at random moments, again and again on the same
+directory.
+
+The child notes each thing before it begins it and when it was acknowledged, in a file. After each kill the
+store must hold exactly what was acknowledged; of the one thing that was under way, all or nothing. This
+file is also the child's program.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import codex
+from codex.codec import Cid
+from codex.data import Block
+from codex.store.manifests import record_of
+from codex.store.opening import open_repo
+from codex.store.planning import Put, Stage
+from codex.store.repo import Repo
+from codex.testing.stores import audit, make_blocks, make_dataset
+
+QUOTA = 1 << 30
+SIZE = 4000
+SEGMENT = 256 * 1024
+
+
+def open_store(directory: Path) -> Repo:
+    return open_repo(directory, quota=QUOTA, segment_bytes=SEGMENT, ballast_bytes=1 << 16)
+
+
+def blocks_of(numbers: list[int]) -> list[Block]:
+    return make_blocks(numbers, SIZE)
+
+
+# -- the child
+
+
+class Child:
+    """Writes, deletes and compacts at random until it is killed."""
+
+    def __init__(self, directory: Path, notes: Path, seed: int) -> None:
+        self.repo = open_store(directory)
+        self.notes = os.open(notes, os.O_WRONLY | os.O_APPEND)
+        self.chance = random.Random(seed)
+        self.first = seed * 1_000_000
+        self.loose: list[int] = []
+        self.datasets: list[tuple[str, list[int]]] = []
+
+    def note(self, **what: Any) -> None:
+        os.write(self.notes, json.dumps(what).encode() + b"\n")
+
+    def work(self) -> None:
+        while True:
+            for act in self.chance.choices(
+                [self.put, self.upload, self.delete, self.drop, self.tidy], [3, 3, 1, 2, 1]
+            ):
+                act()
+
+    def numbers(self) -> list[int]:
+        """Numbers of new blocks, and of some that are here."""
+        self.first += 20
+        fresh = list(range(self.first, self.first + self.chance.randint(1, 20)))
+        return fresh + self.chance.sample(self.loose, min(3, len(self.loose)))
+
+    def put(self) -> None:
+        numbers = self.numbers()
+        self.note(begin="put", blocks=numbers)
+        assert self.repo.take_in([Put(blocks_of(numbers), 1e12)]) == [None]
+        self.note(done="put")
+        self.loose += [number for number in numbers if number not in self.loose]
+
+    def upload(self) -> None:
+        numbers = self.numbers()
+        blocks = blocks_of(numbers)
+        tree, manifest = make_dataset(blocks, str(self.first))
+        self.note(begin="upload", cid=str(manifest.cid), blocks=numbers)
+        ingest = self.repo.begin()
+        for at in range(0, len(blocks), 7):
+            assert self.repo.take_in([Stage(ingest, at, blocks[at : at + 7])]) == [None]
+        if self.chance.random() < 0.2:
+            self.repo.abort(ingest)
+            self.note(done="nothing")
+            return
+        self.repo.commit(ingest, tree, record_of(Block(manifest.cid, manifest.to_bytes())), 1e12)
+        self.note(done="upload")
+        self.datasets.append((str(manifest.cid), numbers))
+
+    def delete(self) -> None:
+        free = [n for n in self.loose if not any(n in numbers for _, numbers in self.datasets)]
+        if free:
+            number = self.chance.choice(free)
+            self.sweep()  # leaves of aborted uploads would keep the block
+            self.note(begin="delete", block=number)
+            self.repo.delete_block(blocks_of([number])[0].cid)
+            self.note(done="delete")
+            self.loose.remove(number)
+
+    def drop(self) -> None:
+        if self.datasets:
+            cid, _ = self.datasets.pop(self.chance.randrange(len(self.datasets)))
+            self.note(begin="drop", cid=cid)
+            tree = self.repo.drop_dataset(Cid.parse(cid))
+            assert tree is not None
+            while self.repo.sweep(tree, 0.0, 5):
+                pass
+            self.note(done="drop")
+
+    def sweep(self) -> None:
+        while (tree := self.repo.next_tree()) is not None:
+            while self.repo.sweep(tree, 0.0, 5):
+                pass
+
+    def tidy(self) -> None:
+        self.sweep()
+        while self.repo.compact():
+            pass
+
+
+# -- the parent
+
+
+class Kept:
+    """What must be in the store."""
+
+    def __init__(self) -> None:
+        self.loose: set[int] = set()
+        self.datasets: dict[str, list[int]] = {}
+
+    def apply(self, act: dict[str, Any]) -> "Kept":
+        after = Kept()
+        after.loose, after.datasets = set(self.loose), dict(self.datasets)
+        match act["begin"]:
+            case "put":
+                after.loose |= set(act["blocks"])
+            case "upload":
+                after.datasets[act["cid"]] = act["blocks"]
+            case "delete":
+                after.loose.discard(act["block"])
+            case "drop":
+                after.datasets.pop(act["cid"], None)
+        return after
+
+    def totals(self, repo: Repo) -> tuple[int, int]:
+        blocks = self.loose.union(*self.datasets.values())
+        sizes = [len(manifest.to_bytes()) for _, manifest in repo.catalogue.manifests(None, 10**6)]
+        return len(blocks) + len(self.datasets), len(blocks) * SIZE + sum(sizes)
+
+    def check(self, repo: Repo) -> bool:
+        """Whether the store holds exactly this."""
+        listed = {str(cid) for cid, _ in repo.catalogue.manifests(None, 10**6)}
+        if listed != set(self.datasets):
+            return False
+        space = repo.catalogue.space()
+        if (space.total_blocks, space.quota_used) != self.totals(repo):
+            return False
+        blocks = blocks_of(sorted(self.loose.union(*self.datasets.values())))
+        return repo.reader.find([block.cid for block in blocks]).answers == blocks
+
+
+def read_notes(path: Path, kept: Kept) -> list[Kept]:
+    """What may be in the store after these notes: one state, or two when something was under way."""
+    under_way: dict[str, Any] | None = None
+    for line in path.read_text().splitlines():
+        with suppress(json.JSONDecodeError):  # the last line may have been cut
+            note = json.loads(line)
+            if "begin" in note:
+                under_way = note
+            elif under_way is not None:
+                kept = kept if note["done"] == "nothing" else kept.apply(under_way)
+                under_way = None
+    return [kept] if under_way is None else [kept, kept.apply(under_way)]
+
+
+def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
+    chance = random.Random(seed)
+    directory = tmp_path / "repo"
+    environment = {**os.environ, "PYTHONPATH": str(Path(codex.__file__).parent.parent)}
+    kept = Kept()
+    for number in range(rounds):
+        notes = tmp_path / f"notes{number}"
+        notes.touch()
+        program = [sys.executable, __file__, str(directory), str(notes), str(seed * 1000 + number)]
+        child = subprocess.Popen(program, stdout=subprocess.PIPE, env=environment)
+        with child:
+            assert child.stdout is not None
+            if chance.random() < 0.8:
+                child.stdout.read(1)  # it has opened the store
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(chance.random() * 0.5)
+            child.kill()
+        assert child.returncode == -9, "the child ended before it was killed"
+        repo = open_store(directory)
+        audit(directory)
+        assert repo.catalogue.recount().right
+        while (tree := repo.next_tree()) is not None:
+            while repo.sweep(tree, 0.0, 100):
+                pass
+        states = [state for state in read_notes(notes, kept) if state.check(repo)]
+        assert states, f"seed {seed}, round {number}: the store holds something else"
+        kept = states[0]
+        repo.close()
+        audit(directory)
+    assert kept.loose or kept.datasets
+
+
+def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
+    run_rounds(tmp_path, 7, 1)
+
+
+@pytest.mark.soak
+def test_what_was_acknowledged_survives_many_kills(tmp_path: Path) -> None:
+    for seed in range(2, 12):
+        (tmp_path / str(seed)).mkdir()
+        run_rounds(tmp_path / str(seed), 40, seed)
+
+
+if __name__ == "__main__":
+    child = Child(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    os.write(1, b"!")
+    child.work()
