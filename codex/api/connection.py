@@ -179,7 +179,9 @@ class Connection:
                 if isinstance(error, PeerGone):
                     raise
                 # A bug in one route ends its connection, not the server.
-                log.exception("a bulk route failed", method=exchange.method, target=exchange.target)
+                log.exception(
+                    "a bulk route failed", method=exchange.method, path=exchange.target.partition("?")[0]
+                )
                 if not exchange.started:
                     await exchange.reply(500, [], b"")
                 return False
