@@ -44,8 +44,8 @@ class FaultyFile:
 
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
         self._disk.changing(f"write {self._path.name}")
-        most = self._disk.longest_write
-        data = b"".join(buffers)[:most]
+        data = b"".join(buffers)[: self._disk.longest_write]
+        self._disk.taking(max(0, offset + len(data) - self._file.size()))
         written = self._file.pwritev([data], offset)
         self._disk.unflushed.setdefault(self._path, []).append(_Write(offset, data[:written]))
         return written
@@ -61,6 +61,7 @@ class FaultyFile:
 
     def allocate(self, length: int) -> None:
         self._disk.changing(f"allocate {self._path.name}")
+        self._disk.taking(length - self._file.size())
         self._file.truncate(length)
         self._disk.flushed(self._path)
 
@@ -82,6 +83,8 @@ class FaultyDisk(OsDisk):
         self.changes = 0
         self.log: list[str] = []
         self.longest_write = 1 << 40
+        self.capacity: int | None = None
+        """Bytes that the files opened here and the SQLite files beside them may have together."""
         self.unreadable: set[str] = set()
         """Names of files of which every read fails with EIO."""
         self.unflushed: dict[Path, list[_Write]] = {}
@@ -90,6 +93,7 @@ class FaultyDisk(OsDisk):
         self._errno = 0
         self._flushed: dict[Path, bytes] = {}
         self._unnamed: set[Path] = set()
+        self._databases: set[Path] = set()
 
     def fail(self, at: int, code: int, *, times: int = 1) -> None:
         """Let the `at`-th change from now on (1 is the next) fail with this errno, and so many in all."""
@@ -108,6 +112,19 @@ class FaultyDisk(OsDisk):
         self.log.append(what)
         if self._fail_at <= self.changes < self._fail_until:
             raise OSError(self._errno, os.strerror(self._errno))
+
+    def taking(self, size: int) -> None:
+        """Raise when `size` more bytes are more than the disk has."""
+        if self.capacity is not None and self._taken() + size > self.capacity:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _taken(self) -> int:
+        places = {*self._flushed, *self._databases}
+        places |= {path.with_name(path.name + "-wal") for path in self._databases}
+        return sum(path.stat().st_size for path in places if path.exists())
+
+    def free(self, path: Path) -> int:
+        return super().free(path) if self.capacity is None else max(0, self.capacity - self._taken())
 
     def reading(self, path: Path) -> None:
         """Raise if this file cannot be read."""
@@ -154,6 +171,7 @@ class FaultyDisk(OsDisk):
             factory=_FaultyConnection,
         )
         connection.disk = self
+        self._databases.add(path)
         return connection
 
     # -- the power cut
@@ -188,6 +206,7 @@ class _FaultyConnection(sqlite3.Connection):
         if sql == "COMMIT" and self.disk is not None:
             try:
                 self.disk.changing("commit")
+                self.disk.taking(0)
             except OSError as error:
                 failure = sqlite3.OperationalError(error.strerror)
                 failure.sqlite_errorcode = _SQLITE_CODES[error.errno or 0]
