@@ -11,12 +11,12 @@ from urllib.parse import unquote_plus
 from codex.api import downloads
 from codex.api.access import Access
 from codex.api.cors import PREFIX, Cors
-from codex.api.problems import INCORRECT_CID, TWO_ORIGINS, Refusal, body, refusal
+from codex.api.problems import TWO_ORIGINS, Refusal, body, refusal
 from codex.api.ranges import Unsatisfiable
+from codex.api.routes import parse_cid
 from codex.api.uploads import filename, media_type
 from codex.api.wire import Exchange
-from codex.codec import Cid
-from codex.errors import CodexError, DecodeError, JobCancelled, UploadCut
+from codex.errors import CodexError, JobCancelled, UploadCut
 from codex.logs import get_logger
 from codex.node import Node
 
@@ -98,19 +98,14 @@ class BulkRoutes:
 
     async def _download(self, exchange: Exchange, text: str, local: bool) -> None:
         try:
-            cid = Cid.parse(text)
-        except DecodeError:
-            await self._refuse(exchange, INCORRECT_CID)
-            return
-        try:
-            await downloads.give(self._node, exchange, cid, local=local, cors=self._cors)
+            await downloads.give(self._node, exchange, parse_cid(text), local=local, cors=self._cors)
         except Unsatisfiable as error:
             await self._refuse(exchange, _unsatisfiable(error.total))
         except CodexError as error:
             if exchange.started:
                 # The head is out: a short body on a closed connection is how HTTP says that it failed.
                 tell = log.info if isinstance(error, JobCancelled) else log.error
-                tell("a download broke off", cid=str(cid), reason=error.message, remedy=error.remedy)
+                tell("a download broke off", cid=text, reason=error.message, remedy=error.remedy)
             else:
                 await self._refuse(exchange, refusal(error))
 

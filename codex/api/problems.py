@@ -28,6 +28,12 @@ TEXT = "text/plain; charset=utf-8"
 Headers = tuple[tuple[str, str], ...]
 
 
+class IncorrectCid(DecodeError):
+    """What stands where a CID should is none, or is of a kind that the network does not use."""
+
+    code = "incorrect-cid"
+
+
 @frozen
 class Refusal:
     """A call that ends in an error: its status, and the reference's text for it (perhaps empty).
@@ -52,7 +58,6 @@ class Body:
     headers: Headers
 
 
-INCORRECT_CID = Refusal(400, "Incorrect Cid", code="incorrect-cid", remedy="check the CID for typing errors")
 TWO_ORIGINS = Refusal(400, "Only a single Origin header must be specified", code="several-origins")
 
 # The first family that fits decides; anything else is this node's own failure.
@@ -78,6 +83,9 @@ def refusal(error: CodexError) -> Refusal:
             return Refusal(status, error.message, error.code, error.remedy)
     text = f"{error.message}; {error.remedy}" if error.remedy else error.message
     return Refusal(500, text, error.code, error.remedy, detail=error.message)
+
+
+INCORRECT_CID = refusal(IncorrectCid("Incorrect Cid", remedy="check the CID for typing errors"))
 
 
 def body(said: Refusal, accept: Sequence[str]) -> Body:

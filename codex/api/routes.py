@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from codex.api.problems import INCORRECT_CID, Refusal
+from codex.api.problems import INCORRECT_CID, IncorrectCid, Refusal
 from codex.codec import Cid
 from codex.errors import DecodeError
 
@@ -45,8 +45,8 @@ def nothing(status: int = 204) -> Reply:
 
 
 def parse_cid(text: str) -> Cid:
-    """The CID in a path. Raises DecodeError with the reference's text."""
+    """The CID in a path. Raises IncorrectCid with the reference's text."""
     try:
         return Cid.parse(text)
     except DecodeError as error:
-        raise DecodeError(INCORRECT_CID.text) from error
+        raise IncorrectCid(INCORRECT_CID.text, remedy=INCORRECT_CID.remedy) from error

@@ -170,6 +170,70 @@ async def test_a_body_that_is_not_asked_for_is_bounded(client: Client) -> None:
         assert reply.status in (200, 413)
 
 
+# -- errors as problem details
+
+PROBLEM = [("Accept", "application/problem+json")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "no-such-call"),
+        ("GET", f"/data/{CID}", 404, "block-not-found"),
+        ("GET", f"/data/{CID}/network/manifest", 404, "block-not-found"),
+        ("GET", "/data/zDv", 400, "incorrect-cid"),
+        ("GET", "/data/zDv/exists", 400, "incorrect-cid"),
+        ("POST", "/data", 500, "empty-dataset"),
+        ("GET", "/sales/slots", 503, "not-enabled"),
+        ("GET", "/connect/x", 400, "incorrect-peer-id"),
+        ("GET", "/jobs/x", 404, "not-found"),
+        ("POST", "/backup", 400, "decode"),
+        ("POST", "/debug/chronicles/loglevel", 400, "missing-level"),
+    ],
+)
+async def test_who_prefers_details_gets_them(
+    client: Client, method: str, path: str, status: int, code: str
+) -> None:
+    reply = await client.ask(method, path, headers=PROBLEM)
+    assert reply.status == status
+    assert reply.header("content-type") == "application/problem+json"
+    details = reply.json()
+    assert (details["status"], details["code"]) == (status, code)
+    assert details["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/space", "GET, HEAD"),
+        ("GET", "/scrub", "POST"),
+        ("POST", "/jobs/1", "DELETE, GET, HEAD"),
+        ("PATCH", "/data", "GET, HEAD, POST"),
+        ("PUT", f"/data/{CID}", "DELETE, GET, HEAD"),
+        ("DELETE", f"/data/{CID}/network/stream", "GET, HEAD"),
+        ("GET", f"/data/{CID}/network", "POST"),
+        ("POST", f"/data/{CID}/pin", "DELETE, GET, HEAD, PUT"),
+        ("DELETE", "/sales/availability/0x12", "PATCH"),
+    ],
+)
+async def test_who_prefers_details_learns_which_methods_there_are(
+    client: Client, method: str, path: str, allowed: str
+) -> None:
+    reply = await client.ask(method, path, headers=PROBLEM)
+    assert reply.status == 405
+    assert reply.header("allow") == allowed
+    assert reply.json()["code"] == "wrong-method"
+    assert is_bare_404(await client.ask(method, path))
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/plain", "text/html,*/*;q=0.8", "x"])
+async def test_others_get_what_the_reference_says(client: Client, accept: str) -> None:
+    reply = await client.get("/data/zDv", headers=[("Accept", accept)])
+    assert (reply.status, reply.text) == (400, "Incorrect Cid")
+    assert reply.header("vary") is None
+    assert is_bare_404(await client.ask("PUT", "/space", headers=[("Accept", accept)]))
+
+
 # -- cross-origin: switched off
 
 

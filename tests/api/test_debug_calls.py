@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from codex import logs
 from codex.config import LogConfig
 from codex.p2p import PeerId
+from codex.runtime.mailbox import Inbox
+from codex.runtime.supervisor import Policy
 from codex.testing.http import Client
-from codex.testing.nodes import ServedNode, open_served_node
+from codex.testing.nodes import EPOCH, ServedNode, open_served_node
 
 LEVEL = "/debug/chronicles/loglevel"
 
@@ -110,6 +114,63 @@ async def test_no_peer_can_be_dialled_without_a_network(served: ServedNode) -> N
         reply = await served.client.get(f"/connect/{peer}{query}")
         assert reply.status == 400
         assert reply.text.startswith("Unable to ")
+
+
+async def test_without_a_network_there_are_no_peers(client: Client) -> None:
+    reply = await client.get("/peers")
+    assert (reply.status, reply.body) == (200, b'{"peers":[]}')
+
+
+# -- health
+
+
+async def test_a_node_that_runs_is_well_and_ready(served: ServedNode) -> None:
+    health = await served.client.get("/health")
+    assert health.status == 200
+    assert health.header("content-type") == "application/json"
+    shown = health.json()
+    assert list(shown) == ["state", "services", "version"]
+    assert (shown["state"], shown["version"]) == ("ok", served.node.info().version)
+    assert [service["name"] for service in shown["services"]] == ["store", "jobs", "api"]
+    for service in shown["services"]:
+        assert list(service) == ["name", "state", "since", "restarts", "lastError"]
+        assert (service["state"], service["restarts"], service["lastError"]) == ("running", 0, None)
+        assert service["since"] >= EPOCH
+    ready = await served.client.get("/ready")
+    assert (ready.status, ready.body) == (200, b'{"ready":true}')
+
+
+class Failing:
+    """A service that crashes when it is told to."""
+
+    def __init__(self, crash: trio.Event) -> None:
+        self._crash = crash
+
+    async def run(self, inbox: Inbox, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await self._crash.wait()
+        raise ZeroDivisionError("a bug in the gate")
+
+
+@pytest.mark.parametrize(("restarts", "state", "status"), [(0, "failed", 503), (1, "restarting", 200)])
+async def test_a_service_that_has_crashed_is_told(
+    served: ServedNode, restarts: int, state: str, status: int
+) -> None:
+    crash = trio.Event()
+    policy = Policy(restarts=restarts, window=60.0, backoff_min=30.0)
+    await served.node.supervise("gate", lambda: Failing(crash), policy)
+    assert (await served.client.get("/ready")).json() == {"ready": True}
+    crash.set()
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    health = await served.client.get("/health")
+    assert health.status == status
+    assert health.json()["state"] == "degraded"
+    gate = next(service for service in health.json()["services"] if service["name"] == "gate")
+    assert gate["state"] == state
+    assert "a bug in the gate" in gate["lastError"]
+    ready = await served.client.get("/ready")
+    assert (ready.status, ready.json()) == (503, {"ready": False, "waitingFor": ["gate"]})
+    assert (await served.client.get("/space")).status == 200
 
 
 # -- levels
