@@ -5,7 +5,7 @@ of its own.
 that somebody else owns. Inside, errors are raised (`CodexError`); the edges above turn them into values.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -185,9 +185,11 @@ class Node:
         except BlockNotFound:
             raise _not_here(cid, local) from None
 
-    async def iterate_manifests(self, *, after: Cid | None = None) -> AsyncIterator[tuple[Cid, Manifest]]:
+    async def iterate_manifests(
+        self, *, after: Cid | None = None
+    ) -> AsyncGenerator[tuple[Cid, Manifest], None]:
         """Every manifest on this node with its CID, in the order of their CIDs; only those behind `after`,
-        where that is given.
+        where that is given. Whoever stops early closes it (`contextlib.aclosing`).
         """
         while page := await self._running.store.manifests(after, LIST_PAGE):
             for item in page:
