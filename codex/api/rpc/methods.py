@@ -7,6 +7,7 @@ read, so that they work when nothing else may be begun.
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Protocol
 
 import trio
@@ -159,12 +160,13 @@ async def iterate_manifests(call: Call, params: Page) -> Object:
     """The datasets on this node, in the order of their CIDs."""
     found: list[Object] = []
     room, more = MAX_LIST, False
-    async for cid, manifest in call.node.iterate_manifests(after=params.after):
-        if len(found) == params.limit or room <= 0:
-            more = True
-            break
-        found.append(content_json(cid, manifest))
-        room -= _length(found[-1])
+    async with aclosing(call.node.iterate_manifests(after=params.after)) as manifests:
+        async for cid, manifest in manifests:
+            if len(found) == params.limit or room <= 0:
+                more = True
+                break
+            found.append(content_json(cid, manifest))
+            room -= _length(found[-1])
     return {"content": found, "next": found[-1]["cid"] if more else None}
 
 

@@ -4,7 +4,7 @@ Pure, and a description: the JSON itself is made by `codex.api.objects`, for thi
 alike. Tests hold the one to the other.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from attrs import frozen
 
@@ -141,7 +141,7 @@ class Job:
     eta_seconds: Annotated[float | None, "how long it will still take; null when that cannot be told"]
     started: Annotated[float, "unix seconds"]
     ended: Annotated[float | None, "unix seconds; null while it runs"]
-    result: Annotated[object, "what it has come to; null until it is done"]
+    result: Annotated[Any, "what it has come to; null until it is done"]
     error: Annotated[Problem | None, "why it failed; null otherwise"]
 
 
@@ -164,7 +164,7 @@ class Cancelled:
 class Peers:
     """Who this node is connected to."""
 
-    peers: Annotated[tuple[object, ...], "empty until the network exists"]
+    peers: Annotated[tuple[Any, ...], "empty until the network exists"]
 
 
 @frozen

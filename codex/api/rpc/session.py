@@ -1,4 +1,4 @@
-"""One connection: JSON-RPC 2.0 in text messages, the bytes of streams in binary ones (see `streams`).
+"""One connection: JSON-RPC 2.0 in text messages, the bytes of streams in binary ones.
 
     request       {"jsonrpc": "2.0", "id": 7, "method": "space", "params": {}}       params may be left out
     reply         {"jsonrpc": "2.0", "id": 7, "result": …}   or   {…, "error": {"code", "message", "data"}}
@@ -17,10 +17,12 @@ queued.
 How a connection ends:
 
     1000, or none   the client has closed, or is gone: everything of its is cancelled
-    1001            the node stops: nothing new is begun, what is under way may take four seconds more
-    1003            a message of no kind: empty, and binary
+    1001            the node stops: nothing new is begun, and what is under way may take four seconds more
+    1002, 1007      what came is no WebSocket, or a text that is no UTF-8
+    1003            a binary message that is empty
     1008            a mistake in the streams, which nothing sensible can follow
-    1009, 1002, 1007, and silence: see `frames`
+    1009            a message that is too long
+    none            a client that is silent for five minutes, pings and all, is gone
 """
 
 from collections.abc import Iterable
