@@ -1,11 +1,16 @@
 """Stores for tests: opening one, filling it, and an audit that no sum in it may escape."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from codex.codec import Cid
+from codex.config import StoreConfig
 from codex.data import Block, Manifest, MerkleTree
+from codex.runtime import CRITICAL, Inline, Offload, VirtualClock, open_supervisor
+from codex.store import BlockStore, Disk
+from codex.store.service import StoreService
 
 # The audit reads the index as it stands on the disk, and not through the code that it audits.
 STAGING, LIVE, HELD, DOOMED = range(4)
@@ -14,6 +19,46 @@ STAGING, LIVE, HELD, DOOMED = range(4)
 def segment_name(number: int) -> str:
     """The file name of a segment."""
     return f"{number:08}.seg"
+
+
+EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
+
+
+@asynccontextmanager
+async def open_test_store(
+    data_dir: Path,
+    config: StoreConfig | None = None,
+    *,
+    offload: Offload | None = None,
+    disk: Disk | None = None,
+) -> AsyncIterator[BlockStore]:
+    """Run the store's service on `data_dir` for the length of the block; its handle.
+
+    By default its clock is trio's, which may be virtual, and the work is done in place.
+    """
+    async with open_supervisor() as supervisor:
+        mailbox = await supervisor.start(
+            "store",
+            lambda: StoreService(
+                data_dir,
+                config or StoreConfig(),
+                offload=offload or Inline(),
+                clock=VirtualClock(EPOCH),
+                disk=disk,
+            ),
+            CRITICAL,
+        )
+        yield BlockStore(mailbox)
+
+
+async def store_dataset(
+    store: BlockStore, blocks: Sequence[Block], name: str | None = None, *, ttl: float | None = None
+) -> Cid:
+    """Store blocks as a dataset; the CID of its manifest."""
+    tree, manifest = make_dataset(blocks, name)
+    ingest = await store.begin()
+    await store.stage(ingest, 0, blocks)
+    return await store.commit(ingest, tree, manifest, ttl=ttl)
 
 
 def payload(number: int, size: int) -> bytes:
