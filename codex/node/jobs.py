@@ -114,7 +114,7 @@ class Job(Progress):
         return before != self._told
 
     def _cancel(self, why: str) -> None:
-        self._why = self._why or why
+        self._why = why
         self.phase = "cancelling"
         self._scope.cancel()
 

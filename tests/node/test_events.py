@@ -180,6 +180,21 @@ async def test_with_nobody_listening_a_running_job_wakes_the_loop_for_nothing(
     node.jobs.cancel(job.id)
 
 
+async def test_with_no_job_running_a_listener_wakes_the_loop_for_nothing(
+    node: Node, autojump_clock: MockClock
+) -> None:
+    async with node.events(1000):
+        await node.store(CONTENT)
+        await trio.sleep(1)
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        try:
+            await trio.sleep(50)
+        finally:
+            trio.lowlevel.remove_instrument(steps)
+        assert steps.taken < 20
+
+
 class Steps(trio.abc.Instrument):
     """Counts the steps of all tasks."""
 

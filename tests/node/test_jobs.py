@@ -186,6 +186,8 @@ async def test_a_bug_in_a_started_job_is_logged_and_ends_nothing_else(node: Node
             JobKind.VERIFY, raising(ExceptionGroup("", [KeyError("key"), DiskFull("no room")]))
         )
         await grouped.wait()
+        failed = node.jobs.start(JobKind.VERIFY, raising(CorruptData("rotten")))  # no bug, and not logged
+        await failed.wait()
     assert problem(job) == Problem("internal", "ZeroDivisionError: of all things")
     assert problem(grouped) == Problem("internal", "KeyError: 'key'")
     first, second = [json.loads(line) for line in output.getvalue().splitlines()]
@@ -349,13 +351,13 @@ async def test_stopping_cancels_every_job_and_waits_for_it(autojump_clock: MockC
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
-                await trio.sleep(7)
+                await trio.sleep(7 if job.kind is JobKind.DOWNLOAD else 5)
         raise AssertionError
 
     async def caller(jobs: Jobs) -> None:
         try:
-            async with jobs.track(JobKind.DOWNLOAD):
-                await trio.sleep_forever()
+            async with jobs.track(JobKind.DOWNLOAD) as job:
+                await slowly(job)
         except JobCancelled as error:
             said.append(error.message)
 

@@ -247,6 +247,19 @@ async def test_a_node_that_stops_cuts_a_backup_and_leaves_nothing(tmp_path: Path
     audit(tmp_path / "alice" / "repo")
 
 
+async def test_with_real_threads_all_go_on_side_by_side_and_end_with_the_node(tmp_path: Path) -> None:
+    with leak_check():
+        async with open_test_node(tmp_path / "alice", threads=True) as node:
+            cid = await node.store(CONTENT)
+            jobs = [await node.verify(cid), await node.scrub(), await node.backup(tmp_path / "backup")]
+            for job in jobs:
+                await result(job)
+            cut = [await node.verify(cid), await node.scrub(), await node.backup(tmp_path / "second")]
+    assert all(job.state in (JobState.CANCELLED, JobState.DONE) for job in cut)
+    left = sorted(os.listdir(tmp_path))
+    assert left == ["alice", "backup", *["second"] * (cut[2].state is JobState.DONE)]
+
+
 async def test_a_second_backup_to_the_same_place_is_refused(node: Node, tmp_path: Path) -> None:
     await node.store(CONTENT)
     target = tmp_path / "backup"
@@ -316,6 +329,7 @@ def test_a_backup_may_not_go_into_the_data_directory(home: Path, tmp_path: Path)
     (tmp_path / "link").symlink_to(home)
     for path in (home, home / "backup", home / "repo" / "backup", tmp_path / "link" / "backup"):
         assert refused(path, home).endswith("is inside the data directory")
+        assert refused(path, tmp_path / "link").endswith("is inside the data directory")
 
 
 def test_a_backup_needs_a_directory_to_be_made_in(home: Path, tmp_path: Path) -> None:
