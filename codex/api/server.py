@@ -67,7 +67,11 @@ async def listen(config: ApiConfig) -> tuple[list[trio.SocketListener], Address]
         listeners = await _open(host, 0)
         log.warning("the default port is taken, a free one is used", taken=config.port)
     port = listeners[0].socket.getsockname()[1]
-    return listeners, Address(host, port)
+    for other in listeners[1:]:
+        if other.socket.getsockname()[1] != port:
+            # A name with several addresses, and any free port: each got another one, and one can be told.
+            other.socket.close()
+    return [one for one in listeners if one.socket.fileno() >= 0], Address(host, port)
 
 
 async def _open(host: str, port: int) -> list[trio.SocketListener]:
