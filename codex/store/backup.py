@@ -5,8 +5,8 @@ and as segments only ever grow, those bytes can be copied at leisure, as long as
 shortened (the caller sees to that: `Ledger.keep`). Sealed segments get a second name instead of a copy
 where the file system allows it.
 
-Everything is gathered in a directory `….partial` beside the target, and gets its name as the last step:
-what has the name is complete and durable.
+Everything is gathered in a directory `.….unfinished-backup` beside the target, and gets its name as the
+last step: what has the name is complete and durable.
 """
 
 from contextlib import suppress
@@ -37,7 +37,7 @@ class Backup:
         self._repo = repo
         self._readers = readers
         self._target = target
-        self._partial = target.with_name(target.name + ".partial")
+        self._partial = target.with_name(f".{target.name}.unfinished-backup")
         self._segments: list[Row] = []
         self._offset = 0
         self.bytes_done = 0

@@ -28,7 +28,7 @@ class Compactor:
         """`read(segment, offset, size)` reads payload."""
         self._ledger = ledger
         self._read = read
-        self._unreadable: set[int] = set()
+        self._given_up: set[int] = set()
 
     def step(self) -> bool:
         """Move the next few blocks; whether there was anything to do. Raises DiskFull, DiskFailed.
@@ -44,11 +44,15 @@ class Compactor:
                 " ORDER BY offset DESC LIMIT ?",
                 (victim, STEP_BLOCKS),
             ).fetchall()
+        if not rows:
+            # Its counter is wrong, which the next recount puts right. Until then there is nothing to move.
+            self._given_up.add(victim)
+            return True
         rows.reverse()
         try:
             payloads = [None if row[4] else self._payload(victim, row) for row in rows]
         except DiskFailed:
-            self._unreadable.add(victim)
+            self._given_up.add(victim)
             raise
         shorten = self._ledger.may_shorten(victim)
         sound = [payload for payload in payloads if payload is not None]
@@ -77,7 +81,7 @@ class Compactor:
                 (SEALED,),
             ).fetchall()
         for (segment,) in rows:
-            if segment not in self._unreadable:
+            if segment not in self._given_up:
                 return int(segment)
         return None
 

@@ -161,7 +161,8 @@ class Ledger:
                 return work(change)
         except DiskFull:
             self.ballast.release()
-            self.index.carry_over()
+            with suppress(DiskFull):
+                self.index.carry_over()
         with self.change(doing) as change:
             return work(change)
 
@@ -186,15 +187,6 @@ class Ledger:
         return dead
 
     # -- segments that are no longer wanted
-
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Remove no segment from the disk during the block, nor shorten any."""
-        self.keep()
-        try:
-            yield
-        finally:
-            self.let_go()
 
     def keep(self) -> None:
         """Begin to keep all segments; may be nested."""

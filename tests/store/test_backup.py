@@ -139,10 +139,10 @@ def test_what_a_cut_backup_left_is_cleared_by_the_next(
     cut.begin()
     cut.step()
     assert not (tmp_path / "backup").exists()
-    assert (tmp_path / "backup.partial").exists()
+    assert (tmp_path / ".backup.unfinished-backup").exists()
     take(filled.backup(tmp_path / "backup"))
     check(tmp_path / "backup")
-    assert not (tmp_path / "backup.partial").exists()
+    assert not (tmp_path / ".backup.unfinished-backup").exists()
 
 
 def test_a_cancelled_backup_leaves_nothing(filled: Repo, tmp_path: Path) -> None:

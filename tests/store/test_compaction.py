@@ -182,3 +182,11 @@ def test_a_step_that_fails_loses_nothing(
     compact(filled)
     assert 1 not in segment_numbers(tmp_path / "repo") or at > 5
     assert filled.reader.find([block.cid for block in BLOCKS[3:6]]).answers == BLOCKS[3:6]
+
+
+def test_a_counter_that_is_wrong_does_not_keep_it_busy(filled: Repo) -> None:
+    with filled._ledger.change("damage") as change:
+        change.tx.execute("INSERT INTO segments VALUES (77, 1000, 100, 1)")
+    assert compact(filled) == 1
+    with filled._ledger.change("repair") as change:
+        change.tx.execute("DELETE FROM segments WHERE id = 77")

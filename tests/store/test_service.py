@@ -514,7 +514,7 @@ async def test_cancelled_at_every_checkpoint_a_backup_is_whole_or_nothing(
         async def check() -> None:
             nonlocal taken
             await trio.testing.wait_all_tasks_blocked()
-            assert not (tmp_path / "backup.partial").exists()
+            assert not (tmp_path / ".backup.unfinished-backup").exists()
             if (tmp_path / "backup").exists():
                 audit(tmp_path / "backup")
                 taken += 1

@@ -14,9 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from attrs import define, field
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from codex.codec import EMPTY_BLOCK, Cid
 from codex.data import Block, LeafAddress, Manifest, MerkleTree
@@ -546,3 +554,10 @@ TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.soak
+def test_many_more_lives_of_a_store() -> None:
+    run_state_machine_as_test(
+        StoreMachine, settings=settings(TestStoreMachine.settings, max_examples=2000, stateful_step_count=80)
+    )
