@@ -139,8 +139,9 @@ async def _open_session(
     node: Node, room: float = 1000, stopping: trio.Event | None = None
 ) -> AsyncIterator[Peer]:
     peer = Peer(room)
+    stopping = trio.Event() if stopping is None else stopping
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Session(node, peer, stopping or trio.Event()).run)
+        nursery.start_soon(Session(node, peer, stopping).run)
         yield peer
         nursery.cancel_scope.cancel()
 

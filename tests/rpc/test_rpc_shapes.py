@@ -46,7 +46,7 @@ class Everything:
 @pytest.mark.parametrize(
     ("name", "given", "made"),
     [
-        ("a_text", "\ud800 and more", "\ud800 and more"),
+        ("a_text", "\U0001f300 and more", "\U0001f300 and more"),
         ("a_number", -5, -5),
         ("a_number", 1 << 80, 1 << 80),
         ("a_switch", True, True),
@@ -72,6 +72,8 @@ def test_what_fits_is_made(name: str, given: object, made: object) -> None:
     ("given", "why"),
     [
         ({"aText": 5}, "params.aText must be a text"),
+        ({"aText": "\ud800 and more"}, "params.aText has half a character (a lone surrogate) in it"),
+        ({"aPath": "/a\ud800"}, "params.aPath has half a character (a lone surrogate) in it"),
         ({"aText": None}, "params.aText must be a text"),
         ({"aNumber": "5"}, "params.aNumber must be a whole number"),
         ({"aNumber": True}, "params.aNumber must be a whole number"),

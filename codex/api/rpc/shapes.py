@@ -102,6 +102,16 @@ def _exactly(kind: type, name: str) -> Callable[[object, Any], object]:
     return check
 
 
+def _text(value: object, _: Any = None) -> str:
+    if type(value) is not str:
+        raise _Unfit("must be a text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _Unfit("has half a character (a lone surrogate) in it") from error
+    return value
+
+
 def _cid(value: object, _: Any) -> Cid:
     if not isinstance(value, str):
         raise _Unfit("must be the text of a CID")
@@ -120,7 +130,7 @@ def _peer(value: object, _: Any) -> PeerId:
 def _path(value: object, _: Any) -> Path:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise _Unfit("must be an absolute path")
-    return Path(value)
+    return Path(_text(value))
 
 
 def _word(value: object, kind: Any) -> object:
@@ -168,7 +178,7 @@ def _object(kind: type[Any]) -> Callable[[Any, Any], Any]:
 
 
 _converter.register_structure_hook(int, _exactly(int, "a whole number"))
-_converter.register_structure_hook(str, _exactly(str, "a text"))
+_converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(bool, _exactly(bool, "true or false"))
 _converter.register_structure_hook(StrEnum, _word)
 _converter.register_structure_hook(Cid, _cid)

@@ -1,0 +1,162 @@
+"""Subscriptions: what was asked for, in order, bounded; and who is slow is told what it missed."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from codex.api.rpc import events
+from codex.api.rpc.events import EVENTS
+from codex.api.rpc.limits import MAX_QUEUE, MAX_SUBSCRIPTIONS
+from codex.api.rpc.params import Topic
+from codex.api.rpc.shapes import structure
+from codex.node import JobKind, ManifestDeleted, ManifestStored, Node, NodeEvent
+from codex.runtime.broadcast import Lagged
+
+
+def test_every_event_of_the_node_is_in_the_table() -> None:
+    assert set(EVENTS) == {*NodeEvent.__args__, Lagged}
+    assert len({event.name for event in EVENTS.values()}) == len(EVENTS)
+
+
+async def test_jobs_are_told_from_their_beginning_to_their_end(node: Node, peer: Any) -> None:
+    number = (await peer.call("subscribe", {"topics": ["jobs"]}))["subscription"]
+    cid = await node.store(b"some file contents", filename="a.txt")
+    started, ended = await peer.told("jobStarted"), await peer.told("jobEnded")
+    assert started["subscription"] == ended["subscription"] == number
+    assert (started["job"]["subject"], started["job"]["state"]) == ("a.txt", "running")
+    assert (ended["job"]["state"], ended["job"]["result"]) == ("done", {"cid": str(cid)})
+    for name, params in (("jobStarted", started), ("jobEnded", ended)):
+        [event] = [event for event in EVENTS.values() if event.name == name]
+        assert structure(event.carries, params)
+
+
+async def test_progress_is_told(node: Node, peer: Any, autojump_clock: Any) -> None:
+    await peer.call("subscribe", {"topics": ["jobs"]})
+    async with node.jobs.track(JobKind.SCRUB, total=100) as job:
+        job.bytes_done = 50
+        await trio.sleep(1)
+    told = await peer.told("jobProgressed")
+    assert (told["job"]["id"], told["job"]["bytesDone"], told["job"]["bytesTotal"]) == (job.id, 50, 100)
+
+
+async def test_manifests_are_told(node: Node, peer: Any) -> None:
+    number = (await peer.call("subscribe", {"topics": ["manifests"]}))["subscription"]
+    cid = await node.store(b"some file contents")
+    await node.delete(cid)
+    assert await peer.told("manifestStored") == {"subscription": number, "cid": str(cid)}
+    assert await peer.told("manifestDeleted") == {"subscription": number, "cid": str(cid)}
+    assert peer.notifications == []  # no jobs among them
+
+
+async def test_topics_may_be_one_subscription_or_several(node: Node, peer: Any) -> None:
+    both = (await peer.call("subscribe", {"topics": ["jobs", "manifests", "jobs"]}))["subscription"]
+    one = (await peer.call("subscribe", {"topics": ["manifests"]}))["subscription"]
+    await node.store(b"some file contents")
+    await peer.call("space")
+    told = [(said["method"], said["params"]["subscription"]) for said in peer.notifications]
+    assert sorted(told) == sorted(
+        [("jobStarted", both), ("jobEnded", both), ("manifestStored", both), ("manifestStored", one)]
+    )
+
+
+async def test_nothing_comes_before_the_reply_and_nothing_is_lost_behind_it(node: Node, peer: Any) -> None:
+    await peer.ask("subscribe", {"topics": ["manifests"]}, id="s")
+    cids = [str(await node.store(bytes([place]))) for place in range(3)]
+    assert (await peer.hear())["id"] == "s"
+    heard = [(await peer.told("manifestStored"))["cid"] for _ in range(3)]
+    assert heard == cids
+
+
+async def test_peers_can_be_asked_for_and_are_silent(node: Node, peer: Any) -> None:
+    await peer.call("subscribe", {"topics": ["peers"]})
+    await node.store(b"some file contents")
+    await peer.call("space")
+    assert peer.notifications == []
+
+
+async def test_after_unsubscribing_nothing_comes(node: Node, peer: Any) -> None:
+    number = (await peer.call("subscribe", {"topics": ["manifests"]}))["subscription"]
+    assert await peer.call("unsubscribe", [number]) is None
+    assert await peer.call("unsubscribe", [number]) is None
+    await node.store(b"some file contents")
+    await peer.call("space")
+    assert peer.notifications == []
+
+
+async def test_a_slow_connection_is_told_what_it_missed(node: Node, open_peer: Any) -> None:
+    async with open_peer(room=0) as peer:
+        await peer.call("subscribe", {"topics": ["manifests"], "size": 2})
+        cids = []
+        for place in range(6):
+            cids.append(str(await node.store(bytes([place]))))
+            await wait_all_tasks_blocked()
+        heard = []
+        for _ in range(5):
+            said = await peer.hear()
+            heard.append((said["method"], said["params"].get("cid") or said["params"]["missed"]))
+        # One was being sent and one waited to be; of the other four, two were kept.
+        assert heard == [
+            ("manifestStored", cids[0]),
+            ("manifestStored", cids[1]),
+            ("lagged", 2),
+            ("manifestStored", cids[4]),
+            ("manifestStored", cids[5]),
+        ]
+
+
+async def test_what_was_not_asked_for_pushes_nothing_out(node: Node, open_peer: Any) -> None:
+    async with open_peer(room=0) as peer:
+        await peer.call("subscribe", {"topics": ["manifests"], "size": 1})
+        cid = str(await node.store(b"some file contents"))
+        for _ in range(50):
+            async with node.jobs.track(JobKind.SCRUB):
+                await wait_all_tasks_blocked()
+        assert (await peer.told("manifestStored"))["cid"] == cid
+        with trio.move_on_after(0.1):
+            assert not await peer.hear()
+
+
+async def test_even_a_loop_that_was_held_up_is_told_of(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with events.subscribed(node, frozenset({Topic.MANIFESTS}), 10) as heard:
+        cid = await node.store(b"some file contents")
+        said = node._running.events
+        for _ in range(MAX_QUEUE + 3):  # all in one step of the loop
+            said.publish(ManifestDeleted(cid))
+        got = [await anext(heard) for _ in range(2)]
+    assert ManifestStored(cid) in got or Lagged in map(type, got)
+    assert any(isinstance(one, Lagged) for one in got)
+
+
+async def test_there_is_a_limit_on_subscriptions(peer: Any) -> None:
+    numbers = [
+        (await peer.call("subscribe", {"topics": ["jobs"]}))["subscription"] for _ in range(MAX_SUBSCRIPTIONS)
+    ]
+    assert len(set(numbers)) == MAX_SUBSCRIPTIONS
+    error = await peer.fails("subscribe", {"topics": ["jobs"]})
+    assert (error["code"], error["data"]["code"]) == (-32003, "too-much-at-once")
+    await peer.call("unsubscribe", [numbers[0]])
+    assert (await peer.call("subscribe", {"topics": ["jobs"]}))["subscription"] not in numbers
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"topics": []},
+        {"topics": ["weather"]},
+        {"topics": "jobs"},
+        {"topics": ["jobs"], "size": 0},
+        {"topics": ["jobs"], "size": MAX_QUEUE + 1},
+        {},
+    ],
+)
+async def test_what_cannot_be_subscribed_to_is_refused(peer: Any, params: dict[str, Any]) -> None:
+    assert (await peer.fails("subscribe", params))["code"] == -32602
+
+
+async def test_a_subscription_ends_with_its_connection(node: Node, open_peer: Any) -> None:
+    async with open_peer() as peer:
+        await peer.call("subscribe", {"topics": ["jobs"]})
+        assert node._running.events.heard
+    assert not node._running.events.heard
