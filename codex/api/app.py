@@ -11,6 +11,7 @@ from functools import wraps
 from quart import Request, Response, Websocket, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from codex.api import bulk, data, debug, jobs, market
 from codex.api.accept import wants_problem
@@ -26,6 +27,15 @@ from codex.node import Node
 MAX_JSON = 1 << 20  # bytes of a request's body on the JSON calls; the largest sensible one has some hundred
 
 log = get_logger("api")
+
+
+_ONLY_SOCKETS = Refusal(
+    426,
+    "This is a WebSocket",
+    code="upgrade-required",
+    remedy="open it with an upgrade to a WebSocket",
+    headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")),
+)
 
 
 def make_app(node: Node, cors: Cors, access: Access, sockets: Sockets) -> QuartTrio:
@@ -87,12 +97,14 @@ def _serving(sockets: Sockets) -> Callable[[], Awaitable[Reply | None]]:
 def _answer_errors(app: QuartTrio) -> None:
     @app.errorhandler(HTTPException)
     async def not_routed(error: HTTPException) -> Reply:
+        if isinstance(error, WebsocketMismatch):
+            return as_reply(_no_such_call(()) if has_websocket_context() else _ONLY_SOCKETS)
         if error.code not in (404, 405, 308):
             return as_reply(Refusal(error.code or 500, ""))
         methods = {*bulk.methods(_present().path)}
         if isinstance(error, MethodNotAllowed):
             methods.update(error.valid_methods or ())
-        return as_reply(_no_such_call(methods))
+        return as_reply(_no_such_call(methods - {"OPTIONS"}))
 
     @app.errorhandler(CodexError)
     async def refused(error: CodexError) -> Reply:

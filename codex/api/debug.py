@@ -1,5 +1,8 @@
 """The calls about the node itself: who it is, whom it knows, how it is, how much it logs."""
 
+from functools import cache
+from importlib import resources
+
 from quart import request
 
 from codex import logs
@@ -16,6 +19,12 @@ _NO_LEVEL = Refusal(400, "Missing log level", code="missing-level", remedy="add 
 _LEVELS = Refusal(
     500, "Please specify one of: trace, debug, info, notice, warn, error or fatal", code="incorrect-level"
 )
+
+
+@cache
+def description() -> str:
+    """The description of this API: an OpenAPI document in YAML."""
+    return resources.files(__package__).joinpath("openapi.yaml").read_text("utf-8")
 
 
 def _wants_text() -> bool:
@@ -72,6 +81,9 @@ def routes(node: Node) -> list[Route]:
             return _LEVELS
         return nothing(200)
 
+    async def openapi() -> Reply:
+        return description(), 200, {"Content-Type": "application/yaml"}
+
     return [
         Route("GET", "/spr", spr),
         Route("GET", "/peerid", peer_id),
@@ -82,4 +94,5 @@ def routes(node: Node) -> list[Route]:
         Route("POST", "/debug/chronicles/loglevel", log_level),
         Route("GET", "/health", health),
         Route("GET", "/ready", ready),
+        Route("GET", "/openapi.yaml", openapi),
     ]

@@ -170,6 +170,13 @@ async def test_a_body_that_is_not_asked_for_is_bounded(client: Client) -> None:
         assert reply.status in (200, 413)
 
 
+async def test_a_websocket_that_is_asked_for_as_a_page_wants_an_upgrade(client: Client) -> None:
+    reply = await client.get("/ws")
+    assert (reply.status, reply.text) == (426, "This is a WebSocket")
+    assert reply.header("upgrade") == "websocket"
+    assert is_bare_404(await client.ask("PUT", "/ws"))
+
+
 # -- errors as problem details
 
 PROBLEM = [("Accept", "application/problem+json")]
