@@ -3,7 +3,7 @@
 from codex.api import holdings
 from codex.api.objects import content_json, space_json
 from codex.api.problems import Refusal
-from codex.api.routes import Reply, Route, as_json, nothing, parse_cid
+from codex.api.routes import Reply, Route, as_json, as_json_text, nothing, parse_cid, to_text
 from codex.errors import BlockInUse
 from codex.node import Node
 
@@ -14,8 +14,9 @@ def routes(node: Node) -> list[Route]:
     """The rows of this page, on `node`."""
 
     async def list_data() -> Reply:
-        found = [content_json(cid, manifest) async for cid, manifest in node.iterate_manifests()]
-        return as_json({"content": found})
+        # Item by item, so that a long list is not made into text in one step of the loop.
+        items = [to_text(content_json(cid, manifest)) async for cid, manifest in node.iterate_manifests()]
+        return as_json_text(f'{{"content":[{",".join(items)}]}}')
 
     async def delete(cid: str) -> Reply | Refusal:
         try:

@@ -30,8 +30,18 @@ def as_json(
     value: Any, status: int = 200, *, pretty: bool = False, headers: Mapping[str, str] | None = None
 ) -> Reply:
     """`value` as JSON; the reference separates with bare commas, and indents only where it is pretty."""
-    text = json.dumps(value, indent=2) if pretty else json.dumps(value, separators=(",", ":"))
+    text = json.dumps(value, indent=2) if pretty else to_text(value)
     return text, status, {"Content-Type": "application/json", **(headers or {})}
+
+
+def to_text(value: Any) -> str:
+    """`value` as JSON text, separated as the reference does."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def as_json_text(text: str) -> Reply:
+    """200 with JSON that is text already."""
+    return text, 200, {"Content-Type": "application/json"}
 
 
 def as_text(text: str) -> Reply:
