@@ -12,6 +12,7 @@ from codex.errors import InvalidInput
 
 MAX_FILENAME = 259  # bytes; the reference's limit for a whole name
 _FORBIDDEN = frozenset('/\\:*?"<>|^\0')
+_LEADING = frozenset("\\:")  # of a part before the last, on Windows another directory or drive
 _RESERVED = frozenset(
     ["CON", "PRN", "AUX", "NUL", *(f"COM{n}" for n in range(10)), *(f"LPT{n}" for n in range(10))]
 )
@@ -82,7 +83,7 @@ def media_type(header: str | None) -> str | None:
     if header is None:
         return None
     essence = header.partition(";")[0].strip().lower()
-    if essence not in known_media_types():
+    if essence not in known_media_types() or not _is_text(header):
         raise BadMediaType(
             f"The MIME type '{header}' is not valid.",
             remedy="send a registered media type, application/octet-stream, or no Content-Type at all",
@@ -94,7 +95,9 @@ def filename(header: str | None) -> str | None:
     """The file name of a Content-Disposition header, or None when it gives none.
 
     Only the quoted form `filename="NAME"` counts, as in the reference: what follows the opening quote,
-    stripped, without its last character. Raises BadFilename for names that are not safe on every system.
+    stripped, without its last character. Clients send names in UTF-8, or as browsers and Python do, in
+    Latin-1: bytes that are not the one are taken for the other. Raises BadFilename for names that are not
+    safe on every system.
     """
     if header is None:
         return None
@@ -102,17 +105,21 @@ def filename(header: str | None) -> str | None:
     if not mark:
         return None
     name = rest.strip()[:-1]
+    if not _is_text(name):
+        name = name.encode("utf-8", "surrogateescape").decode("latin-1")
     if not is_valid_filename(name):
         raise BadFilename(
             "The filename is not valid.",
-            remedy='use a name without / \\ : * ? " < > | ^ and at most 259 bytes',
+            remedy='use a name without \\ : * ? " < > | ^ and at most 259 bytes, that stays in its directory',
         )
     return name
 
 
 def is_valid_filename(name: str) -> bool:
-    """Whether the last part of `name` (after any slash) is a file name on every common system."""
-    last = name.rpartition("/")[2]
+    """Whether the last part of `name` (after any slash) is a file name on every common system, and the parts
+    before it do not lead anywhere else than down.
+    """
+    *directories, last = name.split("/")
     stem, dot, _ = last.rpartition(".")
     if not dot or not stem:
         stem = last
@@ -120,6 +127,8 @@ def is_valid_filename(name: str) -> bool:
         len(last) > 0
         and len(name.encode("utf-8", "surrogateescape")) <= MAX_FILENAME
         and not (_FORBIDDEN & set(last))
+        and not name.startswith("/")
+        and not any(part == ".." or _LEADING & set(part) for part in directories)
         # Control characters, and bytes that were no UTF-8: neither can go into a manifest and out in a
         # header.
         and not any(unicodedata.category(char) in ("Cc", "Cs") for char in name)
@@ -127,3 +136,8 @@ def is_valid_filename(name: str) -> bool:
         and not stem.endswith((" ", "."))
         and stem.upper() not in _RESERVED
     )
+
+
+def _is_text(value: str) -> bool:
+    """Whether a header's value came as UTF-8."""
+    return not any(unicodedata.category(char) == "Cs" for char in value)
