@@ -117,21 +117,16 @@ def test_names_come_in_the_encodings_that_clients_use(sent: bytes, name: str) ->
     assert filename(header) == name
 
 
-@pytest.mark.parametrize(
-    "name", ["größe.txt".encode("cp1252") + b"\x80", "文件.bin".encode("gbk"), b"\xff\x00"]
-)
-def test_names_in_other_encodings_are_refused_when_they_hold_control_characters(name: bytes) -> None:
-    header = (b'attachment; filename="' + name + b'"').decode("utf-8", "surrogateescape")
-    if any(byte < 0x20 or 0x7F <= byte < 0xA0 for byte in name):
-        with pytest.raises(BadFilename):
-            filename(header)
-    else:
-        assert filename(header) == name.decode("latin-1")
+def test_other_encodings_are_taken_for_latin_1_unless_that_makes_control_characters() -> None:
+    def header(name: bytes) -> str:
+        return (b'filename="' + name + b'"').decode("utf-8", "surrogateescape")
+
+    assert filename(header("文件.bin".encode("gbk"))) == "ÎÄ¼þ.bin"
+    with pytest.raises(BadFilename):
+        filename(header("5 €.txt".encode("cp1252")))
 
 
-@pytest.mark.parametrize(
-    "name", ["dir/file.txt", "a/b/c", "a//b", "./a", "dir.d/a", "...a", "a..b", "dir/..a"]
-)
+@pytest.mark.parametrize("name", ["dir/file.txt", "a/b/c", "a//b", "./a", "dir.d/a", "a.b.c", ".a/.b"])
 def test_names_may_have_directories_that_lead_down(name: str) -> None:
     assert filename(f'filename="{name}"') == name
 
