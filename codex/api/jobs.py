@@ -4,14 +4,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+import trio
 from quart import request
 
 from codex.api import bodies
 from codex.api.cors import PREFIX
 from codex.api.objects import job_json
-from codex.api.routes import Reply, Route, as_json, nothing, parse_cid
+from codex.api.routes import Reply, Route, as_json, as_json_text, nothing, parse_cid, to_text
 from codex.errors import InvalidInput
 from codex.node import Job, JobKind, JobState, Node
+
+STEP = 100  # jobs made into text in one step of the loop: about a millisecond; there may be two thousand
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -20,8 +23,12 @@ def routes(node: Node) -> list[Route]:
     """The rows of this page, on `node`."""
 
     async def list_jobs() -> Reply:
-        found = node.jobs.list(_asked(JobKind, "kind"), _asked(JobState, "state"))
-        return as_json({"jobs": [job_json(job.snapshot()) for job in reversed(found)]})
+        items: list[str] = []
+        for job in reversed(node.jobs.list(_asked(JobKind, "kind"), _asked(JobState, "state"))):
+            if len(items) % STEP == 0:
+                await trio.lowlevel.checkpoint()
+            items.append(to_text(job_json(job.snapshot())))
+        return as_json_text(f'{{"jobs":[{",".join(items)}]}}')
 
     async def look(id: str) -> Reply:
         return as_json(job_json(node.jobs.get(id).snapshot()))

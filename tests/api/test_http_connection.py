@@ -1,5 +1,6 @@
 """Connections: kept while both want it, closed when one does not, and never kept waiting by the other end."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from trio.testing import MockClock
 
 from codex.api import server
 from codex.api.connection import HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD
+from codex.api.server import MAX_PER_PEER
 from codex.testing.content import noise
 from codex.testing.http import Client, Link, NoReply, chunk
-from codex.testing.nodes import open_served_node
+from codex.testing.nodes import ServedNode, open_served_node
 
 CONTENT = b"some file contents"
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
@@ -334,3 +336,50 @@ async def test_a_head_may_have_so_many_headers(client: Client, path: str, count:
     await client.post("/data", CONTENT)
     reply = await client.get(path, headers=[("X", "y")] * count)  # and Host
     assert reply.status == status
+
+
+async def test_a_thousand_calls_at_once_are_all_answered(served: ServedNode) -> None:
+    # This process holds both ends of each connection.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    statuses: list[int] = []
+    ready, count = trio.Event(), 0
+
+    async def call() -> None:
+        nonlocal count
+        async with served.client.link() as link:
+            count += 1
+            if count == MAX_PER_PEER:
+                ready.set()
+            await ready.wait()
+            statuses.append((await link.ask("GET", f"{BASE}/space")).status)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(MAX_PER_PEER):
+                nursery.start_soon(call)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert statuses == [200] * 1000
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "room"),
+    [
+        (1_000_000, 1_000_000, None, 1024),
+        (1024, 1_000_000, 1280, 1024),
+        (1024, 1024, 1024, 768),
+        (256, 512, 512, 256),
+        (100, 100, 100, 1),
+        (1024, resource.RLIM_INFINITY, 1280, 1024),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, 1024),
+    ],
+)
+def test_connections_leave_files_to_the_rest_of_the_node(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: int | None, room: int
+) -> None:
+    limits = [soft, hard]
+    monkeypatch.setattr(server.resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(server.resource, "setrlimit", lambda _, wanted: limits.__setitem__(0, wanted[0]))
+    assert server.connection_room() == room
+    assert limits == [soft if raised is None else raised, hard]

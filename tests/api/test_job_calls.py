@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
+from codex.api import jobs
 from codex.node import JobKind, JobState, Node
 from codex.testing.content import damage, noise
 from codex.testing.http import Client, Reply, head
@@ -69,6 +70,16 @@ async def test_transfers_are_jobs_the_newest_first(client: Client) -> None:
     assert (download["subject"], download["bytesDone"]) == (cid, 18)
     assert (part["bytesDone"], part["bytesTotal"]) == (4, 4)
     assert upload["ended"] >= upload["started"] >= EPOCH
+
+
+async def test_a_long_list_is_whole(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "STEP", 3)
+    ids = []
+    for _ in range(10):
+        async with served.node.jobs.track(JobKind.FETCH) as job:
+            ids.append(job.id)
+    shown = (await served.client.get("/jobs")).json()["jobs"]
+    assert [job["id"] for job in shown] == ids[::-1]
 
 
 @pytest.mark.parametrize(
