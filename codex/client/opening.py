@@ -1,22 +1,24 @@
 """From an address to a client, and the end of it."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import trio
+from attrs import frozen
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    connect_websocket_url,
+    wrap_client_stream,
 )
 
 from codex.client.client import Client
 from codex.client.errors import NotLetIn, Unreachable
 from codex.client.link import Link
-from codex.errors import InvalidInput
+from codex.errors import CodexError, InvalidInput
 from codex.runtime.groups import unwrapped
 
 BASE = "/api/codex/v1"
@@ -25,24 +27,38 @@ FAREWELL = 2.0  # seconds for the connection to be closed in order
 RECEIVE = 262_144  # bytes read at once: with the 4 KiB that are usual, data comes at a third of the speed
 MAX_MESSAGE = 16 << 20  # bytes; far more than a node sends in one
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 
-def socket_url(url: str) -> str:
-    """The WebSocket of the node at `url`, which is that itself or the root of the node's API.
+@frozen
+class Address:
+    """Where a node's WebSocket is. `target` is the path, with the query."""
 
-    Raises InvalidInput.
-    """
-    try:
-        parts = urlsplit(url)
-        scheme = _SCHEMES.get(parts.scheme)
-        known = scheme is not None and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        known, scheme = False, None
-    if not known or scheme is None:
-        raise InvalidInput(f"{url!r} is no address of a node", remedy="write it as http://127.0.0.1:8080")
-    root = parts.path.rstrip("/").removesuffix("/ws").removesuffix(BASE)
-    return urlunsplit((scheme, parts.netloc, f"{root}{BASE}/ws", parts.query, ""))
+    host: str
+    port: int
+    encrypted: bool
+    target: str
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """The WebSocket of the node at `url`, which is that itself or the root of the node's API.
+
+        Raises InvalidInput.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+        except (ValueError, KeyError):
+            parts, port = urlsplit(""), 0
+        if not parts.hostname:
+            raise InvalidInput(f"{url!r} is no address of a node", remedy="write it as http://127.0.0.1:8080")
+        root = parts.path.rstrip("/").removesuffix("/ws").removesuffix(BASE)
+        target = urlunsplit(("", "", f"{root}{BASE}/ws", parts.query, ""))
+        return cls(parts.hostname, port, parts.scheme in ("https", "wss"), target)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 @asynccontextmanager
@@ -52,47 +68,84 @@ async def open_client(url: str, token: str | None = None) -> AsyncIterator[Clien
 
     Raises Unreachable, NotLetIn and InvalidInput. What is under way at the end is cancelled.
     """
-    target = socket_url(url)
-    with unwrapped():
-        async with trio.open_nursery() as nursery:
-            socket = await _connect(nursery, target, token)
-            link = Link(socket)
-            nursery.start_soon(_write, link)
-            nursery.start_soon(_read, link, socket)
-            try:
-                yield Client(link)
-            finally:
-                link.lose("the client was closed")
-                with trio.move_on_after(FAREWELL, shield=True):
-                    await socket.aclose()
-                nursery.cancel_scope.cancel()
-
-
-async def _connect(nursery: trio.Nursery, url: str, token: str | None) -> WebSocketConnection:
+    address = Address.parse(url)
     headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode("utf-8"))]
+    stream = await _connect(address)
+    try:
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                socket = await nursery.start(_run, stream, address, headers)
+                link = Link(socket)
+                nursery.start_soon(_write, link)
+                nursery.start_soon(_read, link, socket)
+                try:
+                    yield Client(link)
+                finally:
+                    link.lose("the client was closed")
+                    with trio.move_on_after(FAREWELL, shield=True):
+                        await socket.aclose()
+                    nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+async def _connect(address: Address) -> Stream:
     try:
         with trio.fail_after(PATIENCE):
-            return await connect_websocket_url(
-                nursery,
-                url,
-                extra_headers=headers,
-                max_message_size=MAX_MESSAGE,
-                receive_buffer_size=RECEIVE,
-            )
+            stream = await trio.open_tcp_stream(address.host, address.port)
+    except (OSError, trio.TooSlowError) as error:
+        raise _nobody(address) from error
+    if not address.encrypted:
+        return stream
+    return trio.SSLStream(stream, ssl.create_default_context(), server_hostname=address.host)
+
+
+async def _run(
+    stream: Stream,
+    address: Address,
+    headers: list[tuple[bytes, bytes]],
+    *,
+    task_status: trio.TaskStatus[WebSocketConnection],
+) -> None:
+    """Speak WebSocket on the stream; started when it is open. Raises Unreachable and NotLetIn before that."""
+    try:
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                with trio.fail_after(PATIENCE):
+                    socket = await wrap_client_stream(
+                        nursery,
+                        stream,
+                        str(address),
+                        address.target,
+                        extra_headers=headers,
+                        max_message_size=MAX_MESSAGE,
+                        receive_buffer_size=RECEIVE,
+                    )
+                task_status.started(socket)
     except ConnectionRejected as error:
-        if error.status_code in (401, 403):
-            raise NotLetIn(
-                "the node does not let this client in",
-                remedy="give it the token of the file that the node was given by --api-token-file",
-            ) from error
-        raise Unreachable(
-            f"what answers at {url} has no such interface (HTTP {error.status_code})",
-            remedy="check the address; a node that is full says 503",
-        ) from error
-    except (OSError, HandshakeError, ConnectionClosed, trio.TooSlowError) as error:
-        raise Unreachable(
-            f"no node answers at {url}", remedy="start one with `codex`, or check the address"
-        ) from error
+        raise _rejection(address, error.status_code) from error
+    except (OSError, HandshakeError, ConnectionClosed, trio.BrokenResourceError, trio.TooSlowError) as error:
+        raise _nobody(address) from error
+
+
+def _rejection(address: Address, status: int) -> CodexError:
+    if status in (401, 403):
+        return NotLetIn(
+            "the node does not let this client in",
+            remedy="give it the token of the file that the node was given by --api-token-file",
+        )
+    if status == 503:
+        return Unreachable(f"the node at {address} has no room for one more client", remedy="try again later")
+    return Unreachable(
+        f"what answers at {address} is no node, or an older one (HTTP {status})", remedy="check the address"
+    )
+
+
+def _nobody(address: Address) -> Unreachable:
+    return Unreachable(f"no node answers at {address}", remedy="start one with `codex`, or check the address")
 
 
 async def _write(link: Link) -> None:

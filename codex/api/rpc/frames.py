@@ -29,6 +29,7 @@ from codex.api.rpc.limits import FAREWELL, MAX_MESSAGE, PING, STALL
 
 TOO_LONG = 1009
 BROKEN = 1011  # the application failed
+ANSWER = 1.0  # seconds
 
 
 class SocketStream(WSStream):
@@ -125,7 +126,8 @@ class SocketStream(WSStream):
         if self.state is ASGIWebsocketState.CONNECTED:
             await self._leave(BROKEN, "the node failed over a bug of its own")
         if self._leaving:
-            with trio.move_on_after(FAREWELL):
+            # An answer that cannot be understood any more is given only the time that it takes to come.
+            with trio.move_on_after(ANSWER if self._deaf else FAREWELL):
                 await self._over.wait()
         await self._end()
 
@@ -196,12 +198,12 @@ class SocketProtocol(H11Protocol):
 
 
 def _is_upgrade(request: h11.Request) -> bool:
-    def tokens(wanted: bytes) -> list[bytes]:
-        found = [value for name, value in request.headers if name == wanted]
-        return [token.strip().lower() for value in found for token in value.split(b",")]
-
-    return (
-        request.method == b"GET"
-        and b"upgrade" in tokens(b"connection")
-        and b"websocket" in tokens(b"upgrade")
-    )
+    """Whether hypercorn could take it for a WebSocket: where headers come twice it looks at one of them."""
+    tokens = [
+        token.strip().lower()
+        for name, value in request.headers
+        if name == b"connection"
+        for token in value.split(b",")
+    ]
+    protocols = [value.strip().lower() for name, value in request.headers if name == b"upgrade"]
+    return request.method == b"GET" and b"upgrade" in tokens and b"websocket" in protocols
