@@ -30,27 +30,33 @@ def run(config: Config) -> int:
 
 
 async def _run(config: Config) -> None:
-    async with open_node(config) as node:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        # Before anything is opened, so that a signal during the start is an orderly stop, too.
+        async with open_node(config) as node, trio.open_nursery() as nursery:
+            nursery.start_soon(_serve, node, config)
+            number = await anext(aiter(signals))
+            # Leaving the receiver's block puts the handlers before it back, so these stand until then.
+            signal.signal(signal.SIGINT, _at_once)
+            signal.signal(signal.SIGTERM, _at_once)
+            log.info("stopping", signal=signal.Signals(number).name)
+            nursery.cancel_scope.cancel()
 
-        def published(address: Address) -> None:
-            try:
-                node.publish(address.host, address.port)
-            except (DiskFull, DiskFailed) as error:
-                # On a full disk the node must start all the same, so that things can be deleted.
-                log.warning("commands will not find this node by its data directory", reason=error.message)
-            print(f"The API listens on {address.url}", file=sys.stderr, flush=True)
 
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            if config.metrics.enabled:
-                await _measure(node, config)
-            await start_api(node, config.api, published)
-            _welcome(node, config)
-            async for number in signals:
-                log.info("stopping", signal=signal.Signals(number).name)
-                break
-        # Leaving the block has put the handlers before it back, so these come after it.
-        signal.signal(signal.SIGINT, _at_once)
-        signal.signal(signal.SIGTERM, _at_once)
+async def _serve(node: Node, config: Config) -> None:
+    """Open the node to the world."""
+
+    def published(address: Address) -> None:
+        try:
+            node.publish(address.host, address.port)
+        except (DiskFull, DiskFailed) as error:
+            # On a full disk the node must start all the same, so that things can be deleted.
+            log.warning("commands will not find this node by its data directory", reason=error.message)
+        _say(f"The API listens on {address.url}")
+
+    if config.metrics.enabled:
+        await _measure(node, config)
+    await start_api(node, config.api, published)
+    _welcome(node, config)
 
 
 async def _measure(node: Node, config: Config) -> None:
@@ -58,7 +64,7 @@ async def _measure(node: Node, config: Config) -> None:
 
     def listening(host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
-        print(f"The metrics are at http://{shown}:{port}/metrics", file=sys.stderr, flush=True)
+        _say(f"The metrics are at http://{shown}:{port}/metrics")
 
     await start_metrics(node, config.metrics, listening)
 
@@ -66,6 +72,14 @@ async def _measure(node: Node, config: Config) -> None:
 def _welcome(node: Node, config: Config) -> None:
     info = node.info()
     log.info("node is running", version=VERSION, peer_id=str(info.peer_id), data_dir=str(config.data_dir))
+
+
+def _say(line: str) -> None:
+    """Tell whoever started the node; that nobody can be told is no reason not to run."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError as error:
+        log.warning("standard error cannot be written to", reason=str(error))
 
 
 def _at_once(number: int, _frame: object) -> None:
