@@ -12,7 +12,13 @@ from codex.testing.nodes import open_served_node
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
-TESTED = ["list_and_delete.py", "store_and_retrieve.py", "stream_a_file.py", "upload_with_http.py"]
+TESTED = [
+    "list_and_delete.py",
+    "store_and_retrieve.py",
+    "stream_a_file.py",
+    "upload_with_http.py",
+    "watch_jobs.py",
+]
 
 
 async def run(name: str, *words: str | Path) -> CompletedProcess[bytes]:
@@ -82,6 +88,31 @@ async def test_list_and_delete(tmp_path: Path) -> None:
     assert f"kept {kept} 4 kept.txt" in said
     assert said[-1] == f"{used} of {20 << 30} bytes used"
     assert left == {kept, bare}
+
+
+async def test_watch_jobs(tmp_path: Path) -> None:
+    content = noise(3_000_000)
+    await trio.Path(tmp_path / "codex.bin").write_bytes(content)
+    async with open_served_node(tmp_path / "node", threads=True) as served:
+        said = lines(await run("watch_jobs.py", served.address.url, tmp_path / "codex.bin"))
+        [cid] = [str(cid) async for cid, _ in served.node.iterate_manifests()]
+    assert said[-1] == cid
+    assert said[0] == "upload codex.bin running   0% 0 MB/s"
+    assert said[-2].startswith("upload codex.bin done 100% ")
+
+
+async def test_watch_jobs_of_what_cannot_be_stored(tmp_path: Path) -> None:
+    await trio.Path(tmp_path / "empty").write_bytes(b"")
+    async with open_served_node(tmp_path / "node", threads=True) as served:
+        done = await run("watch_jobs.py", served.address.url, tmp_path / "empty")
+    assert (done.returncode, done.stderr) == (1, b"Empty leaves. send at least one byte\n")
+
+
+async def test_watch_jobs_where_no_node_runs(tmp_path: Path) -> None:
+    await trio.Path(tmp_path / "codex.bin").write_bytes(b"some file contents")
+    done = await run("watch_jobs.py", "http://127.0.0.1:1", tmp_path / "codex.bin")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"no node answers at 127.0.0.1:1. start one with `codex`")
 
 
 @pytest.mark.parametrize("name", TESTED)
