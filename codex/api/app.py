@@ -45,23 +45,28 @@ def make_app(node: Node, cors: Cors, access: Access, sockets: Sockets) -> QuartT
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
-    for route in rows(node):
+    routes = rows(node)
+    for route in routes:
         app.add_url_rule(
             PREFIX + route.path,
-            endpoint=f"{route.method} {route.path}",
+            endpoint=_endpoint(route),
             view_func=_answering(route.view),
             methods=[route.method],
             provide_automatic_options=False,
         )
     app.add_websocket(PREFIX + "/ws", view_func=_serving(sockets))
     _answer_errors(app)
-    _let_in(app, cors, access)
+    _let_in(app, cors, access, {_endpoint(route) for route in routes if route.own_pages})
     return app
 
 
 def rows(node: Node) -> list[Route]:
     """Every JSON call, on `node`."""
     return [*data.routes(node), *jobs.routes(node), *debug.routes(node), *market.routes()]
+
+
+def _endpoint(route: Route) -> str:
+    return f"{route.method} {route.path}"
 
 
 def as_reply(said: Refusal) -> Reply:
@@ -129,7 +134,7 @@ def _no_such_call(methods: Collection[str]) -> Refusal:
     )
 
 
-def _let_in(app: QuartTrio, cors: Cors, access: Access) -> None:
+def _let_in(app: QuartTrio, cors: Cors, access: Access, for_own_pages: Collection[str]) -> None:
     @app.before_request
     async def check() -> Reply | None:
         if request.method == "OPTIONS":
@@ -137,15 +142,17 @@ def _let_in(app: QuartTrio, cors: Cors, access: Access) -> None:
             if answer is None:
                 return as_reply(_no_such_call(()))
             return "", answer.status, dict([*answer.headers, ("Content-Type", "text/plain")])
-        if cors.refuses(request.headers.getlist("Origin")):
-            return as_reply(TWO_ORIGINS)
-        said = access.refuses(request.method, request.path, request.headers.getlist("Authorization"))
+        headers = request.headers
+        said = TWO_ORIGINS if cors.refuses(headers.getlist("Origin")) else None
+        said = said or access.refuses(request.method, request.path, headers.getlist("Authorization"))
+        if request.endpoint in for_own_pages:
+            said = said or cors.refuses_page(headers.getlist("Origin"), headers.getlist("Host"))
         return None if said is None else as_reply(said)
 
     @app.before_websocket
     async def check_websocket() -> Reply | None:
         headers = websocket.headers
-        said = cors.refuses_socket(headers.getlist("Origin"), headers.getlist("Host")) or (
+        said = cors.refuses_page(headers.getlist("Origin"), headers.getlist("Host")) or (
             access.refuses_socket(headers.getlist("Authorization"), websocket.args.getlist("token"))
         )
         return None if said is None else as_reply(said)

@@ -1,5 +1,5 @@
-"""Which pages may call: the cross-origin headers of a reply, the answer to a preflight, and the rule for
-WebSockets, which browsers open across origins without asking.
+"""Which pages may call: the cross-origin headers of a reply, the answer to a preflight, and the rule for what
+browsers do across origins without asking: open WebSockets, and POST.
 
 Pure. Without a configured origin no reply has such a header, and OPTIONS exists on three paths only. What is
 said there is what the reference says; on all other paths it answers a preflight with nothing, which lets no
@@ -22,7 +22,7 @@ Headers = list[tuple[str, str]]
 EXPOSED = "Content-Disposition, Content-Range, ETag, X-Job-Id"  # of a download, for pages to read
 FOREIGN_PAGE = Refusal(
     403,
-    "This page may not open a WebSocket here",
+    "This page may not do that",
     code="foreign-page",
     remedy="start the node with --api-cors-origin and the page's origin",
 )
@@ -90,8 +90,9 @@ class Cors:
         """Whether the request is refused for carrying more than one Origin."""
         return self.origin is not None and len(origins) > 1
 
-    def refuses_socket(self, origins: Sequence[str], hosts: Sequence[str]) -> Refusal | None:
-        """What is said to a WebSocket with these Origin and Host headers, or None when it may be opened.
+    def refuses_page(self, origins: Sequence[str], hosts: Sequence[str]) -> Refusal | None:
+        """What is said to a call with these Origin and Host headers that pages must be asked about, or None
+        when it may be made.
 
         Programs that are no browsers send no Origin. A page may when it is of the configured origin, or was
         itself served from where it connects to, by an IP address or as localhost: under any other name that

@@ -57,9 +57,9 @@ def routes(node: Node) -> list[Route]:
         Route("GET", "/jobs", list_jobs),
         Route("GET", "/jobs/<id>", look),
         Route("DELETE", "/jobs/<id>", cancel),
-        Route("POST", "/data/<cid>/verify", verify),
-        Route("POST", "/scrub", scrub),
-        Route("POST", "/backup", backup),
+        Route("POST", "/data/<cid>/verify", verify, own_pages=True),
+        Route("POST", "/scrub", scrub, own_pages=True),
+        Route("POST", "/backup", backup, own_pages=True),
     ]
 
 

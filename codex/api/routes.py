@@ -18,12 +18,14 @@ View = Callable[..., Awaitable[Reply | Refusal]]
 class Route:
     """One call: `path` is below /api/codex/v1 and may hold `<name>` parts, which the view gets by name.
 
-    A view may also raise CodexError.
+    A view may also raise CodexError. With `own_pages` a page of a foreign origin may not make the call; those
+    of the network's nodes can be made by any page, unless its browser asks first.
     """
 
     method: str
     path: str
     view: View
+    own_pages: bool = False
 
 
 def as_json(

@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from codex.api.service import GRACE
 from codex.api.wire import STALL
 from codex.config import StoreConfig
+from codex.node import JobKind, JobState
 from codex.testing.content import damage, noise
 from codex.testing.http import Link, NoReply, chunk
 from codex.testing.nodes import ServedNode, holdings, open_served_node, open_test_node
@@ -65,6 +66,24 @@ async def test_chunks_that_end_too_early_are_no_dataset(served: ServedNode, body
         await link.stream.send_eof()
         assert (await link.reply("POST")).status == 400
     assert await holdings(served.node) == before
+
+
+async def test_an_upload_cut_anywhere_is_no_dataset(served: ServedNode) -> None:
+    before = await holdings(served.node)
+    chunks = [chunk(noise(size, str(size))) for size in (1, 65_535, 65_536, 65_537, 200_000)] + [chunk(b"")]
+    whole = b"".join(chunks)
+    borders = [sum(map(len, chunks[:count])) for count in range(len(chunks) + 1)]
+    cuts = {border + by for border in borders for by in (-3, -2, -1, 0, 1, 2)}
+    for cut in sorted(cut for cut in cuts if 0 <= cut < len(whole)):
+        async with served.client.link() as link:
+            await link.send(CHUNKED + whole[:cut])
+            await link.stream.send_eof()
+            assert (await link.reply("POST")).status == 400, cut
+        assert await holdings(served.node) == before
+    assert all(job.state is JobState.FAILED for job in served.node.jobs.list(JobKind.UPLOAD))
+    async with served.client.link() as link:
+        await link.send(CHUNKED + whole)
+        assert (await link.reply("POST")).status == 200
 
 
 async def test_chunks_that_are_none_are_refused(served: ServedNode) -> None:

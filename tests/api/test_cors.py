@@ -100,10 +100,10 @@ def test_errors_carry_them_always() -> None:
         ("https://alice.example", ["https://alice.example"] * 2, ["127.0.0.1:8080"], True),
     ],
 )
-def test_a_websocket_is_for_pages_that_may(
+def test_what_pages_must_be_asked_about_is_for_those_that_may(
     origin: str | None, origins: list[str], hosts: list[str], refused: bool
 ) -> None:
-    said = Cors(origin).refuses_socket(origins, hosts)
+    said = Cors(origin).refuses_page(origins, hosts)
     assert (said is not None) is refused
     assert said is None or said.status == 403
 

@@ -312,3 +312,26 @@ async def test_a_dataset_is_pinned_and_let_go(client: Client) -> None:
 async def test_only_a_dataset_can_be_pinned(client: Client, method: str, text: str, status: int) -> None:
     await client.post("/data", CONTENT)
     assert (await client.ask(method, f"/data/{text}/pin")).status == status
+
+
+# -- pages
+
+
+@pytest.mark.parametrize("path", [f"/data/{CID}/verify", "/scrub", "/backup"])
+async def test_a_foreign_page_begins_nothing(served: ServedNode, path: str, tmp_path: Path) -> None:
+    await served.node.store(CONTENT)
+    body = json.dumps({"path": str(tmp_path / "copy")}).encode()
+    for origin in ("https://mallory.example", "null", f"http://mallory.example:{served.client.port}"):
+        reply = await served.client.post(path, body, headers=[("Origin", origin)])
+        assert (reply.status, reply.text) == (403, "This page may not do that")
+    assert [job.kind for job in served.node.jobs.list()] == [JobKind.UPLOAD]
+    own = f"http://{served.client.host}:{served.client.port}"
+    await begun(served.node, await served.client.post(path, body, headers=[("Origin", own)]))
+
+
+async def test_a_page_that_is_let_in_may_begin_work(tmp_path: Path) -> None:
+    async with open_served_node(tmp_path, cors_origin="https://alice.example") as served:
+        reply = await served.client.post("/scrub", headers=[("Origin", "https://alice.example")])
+        assert reply.status == 202
+        assert reply.header("access-control-allow-origin") == "https://alice.example"
+        assert (await served.client.post("/scrub", headers=[("Origin", "https://bob.example")])).status == 403
