@@ -1,15 +1,15 @@
-"""Talking to a running node over HTTP: finding it, asking, and what can go wrong on the way."""
+"""Talking to a running node over HTTP: asking, and what can go wrong on the way."""
 
 import http.client
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from codex.cli.exits import Failed, NoNode
-from codex.config import arguments, load
-from codex.lock import RunningNode, reachable, running_node
+from codex.cli.finding import Target
 
 BASE = "/api/codex/v1"
 PIECE = 256 * 1024
@@ -22,27 +22,8 @@ while.
 """
 ERROR_LIMIT = 4096
 """Bytes of an error message that are read."""
-
-
-def find_node(args: Sequence[str], environ: Mapping[str, str]) -> RunningNode:
-    """Where the node is that `args` and `environ` mean. Raises NoNode, ConfigError.
-
-    An address on the command line is taken as it is. Else the data directory says where its node listens,
-    which is right even when the node had to take another port than it was told; else a port in the
-    environment or the file is tried.
-    """
-    config = load(args, environ)
-    given = arguments.read(args).given
-    told = RunningNode(0, reachable(config.api.bind), config.api.port)
-    if "api-port" in given or "api-bindaddr" in given:
-        return told
-    found = running_node(config.data_dir)
-    if found is None and not config.api.port_explicit:
-        raise NoNode(
-            f"no node is running on {config.data_dir}",
-            remedy="Start one with `codex`, or name a running one with --data-dir or --api-port.",
-        )
-    return found or told
+PROBLEM = "application/problem+json"
+"""How errors are asked for: with a remedy. A node that does not know the form answers with text."""
 
 
 def data_path(cid: str, *more: str) -> str:
@@ -50,49 +31,122 @@ def data_path(cid: str, *more: str) -> str:
     return "/".join(["/data", quote(cid, safe=""), *more])
 
 
+NOBODY = "Start one with `codex`, or name a running one with --data-dir or --api-port."
+"""What to do when there is no node."""
+OF_A_CID = MappingProxyType(
+    {
+        400: "A CID is one word as `codex put` and `codex ls` print it; check that it is whole.",
+        404: "`codex ls` shows what this node has.",
+    }
+)
+"""Remedies, by status, for a request about a CID."""
+NO_REMEDIES: Mapping[int, str] = MappingProxyType({})
+_GENERAL = {
+    404: "What answers there does not know this call: another program, or another version of the node.",
+    503: "The node runs without the part that this needs, or is stopping; its log says more.",
+}
+
+
 @contextmanager
 def ask(
-    node: RunningNode,
+    node: Target,
     method: str,
     path: str,
     *,
     body: Iterable[bytes] | None = None,
     headers: Mapping[str, str | bytes] | None = None,
+    limit: float = IDLE_LIMIT,
 ) -> Iterator[http.client.HTTPResponse]:
     """Send a request and give the reply, whatever its status; the connection ends with the block.
 
     Without a Content-Length in `headers`, a `body` goes out in chunks; what iterating it raises must be no
-    OSError. Raises NoNode when nothing listens there, Failed when the exchange breaks, also while the reply
-    is read.
+    OSError. The node may be silent for `limit` seconds. Raises NoNode when nothing listens there, Failed when
+    the node wants another token or the exchange breaks, also while the reply is read.
     """
-    connection = http.client.HTTPConnection(node.host, node.port, timeout=CONNECT_LIMIT)
+    sent: dict[str, str | bytes] = {"Accept": f"{PROBLEM}, */*;q=0.9", **(headers or {})}
+    if node.token is not None:
+        sent["Authorization"] = f"Bearer {node.token}"
+    connection = http.client.HTTPConnection(node.host, node.port, timeout=min(CONNECT_LIMIT, limit))
     try:
         try:
             connection.connect()
         except OSError as error:
             raise NoNode(
                 f"no node answers at {node.url}: {error.strerror or error}",
-                remedy="Start one with `codex`, or name a running one with --data-dir or --api-port.",
+                remedy=NOBODY,
             ) from error
-        connection.sock.settimeout(IDLE_LIMIT)
-        with _explained(node):
+        connection.sock.settimeout(limit)
+        with _explained(node, limit):
             with suppress(BrokenPipeError, ConnectionResetError):
                 # When the node stops listening, its reply says why; without one, the next line fails.
-                connection.request(method, BASE + path, body, dict(headers or {}))
-            reply = connection.getresponse()
-            yield reply
+                connection.request(method, BASE + path, body, sent)
+            # It may own the socket by now, so that closing the connection would not close it.
+            with connection.getresponse() as reply:
+                if reply.status == 401:
+                    raise not_let_in(node)
+                yield reply
     finally:
         connection.close()
 
 
+def ask_json(
+    node: Target,
+    method: str,
+    path: str,
+    what: str,
+    *,
+    given: object = None,
+    accepted: Sequence[int] = (200,),
+    remedies: Mapping[int, str] = NO_REMEDIES,
+    limit: float = IDLE_LIMIT,
+) -> dict[str, Any]:
+    """The node's answer to `what`, a JSON object; with `given` (not None) as the JSON that is sent.
+
+    Raises Failed for any status that is not `accepted`, NoNode.
+    """
+    body: list[bytes] | None = None
+    headers: dict[str, str | bytes] = {}
+    if given is not None:
+        body = [json.dumps(given).encode()]
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body[0]))}
+    elif method == "POST":
+        headers = {"Content-Length": "0"}
+    with ask(node, method, path, body=body, headers=headers, limit=limit) as reply:
+        text = read_text(reply, what, accepted=accepted, remedies=remedies)
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failed(
+            f"{what}: the answer is no JSON", remedy="Check that --api-port is that of a Codex node."
+        ) from error
+    with understood():
+        if not isinstance(answer, dict):
+            raise TypeError
+    return answer
+
+
+def not_let_in(node: Target) -> Failed:
+    """The error that the node wants another token than it was given."""
+    if node.token is None:
+        return Failed(
+            f"the node at {node.url} answers only to those who know its token",
+            remedy="Name the file that it was started with: --api-token-file or CODEX_API_TOKEN_FILE.",
+        )
+    return Failed(
+        f"the node at {node.url} does not take the token that was given",
+        remedy="Name the file that it was started with, by --api-token-file. A token that was changed there "
+        "since then counts after a restart.",
+    )
+
+
 @contextmanager
-def _explained(node: RunningNode) -> Iterator[None]:
+def _explained(node: Target, limit: float) -> Iterator[None]:
     """Say what a broken exchange means."""
     try:
         yield
     except TimeoutError as error:
         raise Failed(
-            f"the node at {node.url} was silent for {IDLE_LIMIT:.0f} seconds",
+            f"the node at {node.url} was silent for {limit:.0f} seconds",
             remedy="Look at the node's log; it may be stuck, or its disk may be.",
         ) from error
     except http.client.RemoteDisconnected as error:
@@ -112,36 +166,50 @@ def _explained(node: RunningNode) -> Iterator[None]:
         ) from error
 
 
-def read_text(reply: http.client.HTTPResponse, what: str) -> str:
-    """The body of a successful reply to `what`. Raises Failed, with the node's words, for any other."""
-    if reply.status not in (200, 204):
-        raise refused(reply, what)
+def read_text(
+    reply: http.client.HTTPResponse,
+    what: str,
+    *,
+    accepted: Sequence[int] = (200, 204),
+    remedies: Mapping[int, str] = NO_REMEDIES,
+) -> str:
+    """The body of a reply to `what` with an `accepted` status. Raises Failed for any other: see `refused`."""
+    if reply.status not in accepted:
+        raise refused(reply, what, remedies)
     return reply.read().decode("utf-8", "replace")
 
 
-def read_json(reply: http.client.HTTPResponse, what: str) -> Any:
-    """The body of a successful reply as JSON. Raises Failed."""
-    text = read_text(reply, what)
+@contextmanager
+def understood() -> Iterator[None]:
+    """Say what it means when an answer lacks what a node's answer has: KeyError, TypeError and the like."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Failed(
-            f"{what}: the answer is no JSON", remedy="Check that --api-port is that of a Codex node."
+            "the answer is not that of a Codex node", remedy="Check --api-bindaddr and --api-port."
         ) from error
 
 
-def refused(reply: http.client.HTTPResponse, what: str) -> Failed:
-    """The error that a reply other than success is, in the node's own words where it says something."""
+def refused(reply: http.client.HTTPResponse, what: str, remedies: Mapping[int, str] = NO_REMEDIES) -> Failed:
+    """The error that a reply other than success is, in the node's own words where it says something.
+
+    `remedies` by status are for where the node names none.
+    """
     said = reply.read(ERROR_LIMIT).decode("utf-8", "replace").strip()
+    remedy = ""
+    if (reply.getheader("Content-Type") or "").partition(";")[0].strip().lower() == PROBLEM:
+        said, remedy = _problem(said)
+    said = said or f"the node answered {reply.status} {reply.reason}".rstrip()
     return Failed(
-        f"{what}: {said or f'the node answered {reply.status} {reply.reason}'}",
-        remedy=_REMEDIES.get(reply.status, ""),
+        said if what in said else f"{what}: {said}",
+        remedy=remedy or remedies.get(reply.status, "") or _GENERAL.get(reply.status, ""),
     )
 
 
-_REMEDIES = {
-    422: "Give another name or type with --name or --type.",
-    400: "A CID is one word as `codex put` and `codex ls` print it; check that it is whole.",
-    404: "`codex ls` shows what this node has.",
-    503: "The node runs without the part that this needs, or is stopping; its log says more.",
-}
+def _problem(text: str) -> tuple[str, str]:
+    """What a problem object says, and its remedy; both may be empty."""
+    try:
+        told = json.loads(text)
+        return str(told.get("detail") or told.get("title") or ""), str(told.get("remedy") or "")
+    except (ValueError, AttributeError, RecursionError):
+        return text, ""

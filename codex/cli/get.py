@@ -1,157 +1,150 @@
 """`codex get`: a dataset out of a node, into a file that is there whole or not at all."""
 
-import errno
 import http.client
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from codex.cli.connection import PIECE, ask, data_path, refused
+from attrs import frozen
+
+from codex.cli.connection import OF_A_CID, PIECE, ask, data_path, refused, understood
 from codex.cli.exits import Failed
+from codex.cli.files import Part, check_free, open_part, place, safe_name, written
+from codex.cli.finding import Target
 from codex.cli.progress import progress
-from codex.lock import RunningNode
 
 STDOUT = "-"
-NAME_LIMIT = 200
-"""Bytes of a file name that is taken from elsewhere; file systems allow 255."""
 
 
-def get(node: RunningNode, cid: str, output: str | None, *, force: bool, local: bool) -> Path | None:
-    """Fetch the dataset `cid` and return the file it is in now; None for standard output (`-`).
-
-    Without `output`, or when that is a directory, the file is named as the dataset is, or by its CID. An
-    existing file is replaced only with `force`. With `local`, only what this node has counts; else what it
-    has not is fetched from others. Raises Failed, and leaves no file, when the dataset is not to be had or
-    does not arrive whole; NoNode.
+@frozen
+class Order:
+    """What is to be fetched, and how. With `local`, only what the node itself has counts; else what it has
+    not is fetched from others. With `force`, a file that exists is replaced. With `resume`, a download that
+    broke off goes on where it ended.
     """
-    if output is not None and output != STDOUT and not os.path.isdir(output):
-        _check_free(Path(output), force)
-    with _reply(node, cid, local) as reply:
-        if output == STDOUT:
-            _copy(reply, sys.stdout.buffer, cid)
-            with _written("the output"):
-                sys.stdout.buffer.flush()
-            return None
-        path = Path(output or ".")
-        if path.is_dir():
-            path /= safe_name(reply.getheader("Content-Disposition") or "", cid)
-        with new_file(path, force) as stream:
-            _copy(reply, stream, cid)
+
+    cid: str
+    output: str | None
+    """A file, a directory, `-` for standard output, or None for the present directory."""
+    force: bool = False
+    local: bool = False
+    resume: bool = False
+
+
+def get(node: Target, order: Order) -> Path | None:
+    """Fetch a dataset and return the file it is in now; None for standard output.
+
+    In a directory the file is named as the dataset is, or by its CID. Raises Failed when the dataset is not
+    to be had or does not arrive whole: then there is no file, but perhaps a part of one that `resume` goes
+    on with (see `files`). Raises NoNode.
+    """
+    if order.output == STDOUT:
+        with _reply(node, order, 0) as reply:
+            _stream(reply, sys.stdout.buffer, "the output", order.cid)
+        return None
+    path = Path(order.output or ".")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A device or a pipe is written to as it is.
+        with _reply(node, order, 0) as reply, written(path), path.open("wb", buffering=0) as stream:
+            _stream(reply, stream, str(path), order.cid)
         return path
+    if not path.is_dir():
+        check_free(path, order.force)
+    with open_part(path, order.cid) as part:
+        # The last byte is asked for again: so a part that lacks nothing is no special case.
+        offset = max(part.size - 1, 0) if order.resume else 0
+        with _reply(node, order, offset) as reply:
+            if path.is_dir():
+                path /= safe_name(reply.getheader("Content-Disposition") or "", order.cid)
+                check_free(path, order.force)
+            _fill(part, reply, path.name, order.cid)
+        place(part, path, order.force)
+    return path
 
 
 @contextmanager
-def _reply(node: RunningNode, cid: str, local: bool) -> Iterator[http.client.HTTPResponse]:
-    """A reply with the dataset's bytes to come: from this node, or else through it."""
-    with ask(node, "GET", data_path(cid)) as reply:
-        if reply.status == 200:
-            yield reply
-            return
-        if local or reply.status != 404:
-            raise refused(reply, cid)
-    with ask(node, "GET", data_path(cid, "network", "stream")) as reply:
-        if reply.status != 200:
-            raise refused(reply, cid)
-        yield reply
+def _reply(node: Target, order: Order, offset: int) -> Iterator[http.client.HTTPResponse]:
+    """A reply with the dataset's bytes to come, from `offset` on (206) or from the start (200): from this
+    node, or else through it.
+    """
+    headers: dict[str, str | bytes] = {}
+    if offset:
+        headers = {"Range": f"bytes={offset}-", "If-Range": f'"{order.cid}"'}
+    paths = [data_path(order.cid), data_path(order.cid, "network", "stream")]
+    while True:
+        with ask(node, "GET", paths[0], headers=headers) as reply:
+            if reply.status in (200, 206):
+                yield reply
+                return
+            if reply.status == 416 and headers:
+                headers = {}  # what is here is longer than the dataset, so it is something else
+            elif reply.status == 404 and not order.local and len(paths) > 1:
+                del paths[0]
+            else:
+                raise refused(reply, order.cid, OF_A_CID)
 
 
-def _copy(reply: http.client.HTTPResponse, stream: BinaryIO, cid: str) -> None:
-    """Move the body. Raises Failed when it ends before its announced length, or cannot be written."""
-    length = reply.length
-    arrived = 0
-    with progress(cid, length) as moved:
+def _fill(part: Part, reply: http.client.HTTPResponse, name: str, cid: str) -> None:
+    """Move the body to its place in the part. Raises Failed unless the part is whole afterwards."""
+    start, total = _extent(reply, part.size)
+    part.cut(start)
+    _move(reply, part.write, name, start, total)
+    if total is not None and part.size != total:
+        raise _cut_off(cid, part.size, total)
+
+
+def _stream(reply: http.client.HTTPResponse, stream: FileIO | BinaryIO, what: str, cid: str) -> None:
+    """Move the body into an open stream. Raises Failed unless all of it arrives, and can be written."""
+    total, arrived = reply.length, 0
+
+    def write(piece: bytes) -> None:
+        nonlocal arrived
+        with written(what):
+            left = memoryview(piece)
+            while left:
+                left = left[stream.write(left) or 0 :]
+        arrived += len(piece)
+
+    _move(reply, write, cid, 0, total)
+    with written(what):
+        stream.flush()
+    if total is not None and arrived != total:
+        raise _cut_off(cid, arrived, total)
+
+
+def _extent(reply: http.client.HTTPResponse, here: int) -> tuple[int, int | None]:
+    """Where in the dataset the body begins, and how long the dataset is, if the reply says so.
+
+    Raises Failed for a body that does not go on with the first `here` bytes.
+    """
+    if reply.status != 206:
+        return 0, reply.length
+    with understood():
+        found = _RANGE.fullmatch(reply.getheader("Content-Range") or "")
+        first, last, total = map(int, found.groups() if found else ())
+        if first > here or last != total - 1:
+            raise ValueError
+    return first, total
+
+
+def _move(
+    reply: http.client.HTTPResponse, write: Callable[[bytes], None], name: str, done: int, total: int | None
+) -> None:
+    with progress(name, total, done) as bar:
         while piece := reply.read(PIECE):
-            with _written("the output"):
-                stream.write(piece)
-            arrived += len(piece)
-            moved(len(piece))
-    if length is not None and arrived != length:
-        raise Failed(
-            f"{cid} was cut off after {arrived} of {length} bytes",
-            remedy="Try again; the node's log says what it could not read or fetch.",
-        )
+            write(piece)
+            bar.moved(len(piece))
 
 
-def safe_name(disposition: str, fallback: str) -> str:
-    """The file name in a Content-Disposition header, made fit to be created in a directory of ours.
-
-    It comes from whoever stored the dataset: only its last part counts, without control characters, hidden by
-    no leading dot, and not too long. Without one, `fallback` is treated the same way.
-    """
-    quoted = re.search(r'filename="(.*)"', disposition)
-    # The standard library reads headers as Latin-1; the node sends the name's bytes, in UTF-8.
-    given = quoted[1].encode("latin-1", "replace").decode("utf-8", "replace") if quoted else ""
-    for name in (given, fallback):
-        last = re.split(r"[/\\]", name)[-1]
-        kept = "".join(char for char in last if char.isprintable()).strip()
-        kept = re.sub(r"^\.+", "_", kept)
-        # Cut between characters: a name is bytes to the file system, and half a letter is none.
-        kept = kept.encode()[:NAME_LIMIT].decode("utf-8", "ignore")
-        if kept.strip("_"):
-            return kept
-    return "download"
+def _cut_off(cid: str, arrived: int, total: int) -> Failed:
+    return Failed(
+        f"{cid} was cut off after {arrived} of {total} bytes",
+        remedy="Try again; the node's log says what it could not read or fetch.",
+    )
 
 
-@contextmanager
-def new_file(path: Path, force: bool) -> Iterator[BinaryIO]:
-    """Give a file to write; it appears as `path` when the block ends well, and vanishes when not. Raises
-    Failed.
-
-    What is no regular file (a device, a pipe) is written to as it is.
-    """
-    if path.exists() and not path.is_file():
-        with _written(str(path)), path.open("wb") as stream:
-            yield stream
-        return
-    _check_free(path, force)
-    # Made beside its place, so that it can take it in one step; the number tells apart two fetches at once.
-    part = path.with_name(f".codex-{os.getpid()}.part")
-    with _written(str(path)):
-        stream = part.open("xb")
-    try:
-        with _written(str(path)), stream:
-            yield stream
-        with _written(str(path)):
-            _take_place(part, path, force)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _take_place(part: Path, path: Path, force: bool) -> None:
-    if force:
-        part.replace(path)
-        return
-    try:
-        # Unlike a rename, a link never replaces what appeared there meanwhile.
-        os.link(part, path)
-    except FileExistsError:
-        raise _taken(path) from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        # A file system without links.
-        _check_free(path, force)
-        part.rename(path)
-
-
-def _check_free(path: Path, force: bool) -> None:
-    if not force and path.is_file():
-        raise _taken(path)
-
-
-def _taken(path: Path) -> Failed:
-    return Failed(f"{path} exists already", remedy="Name another file with -o, or replace it with --force.")
-
-
-@contextmanager
-def _written(what: str) -> Iterator[None]:
-    """Say what the file system refuses, so that it is not taken for the connection's failure."""
-    try:
-        yield
-    except OSError as error:
-        raise Failed(f"{what} cannot be written: {error.strerror or error}") from error
+_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})")

@@ -1,8 +1,17 @@
-"""Words on the terminal: errors with their remedy, and text of others made harmless."""
+"""Words on the terminal: errors with their remedy, columns, and text of others made harmless."""
 
+import json
+import shutil
 import sys
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
 
 from codex.errors import CodexError
+
+ELLIPSIS = "…"
 
 
 def printable(text: str) -> str:
@@ -12,23 +21,136 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def complaint(error: CodexError) -> str:
+    """What is wrong, and on a second line what to do about it."""
+    said = f"error: {printable(error.message)}"
+    # The node's own words begin small, as part of a sentence.
+    return f"{said}\n  {printable(error.remedy[:1].upper() + error.remedy[1:])}" if error.remedy else said
+
+
 def complain(error: CodexError) -> None:
     """Say on standard error what is wrong, and what to do about it."""
-    print(f"error: {printable(error.message)}", file=sys.stderr)
-    if error.remedy:
-        print(f"  {printable(error.remedy)}", file=sys.stderr)
+    print(complaint(error), file=sys.stderr)
 
 
-def table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> str:
-    """Lines with the cells of `rows` in columns, two spaces apart; those of the columns in `right` at their
-    right edge.
+def hint(words: str) -> None:
+    """Say something on standard error that is no error, when somebody looks at the output."""
+    if sys.stdout.isatty():
+        note(words)
+
+
+def note(words: str) -> None:
+    """Say something on standard error that is no error."""
+    print(printable(words), file=sys.stderr)
+
+
+def as_json(value: object) -> str:
+    """`value` for other programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def as_line(value: object) -> str:
+    """`value` for other programs, on a line: for commands that tell one thing after the other."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def brief_time(seconds: float) -> str:
+    """A span of time for reading: `0:42`, `12:05`, `3:04:05`, `2d 04h`."""
+    whole = max(0, round(seconds))
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days}d {hours % 24:02}h"
+    if hours:
+        return f"{hours}:{minutes % 60:02}:{whole % 60:02}"
+    return f"{minutes}:{whole % 60:02}"
+
+
+def spent(seconds: float) -> str:
+    """How long something took, for reading: `0.42 s`, `12.3 s`, and from a minute on as `brief_time`."""
+    return brief_time(seconds) if seconds >= 60 else f"{max(seconds, 0):.{2 if seconds < 10 else 1}f} s"
+
+
+def moment(unix: float) -> str:
+    """A moment (unix seconds) for reading, in the time of this machine."""
+    return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def cells(text: str) -> int:
+    """The places that `text` takes in a line of a terminal: none for an accent, two for an ideograph."""
+    return len(text) if text.isascii() else sum(map(_cell, text))
+
+
+def _cell(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` cells (1 or more), the middle left out: ends tell more than middles."""
+    if cells(text) <= width:
+        return text
+    head = (width - 1) // 2
+    tail = width - 1 - head
+    return _within(text, head) + ELLIPSIS + _within(text[::-1], tail)[::-1]
+
+
+def _within(text: str, width: int) -> str:
+    """As much of the start of `text` as fits into `width` cells."""
+    taken = 0
+    for place, char in enumerate(text):
+        taken += _cell(char)
+        if taken > width:
+            return text[:place]
+    return text
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal that the output goes to; None when it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@frozen
+class Column:
+    """A column of a table. `least` is how many cells its words may be shortened to where the terminal is
+    narrow; with 0 the column may be left out, with None it stays as it is.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+
+    title: str = ""
+    right: bool = False
+    least: int | None = None
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Lines with the words of `rows` in columns, two spaces apart, under titles if the columns have any.
+
+    In at most `width` cells where leaving out and shortening the columns that allow it gets there; None is
+    without end.
+    """
+    lines = [[column.title for column in columns], *rows] if any(one.title for one in columns) else rows
+    widths = [max(map(cells, words)) for words in zip(*lines, strict=True)]
+    excess = 0 if width is None else sum(widths) + 2 * (len(widths) - 1) - width
+    shown = []
+    for place, column in enumerate(columns):
+        if column.least == 0 and excess > 0:
+            excess -= widths[place] + 2
+        else:
+            shown.append(place)
+    for place in shown:
+        least = columns[place].least
+        if least is not None:
+            taken = min(max(excess, 0), max(widths[place] - least, 0))
+            widths[place] -= taken
+            excess -= taken
+    return "\n".join(
+        _line([(columns[place], words[place], widths[place]) for place in shown]) for words in lines
+    )
+
+
+def _line(parts: Sequence[tuple[Column, str, int]]) -> str:
+    shown = []
+    for column, word, width in parts:
+        fitting = shortened(word, max(width, 1))
+        blank = " " * (width - cells(fitting))
+        shown.append(blank + fitting if column.right else fitting + blank)
+    return "  ".join(shown).rstrip()

@@ -1,41 +1,72 @@
-"""A bar on standard error while bytes move, when somebody is looking."""
+"""Bars on standard error while bytes move, when somebody is looking: how much, how fast, how long yet."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TextIO
+
+
+class Bar(Protocol):
+    """One line that shows how far something is."""
+
+    def moved(self, count: int) -> None:
+        """So many more bytes are through."""
+
+    def at(self, done: int, total: int | None, label: str) -> None:
+        """So many bytes are through by now, of so many (None when that is not known), and this is done."""
+
+    def gone(self) -> None:
+        """Take the line away."""
+
+
+class Bars(Protocol):
+    """The place where bars stand, one below the other."""
+
+    def add(self, label: str, total: int | None, done: int = 0) -> Bar:
+        """One more: `total` bytes, of which `done` are through before it begins, and count for no speed."""
+
+    def say(self, text: str, stream: TextIO) -> None:
+        """Print `text`, where the bars are in nobody's way."""
+
+
+class _Unseen:
+    """Bars that nobody looks at, and each of them."""
+
+    def add(self, label: str, total: int | None, done: int = 0) -> Bar:
+        return self
+
+    def say(self, text: str, stream: TextIO) -> None:
+        """Print `text`."""
+        print(text, file=stream, flush=True)
+
+    def moved(self, count: int) -> None:
+        """Show nothing."""
+
+    def at(self, done: int, total: int | None, label: str) -> None:
+        """Show nothing."""
+
+    def gone(self) -> None:
+        """Show nothing."""
 
 
 @contextmanager
-def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a function to call with the number of bytes moved; `total` in bytes, None when it is not known.
+def bars() -> Iterator[Bars]:
+    """A place for bars for the length of the block, which prints by `say` only.
 
     Shows nothing, and loads nothing, unless standard error is a terminal.
     """
     if not sys.stderr.isatty():
-        yield lambda moved: None
+        yield _Unseen()
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from codex.cli.bar import open_bars
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(escape(label), total=total)
+    opened: AbstractContextManager[Bars] = open_bars()
+    with opened as shown:
+        yield shown
 
-        def moved(count: int) -> None:
-            bar.advance(task, count)
 
-        yield moved
+@contextmanager
+def progress(label: str, total: int | None, done: int = 0) -> Iterator[Bar]:
+    """One bar for the length of the block: see `Bars.add`."""
+    with bars() as shown:
+        yield shown.add(label, total, done)

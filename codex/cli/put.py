@@ -1,6 +1,8 @@
 """`codex put`: files into a node."""
 
+import errno
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -8,18 +10,42 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
+from attrs import frozen
+
 from codex.cli.connection import PIECE, ask, read_text
 from codex.cli.exits import Failed
+from codex.cli.finding import Target
 from codex.cli.media import media_type
 from codex.cli.progress import progress
 from codex.errors import InvalidInput
-from codex.lock import RunningNode
 
 STDIN = "-"
+_REMEDIES = {422: "Give another name or type with --name or --type."}
 
 
-def put(node: RunningNode, source: str, name: str | None, mimetype: str | None) -> str:
-    """Store the file `source`, or standard input for `-`, and return its CID.
+@frozen
+class Stored:
+    """A dataset that the node has taken: `size` bytes from `source`, and what is kept with them."""
+
+    cid: str
+    source: str
+    name: str | None
+    mimetype: str | None
+    size: int
+
+    def as_told(self) -> dict[str, str | int | None]:
+        """This for programs."""
+        return {
+            "cid": self.cid,
+            "file": self.source,
+            "bytes": self.size,
+            "filename": self.name,
+            "mimetype": self.mimetype,
+        }
+
+
+def put(node: Target, source: str, name: str | None, mimetype: str | None) -> Stored:
+    """Store the file `source`, or standard input for `-`.
 
     `name` and `mimetype` are kept with it; None takes the name of the file, and the type that its name tells.
     A file goes out with its length, so that a cut upload is known for one; anything else goes out in chunks.
@@ -38,11 +64,18 @@ def put(node: RunningNode, source: str, name: str | None, mimetype: str | None) 
             headers["Content-Type"] = _header(mimetype, "media type")
         if size is not None:
             headers["Content-Length"] = str(size)
-        with (
-            progress(name or "standard input", size) as moved,
-            ask(node, "POST", "/data", body=_pieces(stream, source, size, moved), headers=headers) as reply,
-        ):
-            return read_text(reply, source).strip()
+        sent = 0
+        with progress(name or "standard input", size) as bar:
+
+            def moved(count: int) -> None:
+                nonlocal sent
+                sent += count
+                bar.moved(count)
+
+            body = _pieces(stream, source, size, moved)
+            with ask(node, "POST", "/data", body=body, headers=headers) as reply:
+                cid = read_text(reply, source, remedies=_REMEDIES).strip()
+    return Stored(cid, source, name, mimetype, sent)
 
 
 @contextmanager
@@ -86,7 +119,13 @@ def _pieces(stream: FileIO, source: str, size: int | None, moved: Callable[[int]
 
 
 def _unreadable(source: str, error: OSError) -> Failed:
-    return Failed(f"{source} cannot be read: {error.strerror or error}")
+    remedy = ""
+    if error.errno == errno.EISDIR:
+        name = shlex.quote(f"{Path(source).resolve().name or 'files'}.tar")
+        remedy = f"Put it as an archive: tar c {shlex.quote(source)} | codex put - --name={name}"
+    elif error.errno == errno.EACCES:
+        remedy = "Let this user read it first."
+    return Failed(f"{source} cannot be read: {error.strerror or error}", remedy=remedy)
 
 
 def _disposition(name: str) -> bytes:

@@ -2,11 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ import pytest
 from attrs import define, field
 
 CID = "zDvZRwzkzmFULSGPZYUzyQNcDSoXvtSPjgQxoXhNZ7ZGTbgZ7kfd"
+
+
+Reply = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
 
 
 @define
@@ -32,7 +36,11 @@ class Stub:
     port: int = 0
     asked: list[str] = field(factory=list)
     uploads: list[Upload] = field(factory=list)
-    replies: dict[str, tuple[int, dict[str, str], bytes]] = field(factory=dict)
+    headers: list[dict[str, str]] = field(factory=list)
+    """The headers of each request that was `asked`."""
+    replies: dict[str, "Reply | list[Reply] | Callable[[dict[str, str]], Reply]"] = field(factory=dict)
+    """A reply, several that are given one after the other (the last again and again), or what makes one of
+    the request's headers."""
     cut: int | None = None
     """Bytes after which a body breaks off."""
     hang_up: bool = False
@@ -42,9 +50,41 @@ class Stub:
     held: threading.Event = field(factory=threading.Event)
     """What a cut reply waits for before the connection ends."""
 
-    def json(self, request: str, value: Any) -> None:
-        """Answer `request` with `value`."""
-        self.replies[request] = (200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+    def json(self, request: str, *values: Any, status: int = 200) -> None:
+        """Answer `request` with each of `values`, one after the other."""
+        self.replies[request] = [
+            (status, {"Content-Type": "application/json"}, json.dumps(value).encode()) for value in values
+        ]
+
+    def problem(self, request: str, status: int, message: str, remedy: str = "") -> None:
+        """Refuse `request` with problem details."""
+        told = {"type": "about:blank", "title": "Refused", "status": status, "detail": message}
+        body = json.dumps({**told, "remedy": remedy} if remedy else told).encode()
+        self.replies[request] = (status, {"Content-Type": "application/problem+json"}, body)
+
+    def ranged(self, request: str, content: bytes, etag: str, headers: dict[str, str] | None = None) -> None:
+        """Answer `request` with `content`, or with the end of it that is asked for."""
+
+        def reply(asked: dict[str, str]) -> Reply:
+            wanted = re.fullmatch(r"bytes=([0-9]+)-", asked.get("Range", ""))
+            if wanted is None or asked.get("If-Range") != etag:
+                return 200, headers or {}, content
+            first, size = int(wanted[1]), len(content)
+            if first >= size:
+                return 416, {"Content-Range": f"bytes */{size}"}, b""
+            place = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
+            return 206, {**(headers or {}), **place}, content[first:]
+
+        self.replies[request] = reply
+
+    def reply(self, request: str, headers: dict[str, str]) -> "Reply":
+        """What to answer now."""
+        found = self.replies.get(request, (404, {}, b""))
+        if callable(found):
+            return found(headers)
+        if isinstance(found, list):
+            return found.pop(0) if len(found) > 1 else found[0]
+        return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -57,6 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_DELETE(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
         self._answer()
 
     def do_POST(self) -> None:
@@ -83,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         request = f"{self.command} {self.path.removeprefix('/api/codex/v1')}"
         self.stub.asked.append(request)
-        status, headers, body = self.stub.replies.get(request, (404, {}, b""))
+        self.stub.headers.append(dict(self.headers))
+        status, headers, body = self.stub.reply(request, dict(self.headers))
         self._reply(status, headers, body)
 
     def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -138,7 +182,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def codex(tmp_path: Path, environ: dict[str, str]) -> Iterator[Run]:
+def codex(tmp_path: Path, environ: dict[str, str]) -> Run:
     """Run `codex` as a process in an empty directory: `codex("ls", port=node.port)`."""
     work = tmp_path / "work"
     work.mkdir()
@@ -156,16 +200,39 @@ def codex(tmp_path: Path, environ: dict[str, str]) -> Iterator[Run]:
             timeout=60,
         )
 
-    yield run
-    with suppress(FileNotFoundError):
-        left = [path.name for path in work.iterdir() if path.name.endswith(".part")]
-        assert left == [], "a half file was left"
+    return run
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """The directory that `codex` runs in."""
     return tmp_path / "work"
+
+
+def told(kind: str = "verify", state: str = "running", **more: Any) -> dict[str, Any]:
+    """A job as a node tells of it."""
+    return {
+        "id": "37060d6badd4",
+        "kind": kind,
+        "state": state,
+        "phase": "verifying",
+        "subject": CID,
+        "bytesDone": 0,
+        "bytesTotal": 1048576,
+        "bytesPerSecond": 0,
+        "etaSeconds": None,
+        "started": 1795378590.182,
+        "ended": None if state == "running" else 1795378592.632,
+        "result": None,
+        "error": None,
+        **more,
+    }
+
+
+@pytest.fixture
+def job() -> Callable[..., dict[str, Any]]:
+    """Make a job as a node tells of it: `job("verify", "done", bytesDone=5)`."""
+    return told
 
 
 @pytest.fixture

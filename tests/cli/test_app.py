@@ -13,6 +13,8 @@ import pytest
 
 from codex.cli import main
 from codex.cli.exits import MEANINGS, Exit
+from codex.cli.group import CHAPTERS
+from codex.cli.group import codex as group
 from codex.config import OPTIONS
 from codex.lock import open_data_dir
 from codex.version import VERSION
@@ -39,12 +41,43 @@ HEAVY = {
     "codex.api",
     "codex.p2p",
     "codex.data",
+    "codex.client",
+    "trio_websocket",
 }
 
 
-@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "space", "--version", "--help"])
-def test_a_command_loads_nothing_of_the_node(command: str, environ: dict[str, str], tmp_path: Path) -> None:
-    words = {"put": ["put", __file__], "get": ["get", "z"], "rm": ["rm", "z"]}.get(command, [command])
+COMMANDS = {
+    "put": ["put", __file__],
+    "get": ["get", "z"],
+    "ls": ["ls"],
+    "rm": ["rm", "z"],
+    "pin": ["pin", "z"],
+    "unpin": ["unpin", "z"],
+    "verify": ["verify", "z"],
+    "info": ["info"],
+    "space": ["space"],
+    "peers": ["peers"],
+    "connect": ["connect", "z", "/ip4/127.0.0.1/tcp/1"],
+    "jobs": ["jobs"],
+    "scrub": ["scrub"],
+    "backup": ["backup", "absent"],
+}
+"""Every command that asks a node something over HTTP, as it may be called."""
+EVERY = [*COMMANDS, "watch", "completion"]
+
+
+def test_no_command_is_left_out() -> None:
+    assert sorted(group.commands) == sorted(EVERY)
+    assert sorted(name for names in CHAPTERS.values() for name in names) == sorted(EVERY)
+
+
+CALLS = [*COMMANDS.values(), ["jobs", "--follow"], ["completion", "zsh"], ["--version"], ["--help"]]
+
+
+@pytest.mark.parametrize("words", CALLS, ids=" ".join)
+def test_a_command_loads_nothing_of_the_node(
+    words: list[str], environ: dict[str, str], tmp_path: Path
+) -> None:
     code = f"""
 import sys
 sys.argv = ["codex", "--api-port=1", *{words!r}]
@@ -58,14 +91,16 @@ print(sorted({HEAVY!r} & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_command_answers_at_once(codex: Run, node: Any) -> None:
+@pytest.mark.parametrize("command", ["ls", "jobs", "info"])
+def test_a_command_answers_at_once(codex: Run, node: Any, command: str) -> None:
     node.json("GET /data", {"content": []})
+    node.json("GET /jobs", {"jobs": []})
     took = []
     for _ in range(3):
         start = time.perf_counter()
-        codex("ls", port=node.port)
+        codex(command, port=node.port)
         took.append(time.perf_counter() - start)
-    # 0.09 s on an idle machine; the bound leaves room for a busy one.
+    # 0.1 s on an idle machine; the bound leaves room for a busy one.
     assert min(took) < 1.0
 
 
@@ -77,8 +112,8 @@ def test_the_version_is_shown(codex: Run) -> None:
 def test_the_help_lists_commands_options_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("put", "get", "ls", "rm", "space"):
-        assert re.search(rf"^  {command} ", shown, re.MULTILINE)
+    for command in EVERY:
+        assert re.search(rf"^  {command}  +[A-Z]", shown, re.MULTILINE)
     for option in OPTIONS:
         assert (f"--{option.name}=" in shown) == (not option.hidden), option.name
     for code in MEANINGS:
@@ -89,12 +124,28 @@ def test_every_exit_code_has_a_meaning() -> None:
     assert set(MEANINGS) == set(Exit)
 
 
-@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "space"])
+@pytest.mark.parametrize("command", EVERY)
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "--data-dir" in shown
+    assert ("--data-dir" in shown) == ("--api-token-file" in shown) == (command != "completion")
     assert f"codex {command}" in shown
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_help_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([command, "--help"], ["--help"]):
+        main(words)
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+FACTS = {"put", "get", "ls", "verify", "info", "space", "peers", "jobs", "watch", "scrub", "backup"}
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_what_tells_facts_tells_them_to_programs_too(command: str) -> None:
+    options = {name for option in group.commands[command].params for name in option.opts}
+    assert ("--json" in options) == (command in FACTS)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +166,20 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
         ["--config-file=absent.toml", "ls"],
         ["ls", "--api-port=x"],
         ["prover"],
+        ["pin"],
+        ["unpin"],
+        ["verify"],
+        ["connect"],
+        ["backup"],
+        ["completion"],
+        ["completion", "tcsh"],
+        ["jobs", "--cancel"],
+        ["jobs", "--cancel", "--follow", "a"],
+        ["jobs", "--kind=nap"],
+        ["jobs", "--all", "a"],
+        ["get", "-o", "-", "--continue", "a"],
+        ["get", "-o", "-", "--json", "a"],
+        ["ls", "--api-token-file=absent"],
     ],
 )
 def test_a_wrong_call_ends_with_2_and_one_remedy(words: list[str], codex: Run) -> None:
@@ -133,7 +198,10 @@ def test_a_wrong_environment_ends_with_2(codex: Run) -> None:
     assert b"CODEX_API_PORT" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["ls"], ["space"], ["rm", "z"], ["get", "z"], ["put", "f"]])
+WITHOUT = [*({**COMMANDS, "put": ["put", "f"]}).values(), ["watch"]]
+
+
+@pytest.mark.parametrize("command", WITHOUT, ids=" ".join)
 def test_without_a_node_commands_say_so(command: list[str], codex: Run, work: Path) -> None:
     (work / "f").write_text("content")
     done = codex(*command)
@@ -144,7 +212,7 @@ def test_without_a_node_commands_say_so(command: list[str], codex: Run, work: Pa
     assert b"--data-dir" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["ls"], ["space"], ["rm", "z"], ["get", "z"], ["put", "f"]])
+@pytest.mark.parametrize("command", [words for words in WITHOUT if words != ["watch"]], ids=" ".join)
 def test_a_node_that_cannot_be_reached_is_named(command: list[str], codex: Run, work: Path) -> None:
     (work / "f").write_text("content")
     with socket.socket() as taken:
@@ -216,10 +284,13 @@ NONSENSE = [
 ]
 
 
+ASKING = ["ls", "space", "info", "peers", "jobs", "jobs a", "jobs --follow", "scrub", "backup x", "verify z"]
+
+
 @pytest.mark.parametrize("answer", NONSENSE)
-@pytest.mark.parametrize("command", [["ls"], ["space"]])
+@pytest.mark.parametrize("command", ASKING)
 def test_an_answer_that_is_none_is_an_error_without_a_traceback(
-    command: list[str], answer: bytes, codex: Run
+    command: str, answer: bytes, codex: Run
 ) -> None:
     import threading
 
@@ -233,7 +304,7 @@ def test_an_answer_that_is_none_is_an_error_without_a_traceback(
 
         thread = threading.Thread(target=serve)
         thread.start()
-        done = codex(*command, port=server.getsockname()[1])
+        done = codex(*command.split(), port=server.getsockname()[1])
         thread.join()
     assert done.returncode == 1
     said = done.stderr.decode()

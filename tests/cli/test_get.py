@@ -1,5 +1,6 @@
 """`codex get` against a stand-in: where bytes end up, and that nothing is left of what is not whole."""
 
+import json
 import os
 import signal
 import stat
@@ -10,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from codex.cli.exits import Failed
-from codex.cli.get import NAME_LIMIT, new_file, safe_name
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 CONTENT = bytes(range(256)) * 3000
@@ -164,6 +160,122 @@ sys.exit(main())
     assert os.listdir(work) == []
 
 
+LARGE = os.urandom(3 << 20)
+NAMED = {"Content-Disposition": 'attachment; filename="film.mkv"'}
+
+
+@pytest.fixture
+def large(node: Any, cid: str) -> Any:
+    """A stand-in with a dataset that is worth going on with, and that knows ranges."""
+    node.ranged(f"GET /data/{cid}", LARGE, f'"{cid}"', NAMED)
+    return node
+
+
+@pytest.mark.parametrize("cut", [1 << 20, 2_000_000, len(LARGE) - 1])
+def test_a_broken_download_goes_on_where_it_ended(
+    codex: Run, large: Any, work: Path, cid: str, cut: int
+) -> None:
+    large.cut = cut
+    done = codex("get", cid, port=large.port)
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert f"are kept in {cid}.part\nThe same command with --continue goes on from there." in said
+    assert f"cut off after {cut} of {len(LARGE)} bytes" in said
+    assert (work / f"{cid}.part").read_bytes() == LARGE[:cut]
+    large.cut = None
+    done = codex("get", "--continue", cid, port=large.port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"film.mkv\n", b"")
+    assert (work / "film.mkv").read_bytes() == LARGE
+    assert os.listdir(work) == ["film.mkv"]
+    assert (large.headers[-1]["Range"], large.headers[-1]["If-Range"]) == (f"bytes={cut - 1}-", f'"{cid}"')
+
+
+def test_it_may_break_again_and_go_elsewhere(codex: Run, large: Any, work: Path, cid: str) -> None:
+    large.cut = 1 << 20
+    codex("get", cid, port=large.port)
+    done = codex("get", "-c", cid, "-o", "other", port=large.port)
+    assert f"cut off after {(2 << 20) - 1} of {len(LARGE)} bytes" in done.stderr.decode()
+    large.cut = None
+    assert codex("get", "-c", cid, "-o", "other", port=large.port).returncode == 0
+    assert (work / "other").read_bytes() == LARGE
+    assert os.listdir(work) == ["other"]
+
+
+def test_without_being_told_it_begins_anew(codex: Run, large: Any, work: Path, cid: str) -> None:
+    (work / f"{cid}.part").write_bytes(bytes(2 << 20))
+    assert codex("get", cid, port=large.port).returncode == 0
+    assert (work / "film.mkv").read_bytes() == LARGE
+    assert os.listdir(work) == ["film.mkv"]
+    assert "Range" not in large.headers[0]
+
+
+def test_there_is_nothing_to_go_on_with_at_first(codex: Run, large: Any, work: Path, cid: str) -> None:
+    assert codex("get", "--continue", cid, port=large.port).returncode == 0
+    assert (work / "film.mkv").read_bytes() == LARGE
+    assert "Range" not in large.headers[0]
+
+
+@pytest.mark.parametrize("here", [LARGE, LARGE + b"more", bytes(9 << 20)])
+def test_a_part_that_is_complete_or_too_long_ends_whole(
+    codex: Run, large: Any, work: Path, cid: str, here: bytes
+) -> None:
+    (work / f"{cid}.part").write_bytes(here)
+    assert codex("get", "--continue", cid, port=large.port).returncode == 0
+    assert (work / "film.mkv").read_bytes() == LARGE
+    assert os.listdir(work) == ["film.mkv"]
+
+
+def test_a_node_without_ranges_sends_all_of_it_again(codex: Run, node: Any, work: Path, cid: str) -> None:
+    node.replies[f"GET /data/{cid}"] = (200, NAMED, LARGE)
+    (work / f"{cid}.part").write_bytes(LARGE[: 1 << 20])
+    assert codex("get", "--continue", cid, port=node.port).returncode == 0
+    assert (work / "film.mkv").read_bytes() == LARGE
+
+
+def test_it_goes_on_through_the_network_too(codex: Run, node: Any, work: Path, cid: str) -> None:
+    node.ranged(f"GET /data/{cid}/network/stream", LARGE, f'"{cid}"', NAMED)
+    (work / f"{cid}.part").write_bytes(LARGE[: 1 << 20])
+    assert codex("get", "--continue", cid, port=node.port).returncode == 0
+    assert (work / "film.mkv").read_bytes() == LARGE
+    assert node.headers[-1]["Range"] == f"bytes={(1 << 20) - 1}-"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "bytes 0-9/*",
+        "bytes 1048577-3145727/3145728",
+        "bytes 1048575-1048576/3145728",
+        "bytes */3145728",
+        "lines 1-2/3",
+        "bytes 1048575-3145727/99999999999999999999999",
+    ],
+)
+def test_a_reply_that_does_not_fit_is_refused_and_the_part_is_kept(
+    codex: Run, node: Any, work: Path, cid: str, place: str
+) -> None:
+    node.replies[f"GET /data/{cid}"] = (206, {**NAMED, "Content-Range": place}, LARGE[(1 << 20) - 1 :])
+    (work / f"{cid}.part").write_bytes(LARGE[: 1 << 20])
+    done = codex("get", "--continue", cid, port=node.port)
+    assert done.returncode == 1
+    assert b"not that of a Codex node" in done.stderr
+    assert (work / f"{cid}.part").read_bytes() == LARGE[: 1 << 20]
+
+
+def test_a_refusal_leaves_the_part_as_it_is(codex: Run, node: Any, work: Path, cid: str) -> None:
+    (work / f"{cid}.part").write_bytes(LARGE[: 1 << 20])
+    done = codex("get", "--continue", cid, port=node.port)
+    assert done.returncode == 1
+    assert b"kept" not in done.stderr
+    assert (work / f"{cid}.part").read_bytes() == LARGE[: 1 << 20]
+
+
+def test_what_was_fetched_is_told_to_programs(codex: Run, large: Any, cid: str) -> None:
+    done = codex("get", "--json", cid, "-o", "f", port=large.port)
+    assert json.loads(done.stdout) == {"cid": cid, "file": "f", "bytes": len(LARGE)}
+
+
 def test_a_place_that_cannot_be_written_is_said(codex: Run, serving: Any, cid: str) -> None:
     done = codex("get", cid, "-o", "absent/f", port=serving.port)
     assert done.returncode == 1
@@ -171,85 +283,3 @@ def test_a_place_that_cannot_be_written_is_said(codex: Run, serving: Any, cid: s
     done = codex("get", cid, "-o", "/dev/full", port=serving.port)
     assert done.returncode == 1
     assert b"No space left" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("header", "name"),
-    [
-        ('attachment; filename="photo.jpg"', "photo.jpg"),
-        ('attachment; filename="a b (1).tar.gz"', "a b (1).tar.gz"),
-        ('attachment; filename="/etc/passwd"', "passwd"),
-        ('attachment; filename="../../x"', "x"),
-        ('attachment; filename="..\\\\..\\\\x"', "x"),
-        ('attachment; filename=".bashrc"', "_bashrc"),
-        ('attachment; filename="...x"', "_x"),
-        ('attachment; filename="dir/"', "CID"),
-        ('attachment; filename="."', "CID"),
-        ('attachment; filename=".."', "CID"),
-        ('attachment; filename=""', "CID"),
-        ('attachment; filename=" "', "CID"),
-        ('attachment; filename="a\x00\x1b[2Jb"', "a[2Jb"),
-        ('attachment; filename="a"b"', 'a"b'),
-        ("attachment; filename=bare", "CID"),
-        ("attachment", "CID"),
-        ("", "CID"),
-        ('attachment; filename="na\u00c3\u00afve"', "na\u00efve"),
-    ],
-)
-def test_a_name_from_elsewhere_is_made_harmless(header: str, name: str) -> None:
-    assert safe_name(header, "CID") == name
-
-
-@given(st.text(max_size=400), st.text(max_size=60))
-def test_any_name_stays_in_the_directory(given_name: str, fallback: str) -> None:
-    sent = given_name.encode("utf-8", "surrogatepass").decode("latin-1")
-    name = safe_name(f'attachment; filename="{sent}"', fallback)
-    assert 0 < len(name.encode()) <= NAME_LIMIT
-    assert "/" not in name
-    assert not name.startswith(".")
-    assert name.isprintable()
-    assert Path("/a", name).parent == Path("/a")
-
-
-def test_a_file_is_there_only_when_all_went_well(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    with new_file(path, force=False) as stream:
-        stream.write(b"content")
-        assert not path.exists()
-    assert path.read_bytes() == b"content"
-
-    def fail() -> None:
-        with new_file(path, force=True) as stream:
-            stream.write(b"other")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert path.read_bytes() == b"content"
-    assert os.listdir(tmp_path) == ["f"]
-
-
-def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-
-    def late() -> None:
-        with new_file(path, force=False):
-            path.write_text("theirs")
-
-    with pytest.raises(Failed, match="exists already"):
-        late()
-    assert path.read_text() == "theirs"
-    assert os.listdir(tmp_path) == ["f"]
-
-
-def test_without_links_a_file_is_renamed_into_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A simulation: the answer of a file system without links is put in."""
-
-    def refusing(source: Path, target: Path) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refusing)
-    with new_file(tmp_path / "f", force=False) as stream:
-        stream.write(b"content")
-    assert (tmp_path / "f").read_bytes() == b"content"
-    assert os.listdir(tmp_path) == ["f"]

@@ -1,4 +1,4 @@
-"""`codex ls`, `codex rm`, `codex space` against a stand-in."""
+"""`codex ls`, `codex rm`, `codex pin`, `codex unpin`, `codex space` against a stand-in."""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ import pytest
 
 from codex.cli import listing
 from codex.cli.exits import Failed
-from codex.cli.output import printable, table
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -88,6 +87,31 @@ def test_datasets_are_removed_one_after_the_other(codex: Run, node: Any) -> None
     assert node.asked[1:] == [f"DELETE /data/{cid}" for cid in ("zDv1", "zDv2", "zDv3")]
 
 
+def test_datasets_are_pinned_and_unpinned(codex: Run, node: Any) -> None:
+    for method in ("PUT", "DELETE"):
+        node.replies[f"{method} /data/zDv1/pin"] = (204, {}, b"")
+    assert codex("pin", "zDv1", port=node.port).returncode == 0
+    done = codex("unpin", "zDv0", "zDv1", port=node.port)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"zDv0" in done.stderr
+    assert b"zDv1" not in done.stderr
+    assert b"`codex ls`" in done.stderr
+    assert node.asked == ["PUT /data/zDv1/pin", "DELETE /data/zDv0/pin", "DELETE /data/zDv1/pin"]
+
+
+def test_on_a_narrow_terminal_cids_stay_whole(cid: str) -> None:
+    name = "holiday in the mountains, third day.jpg"
+    listed = {"content": [{"cid": cid, "manifest": manifest(name, "image/jpeg", 1 << 30)}]}
+    title, line = listing.datasets_table(listed, 80).splitlines()
+    assert title.split() == ["CID", "SIZE", "NAME"]
+    assert line == f"{cid}  1.00 GiB  holiday… day.jpg"
+    assert len(line) <= 80
+    wide = listing.datasets_table(listed, 140).splitlines()[1]
+    assert wide == f"{cid}  1.00 GiB  {name}  image/jpeg"
+    assert listing.datasets_table(listed).splitlines()[1] == wide
+    assert cid in listing.datasets_table(listed, 20)
+
+
 @pytest.mark.parametrize("cid", ["../space", "a/b", "a?b", "a#b", "a b", "%2e%2e", "é", "-", "."])
 def test_a_cid_cannot_change_the_path(codex: Run, node: Any, cid: str) -> None:
     codex("rm", "--", cid, port=node.port)
@@ -119,12 +143,3 @@ def test_a_room_of_another_shape_is_refused(answer: dict[str, Any]) -> None:
 
 def test_a_quota_of_zero_is_shown() -> None:
     assert "0.0 %" in listing.space_table(ROOM | {"quotaMaxBytes": 0, "quotaUsedBytes": 0})
-
-
-def test_printable_text_is_left_as_it_is() -> None:
-    assert printable("naïve \N{SNOWMAN} 日本") == "naïve \N{SNOWMAN} 日本"
-    assert printable("a\tb\x00\x7f\x9b") == "a\ufffdb\ufffd\ufffd\ufffd"
-
-
-def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert table([["a", "1"], ["bbb", "22"]], right=frozenset({1})) == "a     1\nbbb  22"

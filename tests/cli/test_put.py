@@ -1,5 +1,6 @@
 """`codex put` against a stand-in: what is sent, and what is said when it cannot be."""
 
+import json
 import os
 import subprocess
 import sys
@@ -178,3 +179,27 @@ def test_a_file_that_shrinks_is_not_sent_as_if_it_were_whole(
     assert done.returncode == 1
     assert b"has become shorter" in done.stderr
     assert storing.uploads == []
+
+
+def test_what_was_stored_is_told_to_programs(codex: Run, storing: Any, work: Path, cid: str) -> None:
+    (work / "photo.jpg").write_bytes(bytes(300_000))
+    done = codex("put", "--json", "photo.jpg", "-", port=storing.port, input=b"abc")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    photo = {"file": "photo.jpg", "bytes": 300_000, "filename": "photo.jpg", "mimetype": "image/jpeg"}
+    assert lines[0] == {"cid": cid, **photo}
+    assert lines[1] == {"cid": cid, "file": "-", "bytes": 3, "filename": None, "mimetype": None}
+
+
+def test_a_directory_can_be_put_as_an_archive(codex: Run, storing: Any, work: Path) -> None:
+    (work / "my photos").mkdir()
+    done = codex("put", "my photos", port=storing.port)
+    assert done.returncode == 1
+    assert b"tar c 'my photos' | codex put - --name='my photos.tar'" in done.stderr
+
+
+def test_a_full_node_says_what_to_do(codex: Run, node: Any, work: Path) -> None:
+    (work / "f.txt").write_text("x")
+    node.problem("POST /data", 500, "no space left", remedy="make room on the disk")
+    done = codex("put", "f.txt", port=node.port)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"error: f.txt: no space left\n  Make room on the disk\n"

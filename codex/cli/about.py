@@ -1,0 +1,121 @@
+"""`codex info`, `codex peers`, `codex connect`: the node itself, and the nodes around it."""
+
+import json
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from codex.cli.connection import ask, ask_json, read_text, understood
+from codex.cli.finding import Target
+from codex.cli.output import Column, moment, printable, table
+from codex.units import human_size
+
+_CONNECT_REMEDIES = {
+    400: "Take the peer id and an address, /ip4/ADDRESS/tcp/PORT, from the other node's `codex info`."
+}
+
+
+def info(node: Target) -> dict[str, Any]:
+    """What the node says about itself, by parts: `info`, `health` and `space`, each as its API gives it.
+
+    `health` is None for a node that has no such call. Raises Failed, NoNode.
+    """
+    own = ask_json(node, "GET", "/debug/info", "the node's own words")
+    with understood():
+        own["codex"]["version"]  # who is no node is not asked further
+    return {
+        "info": own,
+        "health": _health(node),
+        "space": ask_json(node, "GET", "/space", "the node's space"),
+    }
+
+
+def _health(node: Target) -> dict[str, Any] | None:
+    """The health of the node's services: an answer also when it is bad (503)."""
+    with ask(node, "GET", "/health", headers={"Accept": "application/json"}) as reply:
+        if reply.status not in (200, 503):
+            return None
+        text = reply.read().decode("utf-8", "replace")
+    with understood():
+        answer = json.loads(text)
+        if not isinstance(answer["services"], list):
+            raise TypeError
+    return dict(answer)
+
+
+def info_table(node: Target, told: dict[str, Any], width: int | None = None) -> str:
+    """That for reading; in lines of `width` characters the services' errors are shortened."""
+    with understood():
+        own, health, room = told["info"], told["health"], told["space"]
+        quota, used, reserved = (int(room[f"quota{name}Bytes"]) for name in ("Max", "Used", "Reserved"))
+        version = own["codex"]
+        rows = [
+            ["peer id", own["id"]],
+            ["version", f"{version['version']}, revision {version['revision']}"],
+            ["API", node.url],
+            ["data", own["repo"]],
+            *_each("listens on", own["addrs"]),
+            *_each("announces", own["announceAddresses"]),
+            ["space", f"{human_size(used)} of {human_size(quota)} used, {human_size(reserved)} reserved"],
+            ["blocks", str(int(room["totalBlocks"]))],
+        ]
+        rows = [[str(word) for word in row] for row in rows]
+        if health is not None:
+            rows.append(["health", str(health["state"])])
+        lines = table([Column(), Column()], [[printable(word) for word in row] for row in rows])
+        if health is None:
+            return lines
+        return lines + "\n\n" + _services_table(health["services"], width)
+
+
+def _each(name: str, values: list[Any]) -> list[list[Any]]:
+    """A row for each value, the name at the first."""
+    return [[name if place == 0 else "", value] for place, value in enumerate(values or ["-"])]
+
+
+def _services_table(services: list[dict[str, Any]], width: int | None) -> str:
+    rows = [
+        [
+            str(service["name"]),
+            str(service["state"]),
+            moment(float(service["since"])),
+            str(service["restarts"]),
+            str(service["lastError"] or "-"),
+        ]
+        for service in services
+    ]
+    columns = [
+        Column("SERVICE"),
+        Column("STATE"),
+        Column("SINCE"),
+        Column("RESTARTS", right=True),
+        Column("LAST ERROR", least=10),
+    ]
+    return table(columns, [[printable(word) for word in row] for row in rows], width)
+
+
+def peers(node: Target) -> dict[str, Any]:
+    """The nodes that it is connected to, as its API gives them. Raises Failed, NoNode."""
+    return ask_json(node, "GET", "/peers", "the list of peers")
+
+
+def peers_table(told: dict[str, Any], width: int | None = None) -> str:
+    """Them for reading, a line for each with all that is told of it; empty when there is none."""
+    with understood():
+        facts = [{str(name): _told(value) for name, value in peer.items()} for peer in told["peers"]]
+    names = list(dict.fromkeys(name for peer in facts for name in peer))
+    rows = [[peer.get(name, "-") for name in names] for peer in facts]
+    return table([Column(printable(name).upper(), least=16) for name in names], rows, width) if rows else ""
+
+
+def _told(value: Any) -> str:
+    words = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return printable(words or "-")
+
+
+def connect(node: Target, peer: str, addresses: tuple[str, ...]) -> None:
+    """Have the node connect to `peer` at one of `addresses`; without any it looks the peer up. Raises Failed,
+    NoNode.
+    """
+    query = f"?{urlencode([('addrs', address) for address in addresses])}" if addresses else ""
+    with ask(node, "GET", f"/connect/{quote(peer, safe='')}{query}") as reply:
+        read_text(reply, peer, remedies=_CONNECT_REMEDIES)

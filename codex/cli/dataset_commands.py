@@ -1,0 +1,166 @@
+"""The commands about datasets: `codex put`, `get`, `ls`, `rm`, `pin`, `unpin`, `verify`.
+
+Each loads what it needs when it is called.
+"""
+
+import click
+
+from codex.cli.exits import Exit
+from codex.cli.group import about_a_node, codex, each, for_programs, node_of, offering
+from codex.cli.output import as_json, as_line, hint, terminal_width
+
+
+@codex.command("put", short_help="Store files, and print their CIDs.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
+@click.option("--name", help="file name to keep with the dataset [that of the file]")
+@click.option(
+    "--type",
+    "mimetype",
+    metavar="TYPE",
+    help="media type to keep with it [by the name's ending, if well-known]",
+)
+@for_programs("a line of JSON for each file, for programs")
+@about_a_node
+@click.pass_context
+def _put(
+    ctx: click.Context,
+    /,
+    files: tuple[str, ...],
+    name: str | None,
+    mimetype: str | None,
+    json: bool,
+    **options: str | None,
+) -> int:
+    """Store files, and print the CID of each on a line; `-` is standard input.
+
+    The CID names the content together with its name and type: the same file under another name has another
+    CID.
+    """
+    from codex.cli.put import put
+
+    if name is not None and len(files) > 1:
+        raise click.UsageError("--name goes with one file only")
+    node = node_of(ctx, options)
+
+    def act(file: str) -> None:
+        stored = put(node, file, name, mimetype)
+        click.echo(as_line(stored.as_told()) if json else stored.cid)
+
+    return each(files, act)
+
+
+@codex.command("get", short_help="Fetch a dataset into a file.")
+@click.argument("cid", shell_complete=offering("cids"))
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="where to: a file, a directory, or - for standard output",
+)
+@click.option("-c", "--continue", "resume", is_flag=True, help="go on with a download that broke off")
+@click.option("--force", is_flag=True, help="replace a file that exists")
+@click.option("--local", is_flag=True, help="only what this node has; ask no other")
+@for_programs("what was fetched, and into which file, for programs")
+@about_a_node
+@click.pass_context
+def _get(
+    ctx: click.Context,
+    /,
+    cid: str,
+    output: str | None,
+    resume: bool,
+    force: bool,
+    local: bool,
+    json: bool,
+    **options: str | None,
+) -> None:
+    """Fetch a dataset into a file, named as it was when it was stored, or else by its CID.
+
+    The file is there when all of it has arrived. When a large download breaks off, what has arrived stays
+    beside it as CID.part, and the same command with --continue goes on from there.
+    """
+    from codex.cli.get import STDOUT, Order, get
+
+    if output == STDOUT and (json or resume):
+        raise click.UsageError(f"{'--json' if json else '--continue'} needs a file to write to")
+    path = get(node_of(ctx, options), Order(cid, output, force=force, local=local, resume=resume))
+    if json and path is not None:
+        click.echo(as_line({"cid": cid, "file": str(path), "bytes": path.stat().st_size}))
+    elif path is not None and output is None:
+        click.echo(path)
+
+
+@codex.command("ls", short_help="List the datasets on this node.")
+@for_programs("the node's own answer, for programs")
+@about_a_node
+@click.pass_context
+def _ls(ctx: click.Context, /, json: bool, **options: str | None) -> None:
+    """List the datasets that the node has."""
+    from codex.cli import listing
+
+    listed = listing.datasets(node_of(ctx, options))
+    shown = as_json(listed) if json else listing.datasets_table(listed, terminal_width())
+    if shown:
+        click.echo(shown)
+    else:
+        hint("This node has no dataset yet; `codex put FILE` stores one.")
+
+
+@codex.command("rm", short_help="Delete datasets from this node.")
+@click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@about_a_node
+@click.pass_context
+def _rm(ctx: click.Context, /, cids: tuple[str, ...], **options: str | None) -> int:
+    """Delete datasets from this node; what it does not have is no error. Other nodes keep theirs."""
+    from codex.cli.listing import remove
+
+    node = node_of(ctx, options)
+    return each(cids, lambda cid: remove(node, cid))
+
+
+@codex.command("pin", short_help="Keep datasets from expiring.")
+@click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@about_a_node
+@click.pass_context
+def _pin(ctx: click.Context, /, cids: tuple[str, ...], **options: str | None) -> int:
+    """Keep datasets on this node until they are unpinned or deleted: they do not expire."""
+    from codex.cli.listing import pin
+
+    node = node_of(ctx, options)
+    return each(cids, lambda cid: pin(node, cid))
+
+
+@codex.command("unpin", short_help="Let pinned datasets expire again.")
+@click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@about_a_node
+@click.pass_context
+def _unpin(ctx: click.Context, /, cids: tuple[str, ...], **options: str | None) -> int:
+    """Let pinned datasets expire again."""
+    from codex.cli.listing import unpin
+
+    node = node_of(ctx, options)
+    return each(cids, lambda cid: unpin(node, cid))
+
+
+@codex.command("verify", short_help="Read datasets, and check every block.")
+@click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@for_programs("a line of JSON for each dataset: the job as the node tells of it, for programs")
+@about_a_node
+@click.pass_context
+def _verify(ctx: click.Context, /, cids: tuple[str, ...], json: bool, **options: str | None) -> Exit:
+    """Have the node read datasets and check every block of them.
+
+    Prints what was found; the exit code is 1 when anything is damaged or missing.
+    """
+    from codex.cli import tasks
+
+    node = node_of(ctx, options)
+
+    def act(cid: str) -> None:
+        job = tasks.carry_out(node, lambda: tasks.verify(node, cid))
+        click.echo(as_line(job.told) if json else tasks.verdict(job))
+        if not tasks.is_sound(job):
+            raise tasks.damaged(job)
+
+    return each(cids, act)

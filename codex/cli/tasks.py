@@ -1,0 +1,105 @@
+"""`codex verify`, `codex scrub`, `codex backup`: long work that the node does, begun here and followed."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from codex.cli import jobs
+from codex.cli.connection import OF_A_CID, ask_json, data_path, understood
+from codex.cli.exits import Failed
+from codex.cli.finding import Target
+from codex.cli.jobs import Job
+from codex.cli.output import printable, spent
+from codex.cli.progress import bars
+from codex.units import human_size
+
+NAMED = 20
+"""Damaged blocks that are named for reading; `--json` names those that the node does."""
+
+
+def verify(node: Target, cid: str) -> Job:
+    """Have the node check the dataset `cid`; the job of it. Raises Failed, NoNode."""
+    path = data_path(cid, "verify")
+    return jobs.parse(ask_json(node, "POST", path, cid, accepted=(202,), remedies=OF_A_CID))
+
+
+def scrub(node: Target) -> Job:
+    """Have the node check everything it has; the job of it. Raises Failed, NoNode."""
+    return jobs.parse(ask_json(node, "POST", "/scrub", "the scrub", accepted=(202,)))
+
+
+def backup(node: Target, path: str) -> Job:
+    """Have the node copy its store to `path`, as seen from here; the job of it. Raises Failed, NoNode.
+
+    Where the node runs on another machine, it is a path there.
+    """
+    given = {"path": os.path.abspath(path)}
+    return jobs.parse(ask_json(node, "POST", "/backup", "the backup", given=given, accepted=(202,)))
+
+
+def carry_out(node: Target, begin: Callable[[], Job]) -> Job:
+    """Begin a job, show how far it is, and return it when it is done. Raises Failed when it is not, NoNode.
+
+    Interrupted, it goes on in the node, and that is said.
+    """
+    job = begin()
+    with jobs.outlived(job), bars() as shown:
+        job = jobs.follow_to_end(node, job, shown)
+    failure = job.failure()
+    if failure is not None:
+        raise failure
+    return job
+
+
+def is_sound(job: Job) -> bool:
+    """Whether what a job has checked is whole. Raises Failed when its result does not say so."""
+    with understood():
+        sound = job.result["sound"]
+        if not isinstance(sound, bool):
+            raise TypeError
+    return sound
+
+
+def verdict(job: Job) -> str:
+    """What was found by checking a dataset or everything, for reading."""
+    with understood():
+        found: dict[str, Any] = job.result
+        size = human_size(int(found["bytes"]))
+        took = "" if job.ended is None else f" in {spent(job.ended - job.started)}"
+        blocks = f"{_count(found['blocks'], 'block')}, " if "blocks" in found else ""
+        lines = [f"{printable(job.subject) or 'everything'}: {'sound' if is_sound(job) else 'damaged'}"]
+        lines.append(f"  {blocks}{size} read{took}")
+        for what, count, one in (
+            ("corrupt", "corruptBlocks", "corrupt  {}"),
+            ("missing", "missingBlocks", "missing  block {}"),
+            ("mended", "mendedManifests", "mended   {}"),
+        ):
+            named = list(found.get(what, []))
+            lines += [f"  {one.format(printable(str(name)))}" for name in named[:NAMED]]
+            left = int(found.get(count, len(named))) - len(named[:NAMED])
+            lines += [f"  {what:7}  and {left} more"] if left > 0 else []
+    return "\n".join(lines)
+
+
+def copied(job: Job) -> str:
+    """What a backup has copied, and where to, for reading."""
+    with understood():
+        took = "" if job.ended is None else f" in {spent(job.ended - job.started)}"
+        return printable(f"{job.result['path']}: {human_size(int(job.result['bytes']))} copied{took}")
+
+
+def _count(number: Any, what: str) -> str:
+    return f"{int(number)} {what}{'' if number == 1 else 's'}"
+
+
+def damaged(job: Job) -> Failed:
+    """The error that what a job has checked is not whole."""
+    if not job.subject:
+        return Failed(
+            "some of what this node has is damaged",
+            remedy="`codex verify CID` tells which datasets; put those files again to mend them.",
+        )
+    return Failed(
+        f"{job.subject} is damaged",
+        remedy="Put the same file again, which mends it; and look after the disk.",
+    )

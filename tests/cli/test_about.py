@@ -1,0 +1,136 @@
+"""`codex info`, `codex peers`, `codex connect` against a stand-in."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from codex.cli import about
+from codex.cli.exits import Failed
+from codex.cli.finding import Target
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+INFO = {
+    "id": "16Uiu2HAm5YSE74cT6wwuMzk55U8VmuXGEBoHMiRt93B8wxzkFT3B",
+    "addrs": ["/ip4/192.0.2.1/tcp/8070", "/ip4/127.0.0.1/tcp/8070"],
+    "repo": "/srv/codex",
+    "spr": "spr:abc",
+    "announceAddresses": [],
+    "table": {},
+    "codex": {"version": "v1.2.3", "revision": "abcdef", "contracts": "none"},
+}
+SPACE = {"totalBlocks": 3, "quotaMaxBytes": 20 << 30, "quotaUsedBytes": 5 << 20, "quotaReservedBytes": 0}
+SERVICE = {"name": "store", "state": "running", "since": 1795378590.2, "restarts": 0, "lastError": None}
+LATER = {"name": "api", "state": "waiting", "since": 1795378591.0, "restarts": 2, "lastError": "it\nbroke"}
+HEALTH = {"state": "degraded", "services": [SERVICE, LATER], "version": "v1.2.3"}
+
+
+@pytest.fixture
+def telling(node: Any) -> Any:
+    """A stand-in that tells who it is."""
+    node.json("GET /debug/info", INFO)
+    node.json("GET /space", SPACE)
+    node.json("GET /health", HEALTH)
+    return node
+
+
+def test_a_node_is_shown_with_its_parts(codex: Run, telling: Any) -> None:
+    done = codex("info", port=telling.port, env={"TZ": "UTC"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().splitlines() == [
+        f"peer id     {INFO['id']}",
+        "version     v1.2.3, revision abcdef",
+        f"API         http://127.0.0.1:{telling.port}",
+        "data        /srv/codex",
+        "listens on  /ip4/192.0.2.1/tcp/8070",
+        "            /ip4/127.0.0.1/tcp/8070",
+        "announces   -",
+        "space       5.00 MiB of 20.0 GiB used, 0 B reserved",
+        "blocks      3",
+        "health      degraded",
+        "",
+        "SERVICE  STATE    SINCE                RESTARTS  LAST ERROR",
+        "store    running  2026-11-22 20:16:30         0  -",
+        "api      waiting  2026-11-22 20:16:31         2  it\ufffdbroke",
+    ]
+    told = json.loads(codex("info", "--json", port=telling.port).stdout)
+    assert told == {"info": INFO, "health": HEALTH, "space": SPACE}
+
+
+def test_bad_health_is_an_answer(codex: Run, telling: Any) -> None:
+    telling.json("GET /health", HEALTH, status=503)
+    assert b"waiting" in codex("info", port=telling.port).stdout
+
+
+def test_a_node_without_health_is_shown_without_it(codex: Run, telling: Any) -> None:
+    del telling.replies["GET /health"]
+    done = codex("info", port=telling.port)
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines()[-1] == "blocks      3"
+    assert json.loads(codex("info", "--json", port=telling.port).stdout)["health"] is None
+
+
+def test_on_a_narrow_terminal_a_long_error_is_shortened() -> None:
+    long = {**HEALTH, "services": [{**LATER, "lastError": "why " * 100}]}
+    told = {"info": INFO, "health": long, "space": SPACE}
+    shown = about.info_table(Target("127.0.0.1", 1), told, 80).splitlines()
+    assert max(map(len, shown)) <= 80
+    assert "…" in shown[-1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"info": {}},
+        {"info": {**INFO, "codex": None}},
+        {"space": {}},
+        {"health": {"state": "ok", "services": [{}]}},
+        {"health": {"state": "ok", "services": [{**SERVICE, "since": "x"}]}},
+        {"health": {"state": "ok", "services": [{**SERVICE, "since": 1e300}]}},
+        {"health": {"state": "ok", "services": 5}},
+    ],
+)
+def test_an_answer_of_another_shape_is_refused(wrong: dict[str, Any]) -> None:
+    told = {"info": INFO, "health": HEALTH, "space": SPACE, **wrong}
+    with pytest.raises(Failed, match="not that of a Codex node"):
+        about.info_table(Target("127.0.0.1", 1), told)
+
+
+def test_a_health_that_is_none_is_refused(codex: Run, telling: Any) -> None:
+    for answer in ([], {}, {"services": 5}):
+        telling.json("GET /health", answer)
+        assert codex("info", port=telling.port).returncode == 1
+
+
+def test_peers_are_listed_with_what_is_told_of_them(codex: Run, node: Any) -> None:
+    peers = [
+        {"peerId": "16Uiu2A", "addresses": ["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/2"]},
+        {"peerId": "16Uiu2B", "addresses": [], "agent": "c\x1bx"},
+    ]
+    node.json("GET /peers", {"peers": peers})
+    done = codex("peers", port=node.port)
+    assert done.stdout.decode().splitlines() == [
+        "PEERID   ADDRESSES                                   AGENT",
+        "16Uiu2A  /ip4/192.0.2.1/tcp/1, /ip4/192.0.2.2/tcp/2  -",
+        "16Uiu2B  -                                           c\ufffdx",
+    ]
+    assert json.loads(codex("peers", "--json", port=node.port).stdout) == {"peers": peers}
+    node.json("GET /peers", {"peers": []})
+    assert codex("peers", port=node.port).stdout == b""
+    for answer in ({}, {"peers": 5}, {"peers": [5]}):
+        with pytest.raises(Failed):
+            about.peers_table(answer)
+
+
+def test_a_peer_is_connected_to(codex: Run, node: Any) -> None:
+    asked = "GET /connect/16U%2F?addrs=%2Fip4%2F192.0.2.1%2Ftcp%2F1&addrs=b"
+    node.replies[asked] = (200, {}, b"Successfully connected to peer")
+    node.replies["GET /connect/16U"] = (400, {}, b"Unable to find Peer!")
+    done = codex("connect", "16U/", "/ip4/192.0.2.1/tcp/1", "b", port=node.port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    done = codex("connect", "16U", port=node.port)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: 16U: Unable to find Peer!\n")
+    assert b"`codex info`" in done.stderr
