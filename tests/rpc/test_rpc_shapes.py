@@ -96,6 +96,7 @@ def test_what_fits_is_made(name: str, given: object, made: object) -> None:
         ({"someWords": "red"}, "params.someWords must be an array"),
         ({"someWords": {"red": 1}}, "params.someWords must be an array"),
         ({"someWords": ["red", "green"]}, "params.someWords[1] must be one of red, blue"),
+        ({"someWords": ["red"] * 65}, "params.someWords must have at most 64 items"),
         ({"a_text": "x"}, "params has no 'a_text'"),
         ({"zebra": 1, "ant": 2}, "params has no 'ant', 'zebra'"),
         ("x", "params must be an object or an array"),

@@ -4,6 +4,8 @@ FRAME = 262_144  # bytes of data in one message: larger ones gain nothing, small
 NUMBER = 4  # bytes of the stream's number before them
 MAX_MESSAGE = FRAME + NUMBER  # bytes of a message from a client, text or binary; about 20 may wait at once
 
+MAX_ITEMS = 64  # of an array among parameters
+
 MAX_SOCKETS = 512  # connections; further ones are turned away with 503
 MAX_REQUESTS = 64  # of a connection, without a reply yet
 MAX_STREAMS = 16  # of a connection, both ways together

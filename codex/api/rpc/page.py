@@ -50,6 +50,7 @@ _LIMITS = (
     ("bytes of a message to the node, text or binary", limits.MAX_MESSAGE),
     ("bytes of data in one binary message from the node", limits.FRAME),
     ("requests under way, and entries of a batch", limits.MAX_REQUESTS),
+    ("items of an array among parameters", limits.MAX_ITEMS),
     ("streams open on a connection", limits.MAX_STREAMS),
     ("subscriptions of a connection", limits.MAX_SUBSCRIPTIONS),
     ("connections of a node; more are told 503", limits.MAX_SOCKETS),

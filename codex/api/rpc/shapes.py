@@ -18,6 +18,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from codex.api.problems import INCORRECT_CID
 from codex.api.rpc.faults import InvalidParams
+from codex.api.rpc.limits import MAX_ITEMS
 from codex.codec import Cid
 from codex.errors import CodexError, DecodeError
 from codex.p2p import PeerId
@@ -142,6 +143,8 @@ def _word(value: object, kind: Any) -> object:
 def _list(value: object, kind: Any) -> object:
     if not isinstance(value, list):
         raise _Unfit("must be an array")
+    if len(value) > MAX_ITEMS:
+        raise _Unfit(f"must have at most {MAX_ITEMS} items")
     item = get_args(kind)[0]
     found = []
     for place, one in enumerate(value):
