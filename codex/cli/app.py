@@ -12,18 +12,16 @@ import click
 import codex.cli.dataset_commands
 import codex.cli.node_commands  # noqa: F401 - both add their commands to the group
 from codex.cli.exits import Exit, exit_code
+from codex.cli.group import VARIABLE
 from codex.cli.group import codex as group
 from codex.cli.output import complain
 from codex.config import split
 from codex.errors import CodexError
 
-COMPLETE = "_CODEX_COMPLETE"
-"""The variable by which a shell asks what may stand next, instead of running a command."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `codex` with `argv` (by default the process's own) and return its exit code."""
-    asked = os.environ.get(COMPLETE)
+    asked = os.environ.get(VARIABLE)
     if asked:
         from codex.cli.completion import answer
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
+from codex.cli.group import VARIABLE
 from codex.cli.group import codex as group
 from codex.config import OPTIONS, Option, split
 from codex.config.kinds import FLAG, PATH
 from codex.config.options import BY_NAME, BY_SHORT, NODE
 from codex.errors import ConfigError
 
-VARIABLE = "_CODEX_COMPLETE"
 SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 Item = CompletionItem[str]
 
@@ -33,8 +33,11 @@ def answer(instruction: str) -> int:
         print(f"error: {VARIABLE} is set to {instruction!r}, which asks nothing", file=sys.stderr)
         return 1
     asked = SHELLS[shell](group, {}, "codex", VARIABLE)
-    words, incomplete = asked.get_completion_args()
-    click.echo("\n".join(asked.format_completion(item) for item in offers(words, incomplete)))
+    found = offers(*asked.get_completion_args())
+    if shell == "fish":
+        # Its script cuts an explanation off at the first comma.
+        found = [CompletionItem(one.value, one.type, (one.help or "").replace(",", ";")) for one in found]
+    click.echo("\n".join(asked.format_completion(item) for item in found))
     return 0
 
 
