@@ -21,6 +21,7 @@ import loop
 import memory
 import start
 import upload
+import websocket
 from harness import Bench, BenchFailed, Figure, as_data, figure_lines
 from machine import facts
 
@@ -31,6 +32,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "memory": memory.figures,
     "start": start.figures,
     "calls": calls.figures,
+    "websocket": websocket.figures,
     "loop": loop.figures,
 }
 
