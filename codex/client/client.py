@@ -73,7 +73,7 @@ class Client:
     """A connection to a node, from `open_client`. May be used by any number of tasks at once.
 
     Every method raises what the node answers (a CodexError, see `errors`), and Disconnected when the
-    connection ends. One that is cancelled is cancelled at the node as well.
+    connection ends. One that is cancelled is cancelled at the node as well, unless it was done already.
     """
 
     def __init__(self, link: Link) -> None:
@@ -246,9 +246,13 @@ class Client:
             numbers.append(result["subscription"])
             self._link.listen(numbers[0], events)
 
+        def forget(result: Mapping[str, Any]) -> None:
+            self._link.tell("unsubscribe", {"subscription": result["subscription"]})
+
         async with events.subscribe(size) as heard:
             try:
-                with self._link.call("subscribe", {"topics": topics, "size": size}, listen) as call:
+                params = {"topics": topics, "size": size}
+                with self._link.call("subscribe", params, then=listen, late=forget) as call:
                     await call.result()
                 yield Events(self._link, heard)
             finally:

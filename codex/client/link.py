@@ -134,17 +134,24 @@ class Link:
         self._out, self._leaving = trio.open_memory_channel[str | bytes](inf)
         self._calls: dict[int, Call] = {}
         self._streams: dict[int, Call] = {}
+        self._late: dict[int, Callable[[Any], None]] = {}
         self._listeners: dict[int, Broadcast[Event]] = {}
         self._last = 0
         self._lost: str | None = None
 
     @contextmanager
     def call(
-        self, method: str, params: Mapping[str, Any], then: Callable[[Any], None] | None = None
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        *,
+        then: Callable[[Any], None] | None = None,
+        late: Callable[[Any], None] | None = None,
     ) -> Iterator[Call]:
         """Make a request for the length of the block; one that has no reply at its end is cancelled.
 
-        `then` is given the result before anything that came behind it is looked at. Raises Disconnected.
+        `then` is given the result before anything that came behind it is looked at; `late` instead, when the
+        block was left and it had been done all the same. Raises Disconnected.
         """
         self.check()
         self._last += 1
@@ -158,6 +165,8 @@ class Link:
             self._streams.pop(call.stream, None)
             if not call.done:
                 self.tell("cancel", {"id": call.id})
+                if late is not None:
+                    self._late[call.id] = late
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
         """Make a request, and return its result. Raises what the node answers, and Disconnected."""
@@ -236,6 +245,9 @@ class Link:
                 events.publish(event(name, params))
 
     def _take_reply(self, message: Mapping[str, Any]) -> None:
+        late = self._late.pop(message["id"], None)
+        if late is not None and "result" in message:
+            late(message["result"])
         call = self._calls.get(message["id"])
         if call is not None and "error" in message:
             told = message["error"]["data"]

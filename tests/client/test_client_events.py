@@ -19,6 +19,7 @@ from codex.client import (
 from codex.client.values import Job, event, value
 from codex.errors import InvalidInput, Problem
 from codex.node import JobKind
+from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.nodes import ServedNode
 
 
@@ -89,6 +90,23 @@ async def test_what_cannot_be_subscribed_to_is_refused(client: Client) -> None:
         async with client.subscribe("weather"):
             pass
     assert await client.space()
+
+
+async def test_who_gives_up_subscribing_is_not_subscribed(served: ServedNode, client: Client) -> None:
+    async def subscribe() -> None:
+        async with client.subscribe("jobs"):
+            pass
+
+    async def nobody_listens() -> None:
+        for _ in range(2):  # what was late is answered by then
+            await client.space()
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        assert not served.node._running.events.heard
+
+    assert await cancel_at_every_checkpoint(subscribe, nobody_listens) > 5
+    async with client.subscribe("jobs") as events:
+        await served.node.store(b"some file contents")
+        assert isinstance(await anext(events), JobStarted)
 
 
 async def test_the_end_of_the_connection_is_no_end_of_the_events(served: ServedNode, client: Client) -> None:

@@ -13,6 +13,7 @@ from codex.api.rpc.params import Topic
 from codex.api.rpc.shapes import structure
 from codex.node import JobKind, ManifestDeleted, ManifestStored, Node, NodeEvent
 from codex.runtime.broadcast import Lagged
+from codex.testing.cancelling import cancel_at_every_checkpoint
 
 
 def test_every_event_of_the_node_is_in_the_table() -> None:
@@ -160,3 +161,37 @@ async def test_a_subscription_ends_with_its_connection(node: Node, open_peer: An
         await peer.call("subscribe", {"topics": ["jobs"]})
         assert node._running.events.heard
     assert not node._running.events.heard
+
+
+async def test_a_subscription_that_is_cancelled_is_none(node: Node, peer: Any) -> None:
+    subscribe = {"jsonrpc": "2.0", "id": "s", "method": "subscribe", "params": [["jobs"]]}
+    cancel = {"jsonrpc": "2.0", "method": "cancel", "params": ["s"]}
+    for _ in range(3 * MAX_SUBSCRIPTIONS):
+        await peer.say([subscribe, cancel])
+        [reply] = await peer.reply()
+        assert reply["error"]["code"] == -32800
+    await wait_all_tasks_blocked()
+    assert not node._running.events.heard
+
+
+async def test_it_is_none_whenever_it_is_cancelled(node: Node, open_peer: Any) -> None:
+    async with open_peer() as peer:
+
+        async def subscribe() -> None:
+            id = await peer.ask("subscribe", [["jobs"]])
+            try:
+                reply = await peer.reply()
+            except trio.Cancelled:
+                with trio.CancelScope(shield=True):
+                    await peer.tell("cancel", [id])
+                    reply = await peer.reply()
+            if "result" in reply:
+                with trio.CancelScope(shield=True):
+                    await peer.call("unsubscribe", [reply["result"]["subscription"]])
+
+        async def nobody_listens() -> None:
+            await peer.call("space")
+            await wait_all_tasks_blocked()
+            assert not node._running.events.heard
+
+        assert await cancel_at_every_checkpoint(subscribe, nobody_listens) > 5

@@ -13,6 +13,7 @@ import wsproto
 from trio.testing import MockClock
 from wsproto.events import (
     AcceptConnection,
+    BytesMessage,
     CloseConnection,
     Event,
     Ping,
@@ -24,6 +25,7 @@ from wsproto.extensions import PerMessageDeflate
 
 from codex.api.rpc import frames
 from codex.api.rpc.limits import FAREWELL, MAX_MESSAGE, PING, STALL
+from codex.testing.content import noise
 from codex.testing.http import Client, Link, head
 from codex.testing.nodes import ServedNode
 
@@ -410,3 +412,33 @@ async def test_a_client_that_just_closes_is_gone(served: ServedNode) -> None:
         await raw.reply()
         await raw.link.stream.send_eof()
         await raw.silence()
+
+
+async def test_half_a_message_is_followed_by_nothing(served: ServedNode, autojump_clock: MockClock) -> None:
+    """To a client that reads nothing no goodbye can be said without spoiling what stands before it."""
+    content = noise(32 << 20)
+    cid = await served.node.store(content)
+    params = {"cid": str(cid), "window": 1 << 26}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "retrieve", "params": params}
+    async with opened(served.client) as raw:
+        await raw.send(frame(TEXT, json.dumps(request).encode()))
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        await raw.send(frame(BINARY, b"x"))
+        await trio.sleep(FAREWELL + 1)
+        came = await everything(raw)
+    assert 0 < len(came) < len(content)
+    assert came == content[: len(came)]
+
+
+async def everything(raw: Raw) -> bytes:
+    """The bytes of every binary message, and of the last as far as it has come, until the connection ends."""
+    came, fresh = bytearray(), True
+    while True:
+        try:
+            event = await raw.event()
+        except (EOFError, trio.BrokenResourceError):
+            return bytes(came)
+        assert not isinstance(event, CloseConnection)
+        if isinstance(event, BytesMessage):
+            came += event.data[4:] if fresh else event.data
+            fresh = event.message_finished

@@ -265,7 +265,11 @@ class Session:
         self._last_subscription += 1
         number = self._last_subscription
         self._subscriptions[number] = trio.CancelScope()
-        await self._nursery.start(partial(self._forward, topics, size, number, told))
+        try:
+            await self._nursery.start(partial(self._forward, topics, size, number, told))
+        except BaseException:
+            self.unsubscribe(number)  # begun or not: nobody will know its number
+            raise
         return number
 
     def unsubscribe(self, number: int) -> None:
