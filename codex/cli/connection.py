@@ -201,7 +201,7 @@ def refused(reply: http.client.HTTPResponse, what: str, remedies: Mapping[int, s
         said, remedy = _problem(said)
     said = said or f"the node answered {reply.status} {reply.reason}".rstrip()
     return Failed(
-        said if what in said else f"{what}: {said}",
+        said if f" {what} " in f" {said} " else f"{what}: {said}",
         remedy=remedy or remedies.get(reply.status, "") or _GENERAL.get(reply.status, ""),
     )
 

@@ -199,7 +199,8 @@ def _scrub(ctx: click.Context, /, detach: bool, json: bool, **options: str | Non
 def _backup(ctx: click.Context, /, path: str, detach: bool, json: bool, **options: str | None) -> None:
     """Have the node copy all that it holds, as of one moment, into the new directory PATH.
 
-    Everything goes on meanwhile. The directory is one on the node's machine.
+    Everything goes on meanwhile. The directory is one on the node's machine. A node that finds it as `repo`
+    in its data directory when it starts goes on with it.
     """
     from codex.cli import tasks
 
