@@ -8,15 +8,14 @@ from codex.errors import CodexError, InvalidInput, Problem, ServiceUnavailable
 
 
 class Failed(CodexError):
-    """The node could not do it, for a reason that this version has no class for."""
+    """The node could not do it, for a reason that this version has no class for; `told` is its code."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message, remedy=problem.remedy)
-        self.problem = problem
+    code = "failed"
+    told = code
 
     def as_problem(self) -> Problem:
         """The error as the node told it."""
-        return self.problem
+        return Problem(self.told, self.message, self.remedy)
 
 
 class Unreachable(ServiceUnavailable):
@@ -47,4 +46,8 @@ _KNOWN: dict[str, type[CodexError]] = {
 def as_error(problem: Problem) -> CodexError:
     """The exception for an error that the node has told."""
     kind = _KNOWN.get(problem.code)
-    return Failed(problem) if kind is None else kind(problem.message, remedy=problem.remedy)
+    if kind is not None:
+        return kind(problem.message, remedy=problem.remedy)
+    failed = Failed(problem.message, remedy=problem.remedy)
+    failed.told = problem.code
+    return failed

@@ -222,7 +222,7 @@ async def test_an_error_that_is_not_known_is_told_all_the_same(client: Client) -
     assert raised.value.as_problem().code == "no-such-method"
     with pytest.raises(Failed) as raised:
         await client.exists("zDv")
-    assert raised.value.problem.code == "invalid-params"
+    assert raised.value.told == "invalid-params"
 
 
 async def test_a_source_that_fails_stores_nothing(served: ServedNode, client: Client) -> None:
