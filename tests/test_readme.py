@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from codex import units
+from codex.cli import jobs
+from codex.cli.app import group
+from codex.cli.bar import LABEL
+from codex.cli.output import cells
+from codex.units import MIB
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -66,6 +73,41 @@ def test_the_session_prints_what_it_shows(running_node: Path, tmp_path: Path) ->
         )
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout == shown, command
+
+
+def test_the_screen_is_drawn_as_it_shows() -> None:
+    command, ended, *moving = block("text").splitlines()
+    assert command == "$ codex jobs --follow"
+    told = {
+        "id": "6a8d9ebd134d",
+        "kind": "verify",
+        "state": "done",
+        "phase": "verifying",
+        "subject": "zDvZRwzm7DuzfMT6wtUfsoEavpddRr2fPPe9CeLJQDgDyU8wtGDS",
+        "bytesDone": 286 * MIB,
+        "bytesTotal": 286 * MIB,
+        "bytesPerSecond": 0,
+        "etaSeconds": None,
+        "started": 1795378590.0,
+        "ended": 1795378592.53,
+        "result": None,
+        "error": None,
+    }
+    assert ended == jobs.end_line(jobs.parse(told), 80)
+    figures = r" [━╸╺]+ +([0-9]+) %  ([0-9. ]{4} MiB) of ([0-9. ]{4} MiB)  [0-9. ]{4} MiB/s  [0-9: ]{7}"
+    for line in moving:
+        label, bar = line[:22], line[22:]
+        assert cells(label.rstrip()) <= LABEL
+        found = re.fullmatch(figures, bar)
+        assert found, bar
+        done, total = (units.parse_size(found[place].strip()) for place in (2, 3))
+        assert int(found[1]) == 100 * done // total
+        assert cells(line) <= 78
+
+
+def test_every_command_is_named() -> None:
+    table = re.findall(r"^\| ((?:`\w+` ?)+)\|", README.partition("## The command line")[2], re.MULTILINE)
+    assert sorted(re.findall(r"\w+", " ".join(table))) == sorted(group.commands)
 
 
 def test_the_program_is_the_example() -> None:
