@@ -11,7 +11,9 @@ from codex.errors import CodexError
 
 
 def family(kind: type[CodexError]) -> Iterator[type[CodexError]]:
-    yield kind
+    # What the client and the commands raise about a node is nothing that a node tells.
+    if not kind.__module__.startswith(("codex.client", "codex.cli")):
+        yield kind
     for inner in kind.__subclasses__():
         yield from family(inner)
 

@@ -13,6 +13,7 @@ from codex.api.rpc.methods import Call
 from codex.api.rpc.params import Nothing
 from codex.api.rpc.table import Method
 from codex.codec import Cid
+from codex.errors import InvalidInput
 from codex.node import JobKind, JobState, Node
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise, pattern
@@ -188,6 +189,32 @@ async def test_a_request_that_is_cancelled_before_its_turn_is_not_begun(peer: An
     )
     assert [reply["error"]["code"] for reply in await peer.reply()] == [-32800]
     assert held.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "number"), [(InvalidInput("too late"), -32602), (ZeroDivisionError("too late"), -32603)]
+)
+async def test_what_fails_while_it_is_cancelled_has_failed(
+    peer: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, number: int
+) -> None:
+    async def stubborn() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise error
+
+    async def do(call: Call, params: Nothing) -> None:
+        """Fail when it is cancelled, beside something that is just cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stubborn)
+            nursery.start_soon(trio.sleep_forever)
+
+    _add(monkeypatch, Method("stubborn", Nothing, None, do))
+    id = await peer.ask("stubborn")
+    await wait_all_tasks_blocked()
+    await peer.tell("cancel", [id])
+    assert (await peer.reply())["error"]["code"] == number
+    assert await peer.call("space")
 
 
 async def test_the_end_of_the_connection_cancels_everything(node: Node, open_peer: Any, held: Held) -> None:

@@ -14,7 +14,6 @@ import trio
 from attrs import frozen
 
 from codex import logs
-from codex.api import holdings
 from codex.api.objects import (
     Object,
     content_json,
@@ -132,7 +131,7 @@ async def retrieve(call: Call, params: Retrieve) -> Object:
 def _about(retrieval: Retrieval) -> Object:
     manifest = retrieval.manifest
     return {
-        "job": holdings.job_id(retrieval),
+        "job": retrieval.job_id,
         "offset": retrieval.offset,
         "size": retrieval.size,
         "manifest": None if manifest is None else manifest_json(manifest),
@@ -187,7 +186,7 @@ async def unpin(call: Call, params: Dataset) -> None:
 
 async def pinned(call: Call, params: Dataset) -> Object:
     """Whether a dataset is kept from expiring."""
-    return {"pinned": await holdings.is_pinned(call.node, params.cid)}
+    return {"pinned": await call.node.is_pinned(params.cid)}
 
 
 async def space(call: Call, params: Nothing) -> Object:

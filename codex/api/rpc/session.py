@@ -219,12 +219,13 @@ class Session:
             self._quiet.set()
 
     async def _do(self, task: _Task) -> str | None:
-        reply = None
-        with task.scope:
-            reply = await self._outcome(task)
-        if task.scope.cancelled_caught:
-            return _refusal(task.asked, fault(RequestCancelled("the request was cancelled")))
-        return reply
+        try:
+            with task.scope:
+                return await self._outcome(task)
+        except Exception as error:
+            # What is left of a group of errors when the cancellation among them has been taken out.
+            return _failure(task.asked, error)
+        return _refusal(task.asked, fault(RequestCancelled("the request was cancelled")))
 
     async def _outcome(self, task: _Task) -> str | None:
         asked = task.asked
@@ -232,13 +233,10 @@ class Session:
             with unwrapped():
                 value = await asked.method.do(Call(self, asked.id, task.told), asked.params)
             return dispatch.result(asked.id, value) if asked.reply else None
-        except CodexError as error:
-            return _refusal(asked, fault(error))
         except Breach:
             raise
         except Exception as error:
-            log.error("a request failed over a bug", method=asked.method.name, exc_info=lone(error))
-            return _refusal(asked, INTERNAL)
+            return _failure(asked, error)
 
     # -- what methods need of it
 
@@ -302,6 +300,14 @@ class Session:
 
     async def _grant(self, stream: int, count: int) -> None:
         await self.notify("credit", {"stream": stream, "bytes": count})
+
+
+def _failure(asked: Request, error: Exception) -> str | None:
+    cause = lone(error)
+    if isinstance(cause, CodexError):
+        return _refusal(asked, fault(cause))
+    log.error("a request failed over a bug", method=asked.method.name, exc_info=cause)
+    return _refusal(asked, INTERNAL)
 
 
 def _refusal(asked: Request | Refused, why: Fault) -> str | None:
