@@ -16,7 +16,7 @@ from codex.codec import Cid
 from codex.errors import InvalidInput
 from codex.node import JobKind, JobState, Node
 from codex.testing.cancelling import cancel_at_every_checkpoint
-from codex.testing.content import noise, pattern
+from codex.testing.content import damage, noise, pattern
 from codex.testing.nodes import holdings
 
 SPACE = {"jsonrpc": "2.0", "id": 1, "method": "space"}
@@ -467,6 +467,18 @@ async def test_a_download_is_cancelled_and_its_stream_has_no_end(node: Node, pee
     await peer.tell("credit", {"stream": stream, "bytes": 5})  # was under way
     assert await peer.call("space")
     assert node.jobs.list(JobKind.DOWNLOAD)[0].state is JobState.CANCELLED
+
+
+async def test_a_download_that_meets_damage_says_so_and_has_no_end(node: Node, peer: Any) -> None:
+    content = pattern(10 * 65_536)
+    cid = str(await node.store(content))
+    damage(node.config.data_dir, content[-65_536:])
+    await peer.ask("retrieve", {"cid": cid, "local": True})
+    reply = await peer.reply()
+    assert (reply["error"]["code"], reply["error"]["data"]["code"]) == (-32000, "corrupt-data")
+    [pieces] = peer.pieces.values()
+    assert b"" not in pieces
+    assert content.startswith(b"".join(pieces))
 
 
 async def test_there_is_a_limit_on_streams(peer: Any) -> None:
