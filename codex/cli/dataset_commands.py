@@ -6,12 +6,12 @@ Each loads what it needs when it is called.
 import click
 
 from codex.cli.exits import Exit
-from codex.cli.group import about_a_node, codex, each, for_programs, node_of, offering
+from codex.cli.group import A_PATH, about_a_node, codex, each, for_programs, node_of, offering
 from codex.cli.output import as_json, as_line, hint, terminal_width
 
 
 @codex.command("put", short_help="Store files, and print their CIDs.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=A_PATH)
 @click.option("--name", help="file name to keep with the dataset [that of the file]")
 @click.option(
     "--type",
@@ -55,7 +55,7 @@ def _put(
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(),
+    type=A_PATH,
     help="where to: a file, a directory, or - for standard output",
 )
 @click.option("-c", "--continue", "resume", is_flag=True, help="go on with a download that broke off")

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from codex.cli.exits import NoNode
 from codex.config import arguments, load, read_token
+from codex.errors import ConfigError
 from codex.lock import LOCK_FILE, RunningNode, reachable, running_node
 
 
@@ -42,7 +43,12 @@ def find_node(args: Sequence[str], environ: Mapping[str, str]) -> Target:
     given = arguments.read(args).given
     token = None if config.api.token_file is None else read_token(config.api.token_file)
     if not {"api-port", "api-bindaddr"} & set(given):
-        found = running_node(config.data_dir)
+        try:
+            found = running_node(config.data_dir)
+        except ConfigError as error:
+            raise ConfigError(
+                error.message, remedy="Run this as the user of that node, or name its port with --api-port."
+            ) from error
         if found is not None:
             return Target(found.host, found.port, token)
         if not config.api.port_explicit:

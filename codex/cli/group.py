@@ -88,6 +88,8 @@ def _run(args: list[str]) -> int:
     return run(config)
 
 
+A_PATH = click.Path(readable=False)
+"""Completed as a path by a shell; whether it can be used is found out, and said better, where it is used."""
 _ABOUT_A_NODE = (
     ("--config-file", "PATH", "TOML file with the node's options"),
     ("--api-token-file", "PATH", "file with the token that the node wants"),
@@ -100,7 +102,7 @@ _ABOUT_A_NODE = (
 def about_a_node(command: Command) -> Command:
     """Add the options that say which node is meant; `node_of` takes them."""
     for name, metavar, help in _ABOUT_A_NODE:
-        kind = click.Path() if metavar == "PATH" else None
+        kind = A_PATH if metavar == "PATH" else None
         command = click.option(name, metavar=metavar, help=help, type=kind)(command)
     return command
 

@@ -10,7 +10,7 @@ import click
 
 from codex.cli.exits import Exit
 from codex.cli.finding import Target
-from codex.cli.group import about_a_node, codex, each, for_programs, node_of, offering
+from codex.cli.group import A_PATH, about_a_node, codex, each, for_programs, node_of, offering
 from codex.cli.output import as_json, as_line, complain, complaint, hint, terminal_width
 
 KINDS = ("upload", "download", "fetch", "verify", "scrub", "backup")
@@ -191,7 +191,7 @@ def _scrub(ctx: click.Context, /, detach: bool, json: bool, **options: str | Non
 
 
 @codex.command("backup", short_help="Copy all that the node holds.")
-@click.argument("path", type=click.Path())
+@click.argument("path", type=A_PATH)
 @click.option("--detach", is_flag=True, help="begin it, print the job's ID, and do not wait")
 @for_programs("the job as the node tells of it, for programs")
 @about_a_node

@@ -1,5 +1,7 @@
 """Which node is meant, and what is said when the directory is the wrong one."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,20 @@ def test_the_token_is_read_wherever_the_node_is_found(tmp_path: Path, environ: d
 def test_a_home_is_known_without_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
     assert Path(environment()["HOME"]).is_absolute()
+
+
+def test_a_directory_of_somebody_else_is_told(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A simulation: the system's answer to a user without the right is put in, as the superuser has it."""
+    opened = os.open
+
+    def refusing(path: os.PathLike[str] | str, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith("node.json"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(ConfigError, match="no permission") as caught:
+        find_node([f"--data-dir={tmp_path}"], environ)
+    assert "--api-port" in caught.value.remedy
