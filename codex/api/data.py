@@ -1,6 +1,5 @@
 """The calls about datasets that move no bulk: list, look, pin, delete, and how much room there is."""
 
-from codex.api import holdings
 from codex.api.objects import content_json, space_json
 from codex.api.problems import Refusal
 from codex.api.routes import Reply, Route, as_json, as_json_text, nothing, parse_cid, to_text
@@ -39,7 +38,7 @@ def routes(node: Node) -> list[Route]:
         return as_json({cid: await node.has(parse_cid(cid))})
 
     async def pinned(cid: str) -> Reply:
-        return as_json({"pinned": await holdings.is_pinned(node, parse_cid(cid))})
+        return as_json({"pinned": await node.is_pinned(parse_cid(cid))})
 
     async def pin(cid: str) -> Reply:
         await node.pin(parse_cid(cid))

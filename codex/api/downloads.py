@@ -2,7 +2,7 @@
 that the caller has it already.
 """
 
-from codex.api import holdings, ranges
+from codex.api import ranges
 from codex.api.cors import EXPOSED, Cors
 from codex.api.ranges import Part
 from codex.api.wire import Exchange
@@ -35,7 +35,7 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
             part = ranges.part(asked, manifest.original_size)
         if exchange.method == "HEAD":
             size = part.length if part else manifest.original_size
-            await holdings.check_whole(node, manifest, part.offset if part else 0, size)
+            await node.check_whole(manifest, part.offset if part else 0, size)
             await exchange.respond(_status(part), validators + _description(manifest, part), size)
             return
     offset, length = (part.offset, part.length) if part else (0, None)
@@ -43,7 +43,7 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
         manifest = _manifest(retrieval)
         first = await _first(node, manifest, retrieval)
         headers = validators + _description(manifest, part)
-        job = holdings.job_id(retrieval)
+        job = retrieval.job_id
         if job:
             headers.append(("X-Job-Id", job))
         await exchange.respond(_status(part), headers, retrieval.size)
@@ -58,10 +58,10 @@ async def _first(node: Node, manifest: Manifest, retrieval: Retrieval) -> bytes 
     try:
         first = await anext(retrieval, b"")
     except BlockNotFound:
-        await holdings.check_whole(node, manifest, retrieval.offset, retrieval.size)
+        await node.check_whole(manifest, retrieval.offset, retrieval.size)
         raise
     if len(first) < retrieval.size:
-        await holdings.check_whole(node, manifest, retrieval.offset, retrieval.size)
+        await node.check_whole(manifest, retrieval.offset, retrieval.size)
     return first
 
 

@@ -164,6 +164,7 @@ class Node:
             else:
                 opened = retrieving.open_block(await self._read_block(cid, local), progress=job)
             async with opened as retrieval:
+                retrieval.job_id = job.id
                 yield retrieval
 
     async def _read_block(self, cid: Cid, local: bool) -> bytes | memoryview:
@@ -223,6 +224,25 @@ class Node:
     async def unpin(self, cid: Cid) -> None:
         """Let a pinned dataset expire again. Raises BlockNotFound."""
         await self._running.store.unpin(cid)
+
+    async def is_pinned(self, cid: Cid) -> bool:
+        """Whether a dataset is kept from expiring. Raises BlockNotFound."""
+        return await self._running.store.is_pinned(cid)
+
+    async def check_whole(self, manifest: Manifest, offset: int, length: int) -> None:
+        """Raise BlockNotFound, which says how many, when blocks with these bytes of a dataset are not here.
+
+        Known damage counts; blocks are not read for it.
+        """
+        first = offset // manifest.block_size
+        count = -(-(offset + length) // manifest.block_size) - first
+        missing = await self._running.store.missing(manifest.tree_cid, first, count)
+        if missing:
+            raise BlockNotFound(
+                f"The requested CID could not be retrieved ({missing} of the {count} blocks asked for are "
+                "missing or damaged on this node).",
+                remedy="store the same content again, which mends the dataset",
+            )
 
     async def space(self) -> Space:
         """How much of the quota is used and reserved, in bytes."""

@@ -43,7 +43,8 @@ class _Run:
 class Retrieval:
     """A dataset on its way to a reader: `size` bytes from `offset`, as an asynchronous iterator of buffers.
 
-    `manifest` describes the whole dataset (None for a single block). Raises what the store raises
+    `manifest` describes the whole dataset (None for a single block), `job_id` names the job that counts what
+    is handed out, where there is one. Raises what the store raises
     (BlockNotFound, CorruptData) where the bytes end.
     """
 
@@ -58,6 +59,7 @@ class Retrieval:
         self.manifest = manifest
         self.offset = offset
         self.size = size
+        self.job_id: str | None = None
         self._runs = runs
         self._progress = progress
         self._buffers: deque[memoryview] = deque()
