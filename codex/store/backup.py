@@ -15,7 +15,7 @@ from pathlib import Path
 from codex.errors import CorruptData, InvalidInput
 from codex.store.disk import Disk, disk_errors
 from codex.store.index import Readers, Row
-from codex.store.schema import SEALED
+from codex.store.schema import GONE, SEALED
 from codex.store.segments import segment_name
 
 _STEP_BYTES = 64 << 20
@@ -54,8 +54,10 @@ class Backup:
             with self._readers.snapshot() as connection:
                 connection.execute("SELECT 1 FROM totals").fetchone()
                 connection.backup(copy)
+            # Those that are empty or gone may have no file, and need none: a start forgets them then.
             self._segments = copy.execute(
-                "SELECT id, length, state FROM segments ORDER BY id DESC"
+                "SELECT id, length, state FROM segments WHERE length > 0 AND state <> ? ORDER BY id DESC",
+                (GONE,),
             ).fetchall()
         finally:
             copy.close()

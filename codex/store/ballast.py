@@ -1,18 +1,20 @@
 """The ballast: some room kept for the day on which the disk is full.
 
 Deleting must still work then, but the index needs room to write down what is deleted. The ballast gives
-that room, and is taken on again once there is plenty.
+that room, and is taken on again once there is plenty; until then nothing else may be written, or that room
+would be filled as well.
 """
 
 from contextlib import suppress
 from pathlib import Path
 
-from codex.store.disk import Disk, File, disk_errors
+from codex.errors import DiskFull
+from codex.store.disk import FULL_REMEDY, Disk, File, disk_errors
 
 BALLAST_BYTES = 1 << 20
 """Enough to write down the removal of some hundred blocks wherever their rows lie, again and again."""
 
-_PLENTY = 4
+_PLENTY = 2
 """Free room, in ballasts, from which on the ballast is taken on again."""
 
 
@@ -54,6 +56,11 @@ class Ballast:
             with suppress(OSError):
                 self._file.truncate(0)
         return self.aboard
+
+    def require(self) -> None:
+        """Raise DiskFull while the ballast is lent out and there is no room to take it on again."""
+        if self._size and not self.restore():
+            raise DiskFull("the disk is full: what room is left is kept for deleting", remedy=FULL_REMEDY)
 
     def close(self) -> None:
         """Let go of the file; the room stays taken."""

@@ -1,21 +1,25 @@
 """Compaction: moving what lives out of segments that are mostly dead, so that their room comes back.
 
 A few blocks a step, from the end of the segment to its beginning, the file being shortened as it empties:
-so it needs no more room than one step takes, even on a full disk. Readers are never held up; one that
-looked up a block before it was moved looks again.
+so it needs no more room than one step takes. On a full disk the steps become smaller, and what is dead at
+the end of the segment is cut off first. Readers are never held up; one that looked up a block before it was
+moved looks again.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from sqlite3 import Connection
 
 from codex.codec import Cid
-from codex.errors import DiskFailed
+from codex.errors import DiskFailed, DiskFull
 from codex.store.index import Row, one
-from codex.store.ledger import Ledger
+from codex.store.ledger import Change, Ledger
 from codex.store.schema import SEALED
 
-STEP_BLOCKS = 32
-"""Blocks moved in one step: 2 MiB, for which a writer waits some milliseconds."""
+STEPS = (32, 8, 2, 1)
+"""Blocks moved in one step: 2 MiB, for which a writer waits some milliseconds; then what is tried on a full
+disk.
+"""
 
 NOWHERE = 0
 """The segment of a block whose bytes are lost; it is marked bad as well."""
@@ -38,16 +42,43 @@ class Compactor:
         victim = self._victim()
         if victim is None:
             return False
+        limit, *smaller = STEPS
+        while True:
+            try:
+                self._move(victim, limit)
+                return True
+            except DiskFull:
+                # Where nothing is given back, even the smallest step would only take the last room.
+                if not smaller or not self._ledger.may_shorten(victim):
+                    raise
+            self._ledger.make_room()
+            with suppress(DiskFull):
+                self._cut_off_end(victim)
+            limit = smaller.pop(0)
+
+    def _cut_off_end(self, victim: int) -> None:
+        """Give back the room behind the last block of a segment."""
+
+        def work(change: Change) -> int:
+            end = self._end(change.tx, victim)
+            change.tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
+            return end
+
+        end = self._ledger.shrink("shorten a segment", work)
+        self._ledger.shorten(victim, end)
+
+    def _move(self, victim: int, limit: int) -> None:
+        """Move the last `limit` blocks of a segment."""
         with self._ledger.index.reading() as connection:
             rows = connection.execute(
                 "SELECT id, cid, offset, length, bad FROM blocks WHERE segment = ?"
                 " ORDER BY offset DESC LIMIT ?",
-                (victim, STEP_BLOCKS),
+                (victim, limit),
             ).fetchall()
         if not rows:
             # Its counter is wrong, which the next recount puts right. Until then there is nothing to move.
             self._given_up.add(victim)
-            return True
+            return
         rows.reverse()
         try:
             payloads = [None if row[4] else self._payload(victim, row) for row in rows]
@@ -56,8 +87,8 @@ class Compactor:
             raise
         shorten = self._ledger.may_shorten(victim)
         sound = [payload for payload in payloads if payload is not None]
-        places = iter(self._ledger.append(sound))
-        with self._ledger.change("move blocks together") as change:
+        places = iter(self._ledger.append(sound, growing=False))
+        with self._ledger.change("move blocks together", growing=False) as change:
             tx = change.tx
             for row, payload in zip(rows, payloads, strict=True):
                 place = None if payload is None else next(places)
@@ -72,7 +103,6 @@ class Compactor:
                 tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
         if shorten and end:
             self._ledger.shorten(victim, end)
-        return True
 
     def _victim(self) -> int | None:
         with self._ledger.index.reading() as connection:
@@ -119,6 +149,5 @@ def retire(ledger: Ledger, least: int) -> bool:
         )
     if not mostly_dead:
         return False
-    with ledger.change("seal a segment"):
-        ledger.seal()
+    ledger.shrink("seal a segment", lambda change: ledger.seal())
     return True

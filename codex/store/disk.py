@@ -194,7 +194,7 @@ class OsDisk:
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-_FULL_REMEDY = "free space on the file system of the data directory, or delete datasets; nothing was lost"
+FULL_REMEDY = "free space on the file system of the data directory, or delete datasets; nothing was lost"
 _FAILED_REMEDY = "look into the system's log for the state of the disk; what was acknowledged before is kept"
 
 
@@ -206,7 +206,7 @@ def disk_errors(doing: str) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno in _FULL:
-            raise DiskFull(f"the disk is full: could not {doing} ({reason})", remedy=_FULL_REMEDY) from error
+            raise DiskFull(f"the disk is full: could not {doing} ({reason})", remedy=FULL_REMEDY) from error
         raise DiskFailed(f"the disk failed: could not {doing} ({reason})", remedy=_FAILED_REMEDY) from error
 
 
@@ -232,11 +232,11 @@ def _index_error(error: sqlite3.Error, doing: str) -> CodexError | None:
     what = f"could not {doing} ({error})"
     match code & 0xFF:
         case sqlite3.SQLITE_FULL:
-            return DiskFull(f"the disk is full: {what}", remedy=_FULL_REMEDY)
+            return DiskFull(f"the disk is full: {what}", remedy=FULL_REMEDY)
         case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_SHMSIZE:
             # The one place where SQLite reports a full disk as a failed write: growing its shared-memory
             # file.
-            return DiskFull(f"the disk is full: {what}", remedy=_FULL_REMEDY)
+            return DiskFull(f"the disk is full: {what}", remedy=FULL_REMEDY)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return DiskFailed(f"the disk failed: {what}", remedy=_FAILED_REMEDY)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:

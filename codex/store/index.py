@@ -31,17 +31,24 @@ _READ_CACHE_KIB = 8 << 10
 _REMEDY = "restore the data directory from a backup, or move its repo folder away and start empty"
 
 
-def connect(disk: Disk, path: Path) -> sqlite3.Connection:
-    """Open the index for writing, making it when it does not exist and bringing it up to date when it is
-    older.
+PUT_BACK = (
+    "put the newest index.sqlite back, together with its index.sqlite-wal, or restore a backup;"
+    " to go on without what is in these segments, move them elsewhere"
+)
+"""What helps when there are segments that the index does not know."""
 
-    Raises CorruptData for a file that is no index of ours, or damaged; WrongVersion for one from a newer
-    program.
+
+def connect(disk: Disk, path: Path, *, new: bool = True) -> sqlite3.Connection:
+    """Open the index for writing, making it when it does not exist (unless `new` is False) and bringing it
+    up to date when it is older.
+
+    Raises CorruptData for a file that is no index of ours, empty against expectation, or damaged, without
+    having changed it; WrongVersion for one from a newer program.
     """
     with index_errors("open the index"):
         connection = disk.connect(path)
         try:
-            _check(connection, path)
+            _check(connection, path, new)
             for pragma in (
                 "journal_mode=WAL",
                 "synchronous=FULL",
@@ -59,7 +66,7 @@ def connect(disk: Disk, path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path, new: bool) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -67,6 +74,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise CorruptData(
             f"{path} is a database of another program, no index of a block store", remedy=_REMEDY
         )
+    if not version and not new:
+        raise CorruptData(f"{path} is empty, but there are segments beside it", remedy=PUT_BACK)
     if version > len(MIGRATIONS):
         raise WrongVersion(
             f"{path} has format {version}; this program knows formats up to {len(MIGRATIONS)}",
@@ -87,8 +96,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
 class Index:
     """The writing connection. Use it from one thread at a time."""
 
-    def __init__(self, disk: Disk, path: Path) -> None:
-        self._connection = connect(disk, path)
+    def __init__(self, disk: Disk, path: Path, *, new: bool = True) -> None:
+        self._connection = connect(disk, path, new=new)
         self._doubtful = False
 
     @contextmanager

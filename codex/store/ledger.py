@@ -3,8 +3,10 @@
 A `Change` is one transaction. Rows are changed through its `tx`; whatever makes them count is told to the
 change beside it (`block`, `move`, `charge`, …) and is written to the counters in the same transaction,
 together with the lengths of segments that were appended to. When it is committed, segments without live
-bytes are removed from the disk. So at any moment `totals`, `segments.live` and the charges of ingests are
-the sums of the rows, and no other code touches them.
+bytes are removed from the disk, and their rows with a later change. So at any moment `totals`,
+`segments.live` and the charges of ingests are the sums of the rows, and no other code touches them.
+
+What makes the store grow is refused while the ballast is lent out: that room is for deleting.
 
 Used by one thread at a time.
 """
@@ -20,7 +22,7 @@ from codex.errors import DiskFull, QuotaExceeded
 from codex.store.ballast import Ballast
 from codex.store.disk import Buffer, Disk, disk_errors
 from codex.store.index import Index, one
-from codex.store.schema import ACTIVE, SEALED
+from codex.store.schema import ACTIVE, GONE, SEALED
 from codex.store.segments import Appender, Place, SegmentFiles, segment_name
 from codex.store.values import Space
 
@@ -103,16 +105,19 @@ class Ledger:
         self._appender = appender
         self._files = files
         self._keepers = 0
-        self._unwanted: list[int] = []
+        self._unwanted: list[int] = []  # segments that are gone, with files to be removed
+        self._removed: list[int] = []  # those without, whose rows may go
         with index.reading() as connection:
             row = one(connection, "SELECT max(id) FROM blocks")
         self._last_block: int = (row and row[0]) or 0
 
-    def append(self, payloads: Sequence[Buffer]) -> list[Place]:
+    def append(self, payloads: Sequence[Buffer], *, growing: bool = True) -> list[Place]:
         """Put payload where it is durable, to be recorded by the next change.
 
         Raises DiskFull or DiskFailed; then nothing was appended.
         """
+        if growing:
+            self.ballast.require()
         self.index.settle()
         return self._appender.append(payloads)
 
@@ -132,23 +137,27 @@ class Ledger:
         self._appender.seal()
 
     @contextmanager
-    def change(self, doing: str) -> Iterator[Change]:
+    def change(self, doing: str, *, growing: bool = True) -> Iterator[Change]:
         """Change rows and counters in one transaction, durable at the end of the block.
 
         When the block raises, or the commit fails (DiskFull, DiskFailed, "could not" `doing`), nothing has
         changed, and what was appended since the last change is forgotten.
         """
         try:
+            if growing:
+                self.ballast.require()
             with self.index.transaction(doing) as tx:
                 change = Change(tx)
                 yield change
                 self._record_segments(tx)
                 change.write()
-                dead = self._drop_dead_segments(tx)
+                dead = self._give_up_dead_segments(tx)
+                forget_segments(tx, self._removed)
         except BaseException:
             self._appender.rewind()
             raise
         self._appender.recorded()
+        self._removed.clear()
         self._unwanted += dead
         self._remove_unwanted()
 
@@ -157,24 +166,27 @@ class Ledger:
         ballast, and with that of the write-ahead log, whose content is carried over into the index.
         """
         try:
-            with self.change(doing) as change:
+            with self.change(doing, growing=False) as change:
                 return work(change)
         except DiskFull:
-            self.ballast.release()
-            with suppress(DiskFull):
-                self.index.carry_over()
-        with self.change(doing) as change:
+            self.make_room()
+        with self.change(doing, growing=False) as change:
             return work(change)
+
+    def make_room(self) -> None:
+        """On a full disk: give back what is kept for that case. Raises DiskFailed."""
+        self.ballast.release()
+        with suppress(DiskFull):
+            self.index.carry_over()
 
     def _record_segments(self, tx: sqlite3.Connection) -> None:
         tails = self._appender.tails()
         tx.executemany(
-            "INSERT INTO segments(id, length, live, state) VALUES (?, ?, 0, ?)"
-            " ON CONFLICT(id) DO UPDATE SET length = excluded.length, state = excluded.state",
-            [(tail.segment, tail.length, SEALED if tail.sealed else ACTIVE) for tail in tails],
+            "UPDATE segments SET length = ?, state = ? WHERE id = ?",
+            [(tail.length, SEALED if tail.sealed else ACTIVE, tail.segment) for tail in tails],
         )
 
-    def _drop_dead_segments(self, tx: sqlite3.Connection) -> list[int]:
+    def _give_up_dead_segments(self, tx: sqlite3.Connection) -> list[int]:
         active = self._appender.active
         if active and one(tx, "SELECT 1 FROM segments WHERE id = ? AND live = 0 AND length > 0", active):
             # Everything in it was deleted: its room is wanted back now, not when the segment is full.
@@ -183,7 +195,7 @@ class Ledger:
         dead = [
             row[0] for row in tx.execute("SELECT id FROM segments WHERE live = 0 AND state = ?", (SEALED,))
         ]
-        tx.executemany("DELETE FROM segments WHERE id = ?", [(segment,) for segment in dead])
+        tx.executemany("UPDATE segments SET state = ? WHERE id = ?", [(GONE, segment) for segment in dead])
         return dead
 
     # -- segments that are no longer wanted
@@ -201,10 +213,11 @@ class Ledger:
             return
         for segment in self._unwanted:
             self._files.forget(segment)
-            # No row names the file any more. If it cannot be removed now, the next start will do it.
-            with suppress(OSError):
-                self._disk.unlink(self._directory / segment_name(segment))
-        self._unwanted.clear()
+        # What cannot be removed now is tried again with the next change, and at the next start.
+        with suppress(OSError):
+            remove_segments(self._disk, self._directory, self._unwanted)
+            self._removed += self._unwanted
+            self._unwanted.clear()
 
     def may_shorten(self, segment: int) -> bool:
         """Whether the file of a sealed segment may be cut.
@@ -218,6 +231,31 @@ class Ledger:
         """Give back the room behind the first `length` bytes of a sealed segment, where nothing lies."""
         with suppress(OSError):
             self._disk.open(self._directory / segment_name(segment)).truncate(length)
+
+
+def begin_segment(index: Index) -> int:
+    """Name a new segment in the index, before there is a file: an unknown file is never one of ours."""
+    with index.transaction("begin a segment") as tx:
+        number = tx.execute("INSERT INTO segments(length, live, state) VALUES (0, 0, ?)", (ACTIVE,)).lastrowid
+        assert number is not None
+        return number
+
+
+def remove_segments(disk: Disk, directory: Path, segments: Sequence[int]) -> None:
+    """Remove the files of these segments, if they are there, so that no power cut brings one back.
+
+    Raises OSError.
+    """
+    for segment in segments:
+        with suppress(FileNotFoundError):
+            disk.unlink(directory / segment_name(segment))
+    if segments:
+        disk.sync_dir(directory)
+
+
+def forget_segments(tx: sqlite3.Connection, segments: Sequence[int]) -> None:
+    """Remove the rows of segments that have no files."""
+    tx.executemany("DELETE FROM segments WHERE id = ?", [(segment,) for segment in segments])
 
 
 def space_of(connection: sqlite3.Connection, quota: int) -> Space:

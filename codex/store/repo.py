@@ -17,7 +17,7 @@ from codex.errors import DiskFull, InvalidInput
 from codex.store import compaction, lifetime, manifests, recount, staging, sweep, trees
 from codex.store.backup import Backup
 from codex.store.catalogue import Catalogue
-from codex.store.disk import Disk, File
+from codex.store.disk import Disk, File, disk_errors
 from codex.store.index import Readers, one
 from codex.store.intake import take_in
 from codex.store.ledger import Change, Ledger, no_room, space_of
@@ -98,8 +98,12 @@ class Repo:
 
     def mark_bad(self, rows: Sequence[int]) -> None:
         """Remember that these blocks do not have their hash: they count as absent until stored again."""
-        with self._ledger.change("mark damaged blocks") as change:
-            change.tx.executemany("UPDATE blocks SET bad = 1 WHERE id = ?", [(row,) for row in rows])
+        self._ledger.shrink(
+            "mark damaged blocks",
+            lambda change: change.tx.executemany(
+                "UPDATE blocks SET bad = 1 WHERE id = ?", [(row,) for row in rows]
+            ),
+        )
 
     # -- ingests
 
@@ -252,17 +256,12 @@ class Repo:
 
     def compact(self) -> bool:
         """Move a few blocks out of a segment that is mostly dead; whether there was one."""
-        try:
-            return self._compact()
-        except DiskFull:
-            if not self._ledger.ballast.release():
-                raise
-        return self._compact()
-
-    def _compact(self) -> bool:
-        return self._compactor.step() or (
-            compaction.retire(self._ledger, self._retire_bytes) and self._compactor.step()
-        )
+        if self._compactor.step():
+            return True
+        # A segment that is larger than all that is left on the disk is always worth it.
+        with disk_errors(f"look into {self.directory}"):
+            least = min(self._retire_bytes, self._disk.free(self.directory))
+        return compaction.retire(self._ledger, least) and self._compactor.step()
 
     def restore_ballast(self) -> bool:
         """Take the ballast on again if there is room; whether it is aboard."""
@@ -270,8 +269,7 @@ class Repo:
 
     def correct(self, found: Recount) -> None:
         """Put counters right by the differences that a recount found."""
-        with self._ledger.change("correct the counters") as change:
-            recount.correct(change, found)
+        self._ledger.shrink("correct the counters", lambda change: recount.correct(change, found))
 
     def backup(self, target: Path) -> Backup:
         """Prepare a backup; `keep` must be in force while it runs. Raises InvalidInput."""

@@ -9,8 +9,8 @@ Bytes are counted in the same transaction that makes them count: `totals` is alw
 APPLICATION_ID = 0x43645853
 """Marks an SQLite file as this index ("CdXS")."""
 
-# States of a segment.
-ACTIVE, SEALED = 0, 1
+# States of a segment. GONE: nothing in it is wanted; its row stays until its file is known to be removed.
+ACTIVE, SEALED, GONE = 0, 1, 2
 
 # States of a tree; see lifetime.py.
 STAGING, LIVE, HELD, DOOMED = 0, 1, 2, 3
@@ -26,10 +26,12 @@ MIGRATIONS = (
         blocks INTEGER NOT NULL, used INTEGER NOT NULL, reserved INTEGER NOT NULL, clean INTEGER NOT NULL);
     INSERT INTO totals VALUES (1, 0, 0, 0, 1);
 
-    -- Files of payload. `length`: bytes that are durable, where the next block goes. `live`: bytes of
+    -- Files of payload, each with a row from before its first byte until after it was removed; a number is
+    -- never given twice. `length`: bytes that are durable, where the next block goes. `live`: bytes of
     -- blocks in it.
     CREATE TABLE segments(
-        id INTEGER PRIMARY KEY, length INTEGER NOT NULL, live INTEGER NOT NULL, state INTEGER NOT NULL);
+        id INTEGER PRIMARY KEY AUTOINCREMENT, length INTEGER NOT NULL, live INTEGER NOT NULL,
+        state INTEGER NOT NULL);
 
     -- `refs`: rows of `leaves` that name the block. `staged_by`: the ingest without which it would not be
     -- here; means something only while that ingest has a row. `bad`: its bytes no longer have its hash.

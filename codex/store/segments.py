@@ -1,20 +1,21 @@
 """Segment files: the payload of blocks, appended and never changed.
 
 A segment `00000001.seg` holds blocks one after another with nothing between them; where each one lies is
-known to the index alone. Only the active segment grows. What stands in it beyond the length that the index
-has recorded belongs to nobody and is cut off at the next start. After a write or a flush failed, nobody
-knows what the file holds beyond what was flushed before, so that segment is never appended to again.
+known to the index alone, which names a segment before its file is made. Only the active segment grows. What
+stands in it beyond the length that the index has recorded is nobody's; but it is not cut off at a start, for
+an older index that was put back knows less than there is. After a flush failed, nobody knows what the file
+holds beyond what was flushed before, so that segment is never appended to again.
 """
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, frozen
 
-from codex.errors import CodexError
+from codex.errors import CodexError, DiskFull
 from codex.store.disk import Buffer, Disk, File, disk_errors
 
 SEGMENT_BYTES = 256 << 20
@@ -66,28 +67,33 @@ class Appender:
     calls `recorded()`, or `rewind()` when the transaction failed. Used by one thread at a time.
     """
 
-    def __init__(self, disk: Disk, directory: Path, *, last: int, limit: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, disk: Disk, directory: Path, *, begin: Callable[[], int], limit: int = SEGMENT_BYTES
+    ) -> None:
+        """`begin` has the index name a new segment, durably; its number. Raises DiskFull, DiskFailed."""
         self._disk = disk
         self._directory = directory
-        self._last = last  # the highest number ever used
+        self._begin = begin
         self._limit = limit
         self._file: File | None = None
-        self._active = Tail(last, 0, 0, sealed=True)
+        self._active = Tail(0, 0, 0, sealed=True)
         self._tails: dict[int, Tail] = {}
 
     def resume(self, number: int, length: int) -> None:
-        """Go on appending to an existing segment of which `length` bytes are recorded; cut off what follows.
+        """Go on appending to an existing segment of which `length` bytes are recorded.
 
-        A file that is shorter than that has lost payload: it is sealed, so that the rest keeps its place.
+        A file that is shorter has lost payload, one that is longer holds what the index does not know: it is
+        sealed, so that both stay as they are. Only a segment of which nothing was recorded begins anew.
         """
         name = segment_name(number)
         with disk_errors(f"open {name}"):
             file = self._disk.open(self._directory / name)
             size = file.size()
-            if size > length:
-                file.truncate(length)
+            if size and not length:
+                file.truncate(0)
+                size = 0
         self._file, self._active = file, Tail(number, length, length)
-        if size < length:
+        if size != length:
             self.seal()
 
     @property
@@ -98,7 +104,8 @@ class Appender:
     def append(self, payloads: Sequence[Buffer]) -> list[Place]:
         """Write the payloads, in order, and return where they are, once they are durable.
 
-        Raises DiskFull or DiskFailed. Then nothing was appended, and the next call uses a fresh segment.
+        Raises DiskFull or DiskFailed. Then nothing was appended; the next call uses a fresh segment, unless
+        there was no room for the write.
         """
         places: list[Place] = []
         start = 0
@@ -118,13 +125,15 @@ class Appender:
         if self._file is not None and self._active.length and self._active.length + size > self._limit:
             self.seal()
         if self._file is None:
-            self._last += 1
-            name = segment_name(self._last)
+            number = self._begin()
+            name = segment_name(number)
+            # Until the file has its name for good it is one to be given up again.
+            self._active = self._tails[number] = Tail(number, 0, 0, sealed=True)
             with disk_errors(f"create {name}"):
                 file = self._disk.open(self._directory / name, create=True)
-                # The index must not name a file that a power cut could make vanish.
+                # The index must not tell of payload in a file that a power cut could make vanish.
                 self._disk.sync_dir(self._directory)
-            self._file, self._active = file, Tail(self._last, 0, 0)
+            self._file, self._active.sealed = file, False
         return self._file
 
     def _place(self, payloads: Sequence[Buffer], start: int, places: list[Place]) -> int:
@@ -143,23 +152,23 @@ class Appender:
     def _write(self, file: File, payloads: Sequence[Buffer], offset: int) -> None:
         tail = self._active
         self._tails[tail.segment] = tail
+        doing = f"write to {segment_name(tail.segment)}"
+        flushing = False
         try:
-            with disk_errors(f"write to {segment_name(tail.segment)}"):
+            with disk_errors(doing):
                 tail.length = _write_all(file, payloads, offset)
+                flushing = True
                 file.fdatasync()
-        except CodexError:
-            self.seal()
+        except CodexError as error:
+            cut = False
             # Gives the room back where that is possible; what the index says counts in any case.
             with suppress(OSError):
-                self._cut(tail)
+                file.truncate(tail.recorded)
+                cut = True
+            # A write without room changed nothing that was flushed: no reason for yet another segment.
+            if flushing or not cut or not isinstance(error, DiskFull):
+                self.seal()
             raise
-
-    def _cut(self, tail: Tail) -> None:
-        path = self._directory / segment_name(tail.segment)
-        if tail.recorded:
-            self._disk.open(path).truncate(tail.recorded)
-        else:
-            self._disk.unlink(path)
 
     def tails(self) -> list[Tail]:
         """The segments whose length or state has changed since they were last recorded."""
@@ -174,13 +183,11 @@ class Appender:
     def rewind(self) -> None:
         """Forget what was appended since the last record; its room will be used again.
 
-        The caller must be sure, before the next `append`, that the index can never come to name it. A
-        segment that was begun and sealed since the last record stays behind as a file that the next start
-        removes.
+        The caller must be sure, before the next `append`, that the index can never come to name it.
         """
         for tail in list(self._tails.values()):
             tail.length = tail.recorded
-            if not (tail.sealed and tail.recorded):
+            if not tail.sealed:
                 del self._tails[tail.segment]
 
     def seal(self) -> None:

@@ -93,6 +93,7 @@ class FaultyDisk(OsDisk):
         self._errno = 0
         self._flushed: dict[Path, bytes] = {}
         self._unnamed: set[Path] = set()
+        self._removed: dict[Path, bytes] = {}  # names that a power cut may bring back
         self._databases: set[Path] = set()
 
     def fail(self, at: int, code: int, *, times: int = 1) -> None:
@@ -150,6 +151,8 @@ class FaultyDisk(OsDisk):
     def unlink(self, path: Path) -> None:
         self.changing(f"unlink {path.name}")
         super().unlink(path)
+        if path in self._flushed and path not in self._unnamed:
+            self._removed[path] = self._flushed[path]
         for known in (self._flushed, self.unflushed):
             known.pop(path, None)
         self._unnamed.discard(path)
@@ -161,6 +164,7 @@ class FaultyDisk(OsDisk):
     def sync_dir(self, path: Path) -> None:
         self.changing(f"flush directory {path.name}")
         self._unnamed = {name for name in self._unnamed if name.parent != path}
+        self._removed = {name: content for name, content in self._removed.items() if name.parent != path}
 
     def connect(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -183,6 +187,9 @@ class FaultyDisk(OsDisk):
         commits are flushed, and what is not committed does not count.
         """
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("*-shm"))
+        for path, flushed in self._removed.items():
+            if path.is_relative_to(source) and keep():
+                (target / path.relative_to(source)).write_bytes(flushed)
         for path in [path for path in self._flushed if path.is_relative_to(source)]:
             copy = target / path.relative_to(source)
             if path in self._unnamed and not keep():

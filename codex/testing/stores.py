@@ -14,6 +14,7 @@ from codex.store.service import StoreService
 
 # The audit reads the index as it stands on the disk, and not through the code that it audits.
 STAGING, LIVE, HELD, DOOMED = range(4)
+GONE = 2  # the state of a segment that may have no file
 
 
 def segment_name(number: int) -> str:
@@ -176,7 +177,13 @@ def _audit_trees(connection: sqlite3.Connection) -> None:
 
 
 def _audit_segments(connection: sqlite3.Connection, directory: Path) -> None:
-    lengths = dict(connection.execute("SELECT id, length FROM segments"))
+    _none(connection, f"SELECT * FROM segments WHERE state = {GONE} AND live <> 0")
+    known = dict(connection.execute("SELECT id, state FROM segments"))
+    unknown = {int(path.stem) for path in directory.glob("*.seg")} - known.keys()
+    assert not unknown, f"the index does not know the segments {unknown}"
+    lengths = dict(
+        connection.execute("SELECT id, length FROM segments WHERE length > 0 AND state <> ?", (GONE,))
+    )
     for segment, length in lengths.items():
         content = (directory / segment_name(segment)).read_bytes()
         assert len(content) >= length, f"{segment_name(segment)} has {len(content)} of {length} bytes"

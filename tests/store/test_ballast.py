@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codex.errors import DiskFailed
+from codex.errors import DiskFailed, DiskFull
 from codex.store.ballast import Ballast
 from codex.store.disk import OsDisk
 from codex.testing.disks import FaultyDisk
@@ -33,10 +33,14 @@ def test_it_is_taken_aboard_lent_out_and_taken_again(small: SmallDisk, tmp_path:
     assert ballast.release()
     assert path.stat().st_size == 0
     assert not ballast.release()
-    small.room = 3999
+    small.room = 1999
     assert not ballast.restore()
     assert path.stat().st_size == 0
-    small.room = 4000
+    with pytest.raises(DiskFull, match="kept for deleting") as caught:
+        ballast.require()
+    assert caught.value.remedy
+    small.room = 2000
+    ballast.require()
     assert ballast.restore()
     assert ballast.restore()
     assert path.stat().st_size == 1000

@@ -44,12 +44,12 @@ def test_after_a_failed_commit_the_room_is_used_again_but_not_at_once(
 def test_a_failed_commit_of_a_new_segment_leaves_the_store_sound(
     repo: Repo, disk: FaultyDisk, reopen: Callable[..., Repo], tmp_path: Path
 ) -> None:
-    disk.fail(5, errno.EIO)
+    disk.fail(6, errno.EIO)
     (verdict,) = repo.take_in([Put(BLOCKS[:2], 5.0)])
     assert isinstance(verdict, DiskFailed)
     repo.abandon()
     again = reopen()
-    assert segment_numbers(tmp_path / "repo") == set()
+    assert (tmp_path / "repo" / "segments" / "00000001.seg").read_bytes() == b""
     assert again.take_in([Put(BLOCKS[:2], 5.0)]) == [None]
     again.abandon()
 
@@ -114,6 +114,43 @@ def test_other_changes_leave_the_ballast_alone(reopen: Callable[..., Repo], disk
         repo.reserve(10, "sales")
     assert not disk.log[-1].startswith("truncate")
     repo.close()
+
+
+def test_while_the_ballast_is_lent_out_nothing_may_grow(
+    reopen: Callable[..., Repo], disk: FaultyDisk, tmp_path: Path
+) -> None:
+    repo = reopen(ballast_bytes=4096)
+    repo.take_in([Put(BLOCKS[:2], 1e12)])
+    disk.fail(1, errno.ENOSPC)
+    assert repo.delete_block(BLOCKS[0].cid)
+    assert (tmp_path / "repo" / "ballast").stat().st_size == 0
+    disk.capacity = disk._taken() + 8000
+    (verdict,) = repo.take_in([Put(BLOCKS[2:3], 1e12)])
+    assert isinstance(verdict, DiskFull)
+    with pytest.raises(DiskFull):
+        repo.begin()
+    assert repo.delete_block(BLOCKS[1].cid)
+    repo.mark_bad([1])
+    disk.capacity += 2000
+    assert repo.take_in([Put(BLOCKS[2:3], 1e12)]) == [None]
+    assert (tmp_path / "repo" / "ballast").stat().st_size == 4096
+    repo.close()
+
+
+def test_a_segment_that_cannot_be_removed_is_tried_again_with_the_next_change(
+    repo: Repo, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    repo.take_in([Put(BLOCKS[:1], 5.0)])
+    for at in (2, 3):  # removing the file, and making that durable
+        disk.fail(at, errno.EIO)
+        assert repo.delete_block(BLOCKS[0].cid)
+        audit(tmp_path / "repo")
+        disk.heal()
+        repo.reserve(1, "sales")
+        assert segment_numbers(tmp_path / "repo") == set()
+        repo.take_in([Put(BLOCKS[:1], 5.0)])
+    with repo.catalogue._readers.borrow() as connection:
+        assert connection.execute("SELECT state FROM segments").fetchall() == [(0,)]
 
 
 def test_a_segment_that_cannot_be_removed_is_removed_at_the_next_start(

@@ -1,6 +1,7 @@
 """Opening: what is refused, with a remedy, and what is cleared away."""
 
 import errno
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from codex.errors import CorruptData, DataDirLocked, DiskFailed, DiskFull, WrongVersion
 from codex.store.manifests import Record
+from codex.store.opening import open_repo
 from codex.store.planning import Put, Stage
 from codex.store.repo import Repo
 from codex.testing.disks import FaultyDisk
@@ -90,27 +92,138 @@ def test_a_missing_segment_is_refused_and_can_be_written_off(closed: Path, reope
     audit(closed)
 
 
-def test_files_that_the_index_does_not_know_are_removed_and_others_left(closed: Path, reopen: Reopen) -> None:
+def files_of(directory: Path) -> dict[str, bytes]:
+    """Everything in a store's directory but what opening it always makes or takes."""
+    paths = [path for path in directory.rglob("*") if path.is_file()]
+    return {path.name: path.read_bytes() for path in paths if path.name not in ("lock", "ballast")}
+
+
+def test_segments_that_the_index_does_not_know_are_refused_and_left(closed: Path, reopen: Reopen) -> None:
     for name in ("00000009.seg", "00000004.seg", "notes.txt"):
         (closed / "segments" / name).write_bytes(b"whatever")
+    before = files_of(closed)
+    for _ in range(2):
+        with pytest.raises(CorruptData, match=r"00000004\.seg, 00000009\.seg") as caught:
+            reopen()
+        assert "put the newest index.sqlite back" in caught.value.remedy
+        assert files_of(closed) == before
+    # What the remedy says helps.
+    for name in ("00000009.seg", "00000004.seg"):
+        (closed / "segments" / name).rename(closed / name)
     repo = reopen()
-    assert sorted(path.name for path in (closed / "segments").iterdir()) == [
-        "00000001.seg",
-        "00000002.seg",
-        "00000003.seg",
-        "notes.txt",
-    ]
-    repo.take_in([Put(make_blocks(range(100, 110), 1000), 5.0)])
-    assert (closed / "segments" / "00000010.seg").exists()
+    assert repo.reader.find([block.cid for block in BLOCKS]).answers == BLOCKS
     repo.close()
 
 
-def test_a_tail_that_was_not_recorded_is_cut_off(closed: Path, reopen: Reopen) -> None:
+@pytest.fixture
+def running(reopen: Reopen, upload: Upload) -> Repo:
+    """A store with a dataset, of whose index nothing was carried over from the log yet."""
+    repo = reopen()
+    upload(repo, BLOCKS)
+    return repo
+
+
+def copy_of(directory: Path, target: Path) -> Path:
+    shutil.copytree(directory, target, ignore=shutil.ignore_patterns("*-shm"))
+    return target
+
+
+@pytest.mark.parametrize("loss", ["log", "content", "file", "header"])
+def test_an_index_that_was_lost_takes_no_segment_along(
+    running: Repo, disk: FaultyDisk, tmp_path: Path, loss: str
+) -> None:
+    directory = copy_of(tmp_path / "repo", tmp_path / "copy")
+    index, log = directory / "index.sqlite", directory / "index.sqlite-wal"
+    whole = {path: path.read_bytes() for path in (index, log)}
+    log.unlink()
+    if loss == "content":
+        index.write_bytes(b"")
+    elif loss == "file":
+        index.unlink()
+    elif loss == "header":
+        index.write_bytes(index.read_bytes()[:100])
+    before = files_of(directory)
+    for _ in range(2):
+        with pytest.raises(CorruptData) as caught:
+            open_repo(directory, quota=1 << 20, disk=disk, ballast_bytes=0)
+        assert caught.value.remedy
+        assert files_of(directory) == before
+    for path, content in whole.items():
+        path.write_bytes(content)
+    again = open_repo(directory, quota=1 << 20, disk=disk, ballast_bytes=0)
+    assert again.reader.find([block.cid for block in BLOCKS]).answers == BLOCKS
+    again.close()
+    running.abandon()
+
+
+def test_an_older_index_takes_no_payload_along(closed: Path, reopen: Reopen, upload: Upload) -> None:
+    index = closed / "index.sqlite"
+    older = index.read_bytes()
+    repo = reopen()
+    upload(repo, make_blocks(range(100, 103), 1000))  # into the last segment
+    repo.close()
+    newer, segments = index.read_bytes(), closed / "segments"
+    index.write_bytes(older)
+    repo = reopen()  # nothing tells that this index is old
+    assert repo.reader.find([block.cid for block in BLOCKS]).answers == BLOCKS
+    repo.take_in([Put(make_blocks(range(200, 205), 1000), 1e12)])
+    repo.close()
+    index.write_bytes(newer)
+    with pytest.raises(CorruptData, match=r"00000004\.seg"):
+        reopen()
+    (segments / "00000004.seg").rename(closed / "00000004.seg")
+    repo = reopen()
+    for blocks in (BLOCKS, make_blocks(range(100, 103), 1000)):
+        assert repo.reader.find([block.cid for block in blocks]).answers == blocks
+    repo.close()
+
+
+def test_an_older_index_that_lacks_segments_is_refused(closed: Path, reopen: Reopen, upload: Upload) -> None:
+    index = closed / "index.sqlite"
+    older = index.read_bytes()
+    repo = reopen()
+    blocks = make_blocks(range(100, 120), 1000)
+    upload(repo, blocks)
+    repo.close()
+    newer = index.read_bytes()
+    index.write_bytes(older)
+    before = files_of(closed)
+    with pytest.raises(CorruptData, match=r"does not know 2 segments .*00000004\.seg"):
+        reopen()
+    assert files_of(closed) == before
+    index.write_bytes(newer)
+    repo = reopen()
+    for those in (BLOCKS, blocks):
+        assert repo.reader.find([block.cid for block in those]).answers == those
+    repo.close()
+
+
+def test_the_number_of_a_segment_is_never_given_twice(repo: Repo, reopen: Reopen, tmp_path: Path) -> None:
+    (block,) = make_blocks([1])
+    for number in (1, 2, 3):
+        again = repo if number == 1 else reopen()
+        again.take_in([Put([block], 1e12)])
+        assert segment_numbers(tmp_path / "repo") == {number}
+        again.delete_block(block.cid)
+        assert segment_numbers(tmp_path / "repo") == set()
+        again.close()
+
+
+def test_a_segment_is_named_before_it_is_made(repo: Repo, disk: FaultyDisk) -> None:
+    disk.log.clear()
+    repo.take_in([Put(BLOCKS[:1], 5.0)])
+    assert disk.log[:2] == ["commit", "create 00000001.seg"]
+
+
+def test_what_is_beyond_the_end_is_left_and_the_segment_not_used_again(closed: Path, reopen: Reopen) -> None:
     last = closed / "segments" / "00000003.seg"
-    content = last.read_bytes()
-    last.write_bytes(content + b"half a block")
-    reopen().close()
+    content = last.read_bytes() + b"half a block"
+    last.write_bytes(content)
+    repo = reopen()
+    repo.take_in([Put(make_blocks([99], 500), 5.0)])
+    repo.close()
     assert last.read_bytes() == content
+    assert segment_numbers(closed) == {1, 2, 3, 4}
 
 
 def test_an_active_segment_that_lost_its_end_is_not_appended_to(closed: Path, reopen: Reopen) -> None:

@@ -1,6 +1,8 @@
 """Segment files: where payload goes, and what is left after writes that fail."""
 
 import errno
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from codex.store.segments import Appender, Place, SegmentFiles, segment_name, se
 from codex.testing.disks import FaultyDisk
 
 
+def make_appender(disk: FaultyDisk, directory: Path, *, first: int = 1, limit: int = 100) -> Appender:
+    return Appender(disk, directory, begin=partial(next, count(first)), limit=limit)
+
+
 @pytest.fixture
 def appender(disk: FaultyDisk, tmp_path: Path) -> Appender:
-    return Appender(disk, tmp_path, last=0, limit=100)
+    return make_appender(disk, tmp_path)
 
 
 def content(path: Path, place: Place) -> bytes:
@@ -76,15 +82,17 @@ def test_writes_that_come_out_short_are_continued(
 
 
 def test_more_buffers_than_the_system_takes_at_once(disk: FaultyDisk, tmp_path: Path) -> None:
-    appender = Appender(disk, tmp_path, last=0, limit=1 << 20)
+    appender = make_appender(disk, tmp_path, limit=1 << 20)
     payloads = [n.to_bytes(4, "big") for n in range(2500)]
     places = appender.append(payloads)
     assert [content(tmp_path, place) for place in places[::100]] == payloads[::100]
     assert disk.log.count("write 00000001.seg") == 3
 
 
-@pytest.mark.parametrize("what", ["write", "flush"])
-@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, DiskFailed)])
+@pytest.mark.parametrize(
+    ("what", "code", "kind"),
+    [("write", errno.EIO, DiskFailed), ("flush", errno.EIO, DiskFailed), ("flush", errno.ENOSPC, DiskFull)],
+)
 def test_after_a_failure_a_segment_is_never_appended_to(
     appender: Appender, disk: FaultyDisk, tmp_path: Path, what: str, code: int, kind: type[Exception]
 ) -> None:
@@ -98,16 +106,40 @@ def test_after_a_failure_a_segment_is_never_appended_to(
     assert appender.append([b"carol"]) == [Place(2, 0, 5)]
 
 
-def test_a_new_segment_that_cannot_be_filled_is_removed(
+def test_a_write_without_room_is_no_reason_for_another_segment(
     appender: Appender, disk: FaultyDisk, tmp_path: Path
 ) -> None:
-    for at in (3, 4):
-        disk.fail(at, errno.ENOSPC)
+    appender.append([b"alice"])
+    appender.recorded()
+    for payload in (b"bob", b"carol"):
+        disk.longest_write = 1
+        disk.fail(2, errno.ENOSPC)
         with pytest.raises(DiskFull):
-            appender.append([b"alice"])
-        assert list(tmp_path.iterdir()) == []
+            appender.append([payload])
         assert appender.tails() == []
-    assert appender.append([b"alice"]) == [Place(3, 0, 5)]
+        assert (tmp_path / "00000001.seg").read_bytes() == b"alice"
+    assert appender.append([b"dora"]) == [Place(1, 5, 4)]
+
+
+def test_a_segment_that_cannot_be_cut_back_is_not_used_again(appender: Appender, disk: FaultyDisk) -> None:
+    appender.append([b"alice"])
+    appender.recorded()
+    disk.fail(1, errno.ENOSPC, times=2)
+    with pytest.raises(DiskFull):
+        appender.append([b"bob"])
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(1, 5, True)]
+    assert appender.append([b"bob"]) == [Place(2, 0, 3)]
+
+
+def test_a_new_segment_that_cannot_be_filled_is_given_up(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path
+) -> None:
+    disk.fail(4, errno.ENOSPC)
+    with pytest.raises(DiskFull):
+        appender.append([b"alice"])
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(1, 0, True)]
+    assert (tmp_path / "00000001.seg").read_bytes() == b""
+    assert appender.append([b"alice"]) == [Place(2, 0, 5)]
 
 
 def test_a_failure_behind_a_full_segment_takes_all_back(
@@ -118,7 +150,8 @@ def test_a_failure_behind_a_full_segment_takes_all_back(
     disk.fail(5, errno.EIO)
     with pytest.raises(DiskFailed):
         appender.append([bytes(80), bytes(80)])
-    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(1, 10, True)]
+    tails = [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()]
+    assert tails == [(1, 10, True), (2, 0, True)]
     assert appender.append([bytes(5)]) == [Place(3, 0, 5)]
 
 
@@ -133,18 +166,31 @@ def test_what_was_not_recorded_is_overwritten(appender: Appender, tmp_path: Path
     assert appender.tails() == []
 
 
-def test_resuming_cuts_off_what_is_not_recorded(disk: FaultyDisk, tmp_path: Path) -> None:
-    (tmp_path / "00000007.seg").write_bytes(b"alicebob")
-    appender = Appender(disk, tmp_path, last=7, limit=100)
+def test_resuming_goes_on_where_the_index_says(disk: FaultyDisk, tmp_path: Path) -> None:
+    (tmp_path / "00000007.seg").write_bytes(b"alice")
+    appender = make_appender(disk, tmp_path, first=8)
     appender.resume(7, 5)
-    assert (tmp_path / "00000007.seg").read_bytes() == b"alice"
     assert appender.append([b"carol"]) == [Place(7, 5, 5)]
 
 
-def test_a_segment_that_lost_payload_is_sealed(disk: FaultyDisk, tmp_path: Path) -> None:
-    (tmp_path / "00000007.seg").write_bytes(b"ali")
-    appender = Appender(disk, tmp_path, last=7, limit=100)
+def test_resuming_a_segment_of_which_nothing_is_recorded_begins_it_anew(
+    disk: FaultyDisk, tmp_path: Path
+) -> None:
+    (tmp_path / "00000007.seg").write_bytes(b"alice")
+    appender = make_appender(disk, tmp_path, first=8)
+    appender.resume(7, 0)
+    assert (tmp_path / "00000007.seg").read_bytes() == b""
+    assert appender.append([b"carol"]) == [Place(7, 0, 5)]
+
+
+@pytest.mark.parametrize("content", [b"ali", b"alicebob"])
+def test_a_segment_that_is_not_as_long_as_recorded_is_left_as_it_is(
+    disk: FaultyDisk, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "00000007.seg").write_bytes(content)
+    appender = make_appender(disk, tmp_path, first=8)
     appender.resume(7, 5)
+    assert (tmp_path / "00000007.seg").read_bytes() == content
     assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(7, 5, True)]
     assert appender.append([b"carol"]) == [Place(8, 0, 5)]
 
@@ -192,5 +238,5 @@ def test_a_segment_whose_name_is_not_durable_is_not_used(
     with pytest.raises(DiskFailed, match="could not create"):
         appender.append([b"alice"])
     assert appender.active is None
-    assert appender.tails() == []
+    assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(1, 0, True)]
     assert appender.append([b"alice"]) == [Place(2, 0, 5)]

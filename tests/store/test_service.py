@@ -437,7 +437,7 @@ async def test_blocks_are_read_while_segments_are_compacted(
     """Readers in threads, over a store whose blocks are moved about all the time."""
     small_segments = partial(open_repo, segment_bytes=64 * 1024)
     monkeypatch.setattr("codex.store.service.open_repo", small_segments)
-    monkeypatch.setattr("codex.store.compaction.STEP_BLOCKS", 4)
+    monkeypatch.setattr("codex.store.compaction.STEPS", (4,))
     reads = 0
     rounds = [make_blocks(range(100 * n, 100 * n + 90), 3000) for n in range(1, 9)]
     async with open_test_store(tmp_path, StoreConfig(quota=1 << 30), offload=Threads(4)) as store:

@@ -8,6 +8,7 @@ mount one.
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,58 @@ def check(repo: Repo, stored: dict[Record, list[Block]]) -> None:
         assert repo.catalogue.manifest(record.cid) == record.manifest
         assert repo.reader.find([block.cid for block in content]).answers == content
     assert repo.catalogue.space().total_blocks == len(blocks) + len(stored)
+
+
+def fill_up(directory: Path, disk: Disk) -> None:
+    """Take every byte that is left on the small disk, as some other program might."""
+    if isinstance(disk, FaultyDisk):
+        disk.capacity = ROOM - disk.free(directory)
+        return
+    with (directory / "other").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("last", [0, 2, 4])
+def test_what_is_deleted_on_a_full_disk_gives_its_room_back(small: tuple[Path, Disk], last: int) -> None:
+    directory, disk = small
+    repo = open_repo(directory / "repo", quota=1 << 40, disk=disk, ballast_bytes=BALLAST)
+    datasets = [make_blocks(range(1000 * n, 1000 * n + 12), 1 << 16) for n in range(1, 6)]
+    stored = {upload(repo, blocks): blocks for blocks in datasets}
+    segments = directory / "repo" / "segments"
+    assert [path.stat().st_size for path in segments.iterdir()] == [5 * 12 << 16]
+    fill_up(directory, disk)
+    kept = list(stored)[last]
+    delete(repo, [record for record in stored if record is not kept])
+    taken = [path.stat().st_size for path in segments.iterdir()]
+    assert sum(taken) == 12 << 16
+    assert len(taken) <= 3
+    check(repo, {kept: stored[kept]})
+    assert disk.free(directory) > 2 << 20
+    fresh = make_blocks(range(9000, 9012), 1 << 16)
+    stored = {kept: stored[kept], upload(repo, fresh): fresh}
+    check(repo, stored)
+    repo.abandon()
+    repo = open_repo(directory / "repo", quota=1 << 40, disk=disk, ballast_bytes=BALLAST)
+    check(repo, stored)
+    repo.close()
+
+
+def test_a_segment_that_is_part_of_a_backup_is_not_cut_on_a_full_disk(small: tuple[Path, Disk]) -> None:
+    directory, disk = small
+    repo = open_repo(directory / "repo", quota=1 << 40, disk=disk, ballast_bytes=BALLAST)
+    datasets = [make_blocks(range(1000 * n, 1000 * n + 24), 1 << 16) for n in range(1, 4)]
+    stored = {upload(repo, blocks): blocks for blocks in datasets}
+    (path,) = (directory / "repo" / "segments").iterdir()
+    (directory / "link").hardlink_to(path)
+    content = path.read_bytes()
+    fill_up(directory, disk)
+    kept = list(stored)[1]
+    with suppress(DiskFull):
+        delete(repo, [record for record in stored if record is not kept])
+    assert (directory / "link").read_bytes() == content
+    check(repo, {kept: stored[kept]})
+    repo.close()
 
 
 def test_a_full_disk_is_lived_with(start: Callable[[], Repo], small: tuple[Path, Disk]) -> None:
