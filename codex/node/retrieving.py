@@ -19,9 +19,9 @@ from codex.errors import CodexError, InvalidInput
 from codex.node.job import Progress
 from codex.runtime.groups import unwrapped
 
-RUN_BLOCKS = 64  # blocks asked of the store at once: 4 MiB, so that the hop to a thread costs next to nothing
+RUN_BLOCKS = 32  # blocks asked of the store at once: 2 MiB, so that the hop to a thread costs next to nothing
 FIRST_RUN = 4  # the first ask is small, so that the first byte leaves early
-READ_AHEAD = 2  # runs being read, or waiting, ahead of the reader: one for each of two threads
+READ_AHEAD = 3  # runs being read, or waiting, ahead of the reader, so that two processors have work
 
 
 class Blocks(Protocol):
@@ -105,7 +105,7 @@ async def open_dataset(
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
-    send, receive = trio.open_memory_channel[_Run](READ_AHEAD - 1)
+    send, receive = trio.open_memory_channel[_Run](READ_AHEAD)
     with unwrapped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_ahead, store, manifest, offset, size, send, nursery)
