@@ -263,15 +263,15 @@ async def test_a_damaged_block_at_the_start_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["{}", "{}/network/stream"])
 async def test_a_damaged_block_further_on_cuts_the_download(tmp_path: Path, path: str) -> None:
     async with open_served_node(tmp_path) as served:
-        content = noise(8 * MIB)
+        content = noise(16 * MIB)
         cid = (await served.client.post("/data", content)).text
-        damage(tmp_path, content[5 * MIB : 5 * MIB + 65_536])
+        damage(tmp_path, content[13 * MIB : 13 * MIB + 65_536])
         async with served.client.link() as link:
             reply = await link.ask("GET", f"/api/codex/v1/data/{path.format(cid)}")
             assert (reply.status, reply.complete) == (200, False)
             assert reply.header("content-length") == str(len(content))
             assert content.startswith(reply.body)
-            assert len(reply.body) <= 5 * MIB
+            assert len(reply.body) <= 13 * MIB
             assert await link.rest() == b""
         assert (await served.client.delete(f"/data/{cid}")).status == 204
         assert (await served.client.get("/space")).json()["quotaUsedBytes"] == 0

@@ -278,14 +278,14 @@ async def test_the_parts_that_are_here_can_be_had(served: ServedNode) -> None:
 
 
 async def test_damage_that_is_known_is_told_at_once(tmp_path: Path) -> None:
-    content = noise(8 * MIB)
+    content = noise(16 * MIB)
     async with open_served_node(tmp_path) as served:
         cid = str(await served.node.store(content))
-        damage(tmp_path, content[5 * MIB : 5 * MIB + BLOCK_SIZE])
+        damage(tmp_path, content[13 * MIB : 13 * MIB + BLOCK_SIZE])
         cut = await served.client.get(f"/data/{cid}")
         assert (cut.status, cut.complete) == (200, False)  # nobody could have known
         again = await served.client.get(f"/data/{cid}")
         assert again.status == 404
-        assert "1 of the 128 blocks" in again.text
+        assert "1 of the 256 blocks" in again.text
         sound = await ranged(served.client, cid, f"bytes=0-{4 * MIB}")
         assert sound.body == content[: 4 * MIB + 1]
