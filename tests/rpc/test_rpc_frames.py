@@ -1,5 +1,6 @@
 """WebSockets on the wire: handshakes, fragments, pings, goodbyes, and what breaks the protocol."""
 
+import io
 import json
 import resource
 import sys
@@ -23,8 +24,10 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate
 
+from codex import logs
 from codex.api.rpc import frames
 from codex.api.rpc.limits import FAREWELL, MAX_MESSAGE, PING, STALL
+from codex.config import LogConfig
 from codex.testing.content import noise
 from codex.testing.http import Client, Link, head
 from codex.testing.nodes import ServedNode
@@ -325,6 +328,14 @@ async def test_it_is_named_and_ends_the_connection(
         assert await raw.closed()
 
 
+@pytest.mark.parametrize("before", range(8))
+async def test_a_mistake_while_replies_go_out_is_named_too(client: Client, before: int) -> None:
+    for mistake in (frame(0, b""), frame(TEXT, bytes(MAX_MESSAGE + 1)), frame(BINARY, b"x")):
+        async with opened(client) as raw:
+            await raw.send(frame(TEXT, b"nonsense") * before, mistake)
+            assert (await raw.farewell())[0] in (1002, 1008, 1009)
+
+
 async def test_after_a_message_that_is_too_long_nothing_is_kept(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,13 +388,21 @@ async def test_a_client_that_does_not_answer_the_goodbye_is_left(
         assert trio.current_time() - start <= FAREWELL + 0.1
 
 
-async def test_no_request_of_nonsense_reaches_the_log(
-    client: Client, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with opened(client) as raw:
-        await raw.send(frame(TEXT, b"nonsense"), frame(0x3))
-        await raw.farewell()
-    assert "Traceback" not in capsys.readouterr().err
+async def test_what_clients_do_fills_no_log(client: Client, autojump_clock: MockClock) -> None:
+    stream = io.StringIO()
+    with logs.configured(LogConfig(format="json", level="debug"), stream=stream):
+        async with opened(client) as raw:
+            await raw.send(frame(TEXT, b"nonsense"), frame(0x3))
+            await raw.farewell()
+        async with opened(client) as raw:
+            await raw.send(frame(BINARY, b"x"))
+            await raw.farewell()
+        async with opened(client) as raw:
+            await raw.send(frame(TEXT, b'{"jsonrpc":"2.0","id":1,"method":"store"}'))
+            await raw.reply()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [("info", "a WebSocket broke the rules")]
 
 
 # -- who is gone

@@ -1,5 +1,6 @@
 """A connection in memory: requests side by side, cancelled, refused; data both ways; how it ends."""
 
+import io
 import json
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from codex import logs
 from codex.api.rpc import table
 from codex.api.rpc.limits import DRAIN, FAREWELL, FRAME, MAX_REQUESTS, MAX_STREAMS, WINDOW
 from codex.api.rpc.methods import Call
 from codex.api.rpc.params import Nothing
 from codex.api.rpc.table import Method
 from codex.codec import Cid
+from codex.config import LogConfig
 from codex.errors import InvalidInput
 from codex.node import JobKind, JobState, Node
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -120,11 +123,16 @@ async def test_a_bug_is_told_and_harms_nobody_else(peer: Any, monkeypatch: pytes
 
     _add(monkeypatch, Method("fail", Nothing, None, fail))
     _add(monkeypatch, Method("unspeakable", Nothing, None, unspeakable))
-    for name in ("fail", "unspeakable"):
-        error = await peer.fails(name)
-        assert (error["code"], error["data"]["code"]) == (-32603, "internal")
-        assert "ZeroDivision" not in error["message"]
-    assert await peer.call("space")
+    stream = io.StringIO()
+    with logs.configured(LogConfig(format="json"), stream=stream):
+        for name in ("fail", "unspeakable"):
+            error = await peer.fails(name)
+            assert (error["code"], error["data"]["code"]) == (-32603, "internal")
+            assert "ZeroDivision" not in error["message"]
+        assert await peer.call("space")
+    said = stream.getvalue()
+    assert said.count("a request failed over a bug") == 2
+    assert "ZeroDivisionError: of all things" in said
 
 
 async def test_there_is_a_limit_on_requests_under_way(peer: Any, held: Held) -> None:
@@ -400,6 +408,8 @@ async def retrieve(peer: Any, **params: Any) -> Any:
     while True:
         message = await peer.hear()
         if not isinstance(message, bytes):
+            assert got.count(b"") == 1, "the stream has one end"
+            assert got[-1] == b""
             return opened, b"".join(got), message
         assert message[:4] == head(opened["stream"])
         got.append(message[4:])

@@ -19,6 +19,7 @@ from trio_websocket import (
 from codex import api
 from codex.api import rpc
 from codex.api.rpc.limits import FRAME
+from codex.api.rpc.session import Session
 from codex.codec import Cid
 from codex.config import ApiConfig
 from codex.node import JobState, Node
@@ -179,6 +180,25 @@ async def test_the_node_stops_and_says_so(tmp_path: Path) -> None:
                     1001,
                     "the node is stopping",
                 )
+
+
+async def test_a_bug_ends_its_connection_and_no_other(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(session: Session) -> None:
+        await session._socket.receive()
+        raise ZeroDivisionError("of all things")
+
+    async with connected(url(served)) as bob:
+        assert await ask(bob, "space")
+        monkeypatch.setattr(Session, "run", fail)
+        async with connected(url(served)) as alice:
+            await say(alice, "space")
+            with pytest.raises(ConnectionClosed) as closed:
+                await hear(alice)
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1011
+        assert await ask(bob, "space")
 
 
 async def test_an_upload_under_way_may_finish_when_the_node_stops(tmp_path: Path) -> None:

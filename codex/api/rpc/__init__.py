@@ -9,7 +9,13 @@ import trio
 from codex.api.problems import Refusal
 from codex.api.rpc.limits import MAX_SOCKETS
 from codex.api.rpc.session import Session, Socket
+from codex.logs import get_logger
 from codex.node import Node
+from codex.runtime.groups import lone
+
+BROKEN = 1011
+
+log = get_logger("api")
 
 FULL = Refusal(
     503,
@@ -37,6 +43,10 @@ class Sockets:
         self._open += 1
         try:
             await Session(self._node, socket, self._stopping).run()
+        except Exception as error:
+            # A bug in one connection ends it, and not the others.
+            log.error("a WebSocket failed over a bug", exc_info=lone(error))
+            await socket.close(BROKEN, "the node failed over a bug of its own")
         finally:
             self._open -= 1
 

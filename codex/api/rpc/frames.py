@@ -41,7 +41,8 @@ class SocketStream(WSStream):
         self._heard = trio.current_time()
         self._leaving = False  # our goodbye is said, or not to be said any more
         self._deaf = False  # what comes cannot be understood any more
-        self._cut = False  # a message of the application's went out in part, as far as is known
+        self._sending = trio.Lock()  # by the application, a message or its goodbye
+        self._cut = False  # a message may have gone out in part
         self._over = trio.Event()  # nothing more will come
 
     # -- from the client
@@ -109,14 +110,22 @@ class SocketStream(WSStream):
             return
         if message is None:
             await self._app_ended()
-        elif message["type"] == "websocket.send" and self.state is ASGIWebsocketState.CONNECTED:
-            self._cut = True
-            await super().app_send(message)
-            self._cut = False
+        elif message["type"] == "websocket.send":
+            await self._pass_on(message)
         elif message["type"] == "websocket.close" and self.state is ASGIWebsocketState.CONNECTED:
             await self._leave(int(message.get("code") or 1000), message.get("reason") or "")
         elif not self._leaving:
             await super().app_send(message)
+
+    async def _pass_on(self, message: ASGISendEvent) -> None:
+        async with self._sending:
+            if self._leaving:
+                return
+            try:
+                await super().app_send(message)
+            except trio.Cancelled:
+                self._cut = True
+                raise
 
     async def _app_ended(self) -> None:
         self.app_put = None  # what still comes is for nobody
@@ -137,13 +146,12 @@ class SocketStream(WSStream):
         """Say goodbye, unless half a message stands before it or the client does not read."""
         self._leaving = True
         self.state = ASGIWebsocketState.CLOSED
-        if self._cut:
-            self._over.set()
-            return
-        with trio.move_on_after(FAREWELL) as patience:
-            await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
-        if patience.cancelled_caught:
-            self._over.set()
+        with trio.move_on_after(FAREWELL):
+            async with self._sending:
+                if not self._cut:
+                    await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
+                    return
+        self._over.set()
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         await super()._accept(message)
