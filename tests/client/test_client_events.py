@@ -70,6 +70,7 @@ async def test_after_the_block_nothing_is_sent_any_more(served: ServedNode, clie
     await client.space()
     await trio.testing.wait_all_tasks_blocked(0.02)
     assert not served.node._running.events.heard
+    assert client._link._listeners == {}
 
 
 async def test_who_takes_them_slowly_is_told_what_is_missing(served: ServedNode, client: Client) -> None:

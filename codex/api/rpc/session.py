@@ -22,6 +22,7 @@ How a connection ends:
     1003            a binary message that is empty
     1008            a mistake in the streams, which nothing sensible can follow
     1009            a message that is too long
+    1011            a bug of the node; its log tells more
     none            a client that is silent for five minutes, pings and all, is gone
 """
 
