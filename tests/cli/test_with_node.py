@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
+Here = Callable[..., tuple[int, str, str]]
 TOKEN = "0123456789abcdef0123456789abcdef"
 CONTENT = b"some file contents"
 
@@ -38,9 +39,16 @@ def alice(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def port(alice: Path, environ: dict[str, str]) -> Iterator[int]:
-    """The port of alice's node, which runs."""
+def own(alice: Path, environ: dict[str, str]) -> Iterator[int]:
+    """The port of alice's node, which runs for one test."""
     with running(environ, f"--data-dir={alice}") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def port(shared_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a node that several tests share."""
+    with running(shared_environ, f"--data-dir={tmp_path_factory.mktemp('bob') / 'data'}") as port:
         yield port
 
 
@@ -50,48 +58,48 @@ def words(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stdout.decode()
 
 
-def test_a_life_of_a_dataset(codex: Run, port: int, work: Path, alice: Path) -> None:
+def test_a_life_of_a_dataset(codex: Run, own: int, work: Path, alice: Path) -> None:
     (work / "hello.txt").write_bytes(CONTENT)
-    cid = words(codex("put", "hello.txt", port=port)).strip()
-    assert words(codex("ls", port=port)).splitlines()[1].split() == [
+    cid = words(codex("put", "hello.txt", port=own)).strip()
+    assert words(codex("ls", port=own)).splitlines()[1].split() == [
         cid,
         "18",
         "B",
         "hello.txt",
         "text/plain",
     ]
-    assert words(codex("pin", cid, port=port)) == ""
-    assert words(codex("unpin", cid, port=port)) == ""
-    assert words(codex("verify", cid, port=port)).startswith(f"{cid}: sound\n  1 block, 64.0 KiB read in ")
-    assert words(codex("scrub", port=port)).startswith("everything: sound\n  64.")
-    assert words(codex("peers", port=port)) == ""
-    told = json.loads(words(codex("info", "--json", port=port)))
+    assert words(codex("pin", cid, port=own)) == ""
+    assert words(codex("unpin", cid, port=own)) == ""
+    assert words(codex("verify", cid, port=own)).startswith(f"{cid}: sound\n  1 block, 64.0 KiB read in ")
+    assert words(codex("scrub", port=own)).startswith("everything: sound\n  64.")
+    assert words(codex("peers", port=own)) == ""
+    told = json.loads(words(codex("info", "--json", port=own)))
     assert told["health"]["state"] == "ok"
     assert told["space"]["totalBlocks"] == 2
-    shown = words(codex("info", port=port))
+    shown = words(codex("info", port=own))
     assert f"data        {alice}\n" in shown
     assert "\nstore    running  " in shown
-    kinds = [job["kind"] for job in json.loads(words(codex("jobs", "--json", port=port)))["jobs"]]
+    kinds = [job["kind"] for job in json.loads(words(codex("jobs", "--json", port=own)))["jobs"]]
     assert kinds == ["scrub", "verify", "upload"]
-    listed = words(codex("jobs", "--kind=upload", port=port)).splitlines()
+    listed = words(codex("jobs", "--kind=upload", port=own)).splitlines()
     assert listed[1].split()[1:3] == ["upload", "done"]
     id = listed[1].split()[0]
-    assert f"cid      {cid}\n" in words(codex("jobs", id, port=port))
-    assert words(codex("jobs", "--follow", id, port=port)).startswith(f"{id}  upload    done")
-    assert words(codex("jobs", "--cancel", id, port=port)) == "", "it has ended, and that is no error"
-    assert words(codex("get", cid, "-o", "copy.txt", port=port)) == ""
+    assert f"cid      {cid}\n" in words(codex("jobs", id, port=own))
+    assert words(codex("jobs", "--follow", id, port=own)).startswith(f"{id}  upload    done")
+    assert words(codex("jobs", "--cancel", id, port=own)) == "", "it has ended, and that is no error"
+    assert words(codex("get", cid, "-o", "copy.txt", port=own)) == ""
     assert (work / "copy.txt").read_bytes() == CONTENT
-    assert words(codex("rm", cid, port=port)) == ""
-    assert words(codex("ls", port=port)) == ""
+    assert words(codex("rm", cid, port=own)) == ""
+    assert words(codex("ls", port=own)) == ""
 
 
 def test_a_backup_is_a_node_again(
-    codex: Run, port: int, work: Path, environ: dict[str, str], tmp_path: Path
+    codex: Run, own: int, work: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    cid = words(codex("put", "-", port=port, input=CONTENT)).strip()
+    cid = words(codex("put", "-", port=own, input=CONTENT)).strip()
     copy = tmp_path / "copy"
-    assert words(codex("backup", "../copy", port=port)).startswith(f"{copy}: ")
-    done = codex("backup", "../copy", port=port)
+    assert words(codex("backup", "../copy", port=own)).startswith(f"{copy}: ")
+    done = codex("backup", "../copy", port=own)
     assert done.returncode == 1
     assert done.stderr.decode().startswith(f"error: the backup: {copy} exists\n  Name a directory")
     (tmp_path / "bob").mkdir()
@@ -100,26 +108,26 @@ def test_a_backup_is_a_node_again(
         assert codex("get", cid, "-o", "-", port=other).stdout == CONTENT
 
 
-def test_damage_is_found_named_and_mended(codex: Run, port: int, work: Path, alice: Path) -> None:
+def test_damage_is_found_named_and_mended(codex: Run, own: int, work: Path, alice: Path) -> None:
     content = os.urandom(1_000_000)
     (work / "f.bin").write_bytes(content)
-    cid = words(codex("put", "f.bin", port=port)).strip()
+    cid = words(codex("put", "f.bin", port=own)).strip()
     [segment] = alice.rglob("*.seg")
     data = bytearray(segment.read_bytes())
     data[data.index(content[500_000:500_016])] ^= 1
     segment.write_bytes(data)
-    done = codex("verify", cid, port=port)
+    done = codex("verify", cid, port=own)
     assert done.returncode == 1
     assert done.stdout.decode().splitlines()[0] == f"{cid}: damaged"
     assert done.stdout.count(b"\n  corrupt  z") == 1
     assert b"Put the same file again" in done.stderr
-    assert codex("scrub", port=port).returncode == 1
-    done = codex("get", cid, "-o", "g", port=port)
+    assert codex("scrub", port=own).returncode == 1
+    done = codex("get", cid, "-o", "g", port=own)
     assert done.returncode == 1
     assert not (work / "g").exists()
-    assert words(codex("put", "f.bin", port=port)).strip() == cid
-    assert words(codex("verify", cid, port=port)).startswith(f"{cid}: sound\n")
-    assert words(codex("get", cid, "-o", "g", port=port)) == ""
+    assert words(codex("put", "f.bin", port=own)).strip() == cid
+    assert words(codex("verify", cid, port=own)).startswith(f"{cid}: sound\n")
+    assert words(codex("get", cid, "-o", "g", port=own)) == ""
     assert (work / "g").read_bytes() == content
 
 
@@ -147,13 +155,14 @@ def test_a_download_goes_on_from_a_real_node(codex: Run, port: int, work: Path, 
         ("jobs 123456789abc", "there is no job 123456789abc"),
         ("connect nobody", "incorrect PeerId"),
         ("backup /proc/x", "no backup can be made"),
-        ("put - --type=nonsense", "The MIME type"),
+        ("put f --type=nonsense", "The MIME type"),
     ],
 )
-def test_what_a_node_refuses_is_told_with_a_remedy(codex: Run, port: int, call: str, said: str) -> None:
-    done = codex(*call.split(), port=port, input=b"x")
-    assert (done.returncode, done.stdout) == (1, b"")
-    first, remedy = done.stderr.decode().splitlines()
+def test_what_a_node_refuses_is_told_with_a_remedy(here: Here, port: int, call: str, said: str) -> None:
+    Path("f").write_bytes(CONTENT)
+    code, out, told = here(f"--api-port={port}", *call.split())
+    assert (code, out) == (1, "")
+    first, remedy = told.splitlines()
     assert first.startswith("error: ")
     assert said in first
     assert remedy.startswith("  ")
@@ -177,21 +186,23 @@ def token_file(tmp_path: Path) -> Path:
 
 
 def test_a_guarded_node_answers_those_who_know_its_token(
-    codex: Run, environ: dict[str, str], alice: Path, token_file: Path
+    here: Here, environ: dict[str, str], alice: Path, token_file: Path
 ) -> None:
     other = token_file.with_name("other")
     other.touch(0o600)
     other.write_text(TOKEN[::-1])
     with running(environ, f"--data-dir={alice}", f"--api-token-file={token_file}") as port:
-        cid = words(codex("put", "-", f"--api-token-file={token_file}", port=port, input=CONTENT)).strip()
-        assert cid in words(codex("ls", port=port, env={"CODEX_API_TOKEN_FILE": str(token_file)}))
-        for call in (["ls"], ["put", "-"], ["get", cid], ["info"], ["jobs"], ["watch"], ["scrub"]):
-            without = codex(*call, port=port, input=b"x")
-            wrong = codex(*call, f"--api-token-file={other}", port=port, input=b"x")
-            assert without.returncode == wrong.returncode == 1
-            assert b"answers only to those who know its token" in without.stderr, call
-            assert b"does not take the token" in wrong.stderr, call
-            assert b"Traceback" not in without.stderr + wrong.stderr
+        Path("f").write_bytes(CONTENT)
+        code, out, _ = here(f"--api-port={port}", f"--api-token-file={token_file}", "put", "f")
+        assert code == 0
+        cid = out.strip()
+        for call in (["ls"], ["put", "f"], ["get", cid], ["info"], ["jobs"], ["watch"], ["scrub"]):
+            code, _, said = here(f"--api-port={port}", *call)
+            assert code == 1
+            assert "answers only to those who know its token" in said, call
+            code, _, said = here(f"--api-port={port}", *call, f"--api-token-file={other}")
+            assert code == 1
+            assert "does not take the token" in said, call
 
 
 WATCH = """
