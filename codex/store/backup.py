@@ -47,6 +47,7 @@ class Backup:
         """Make the directory and copy the index into it, as it is at this moment."""
         self.cancel()  # what an earlier one left behind when it was cut
         with disk_errors(f"make {self._partial}"):
+            self._disk.makedirs(self._partial)
             self._disk.makedirs(self._partial / "segments")
             copy = self._disk.connect(self._partial / "index.sqlite")
         try:

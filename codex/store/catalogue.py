@@ -3,11 +3,14 @@
 from codex.codec import Cid
 from codex.data import Manifest, MerkleTree
 from codex.errors import BlockNotFound
+from codex.logs import get_logger
 from codex.store import lifetime, manifests, staging, trees
 from codex.store.index import Readers, one
 from codex.store.ledger import space_of
 from codex.store.recount import recount
 from codex.store.values import Hold, Leaf, Recount, Reservation, Space
+
+_log = get_logger("store")
 
 
 class Catalogue:
@@ -30,7 +33,10 @@ class Catalogue:
     def manifests(self, after: Cid | None, limit: int) -> list[tuple[Cid, Manifest]]:
         """Some manifests in the order of their CIDs, from behind `after` on."""
         with self._readers.borrow() as connection:
-            return manifests.page(connection, after, limit)
+            listed, damaged = manifests.page(connection, after, limit)
+        if damaged:
+            _log.error("manifests are damaged and cannot be listed; scrub the store", manifests=damaged)
+        return listed
 
     def leaves(self, tree: Cid, first: int, count: int) -> list[Leaf]:
         """Those of the leaves `first` to `first + count - 1` that are here, with their proofs."""

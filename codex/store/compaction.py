@@ -15,6 +15,7 @@ from codex.errors import DiskFailed, DiskFull
 from codex.store.index import Row, one
 from codex.store.ledger import Change, Ledger
 from codex.store.schema import SEALED
+from codex.store.sense import is_cid, is_place
 
 STEPS = (32, 8, 2, 1)
 """Blocks moved in one step: 2 MiB, for which a writer waits some milliseconds; then what is tried on a full
@@ -61,7 +62,7 @@ class Compactor:
 
         def work(change: Change) -> int:
             end = self._end(change.tx, victim)
-            change.tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
+            change.tx.execute("UPDATE segments SET length = min(length, ?) WHERE id = ?", (end, victim))
             return end
 
         end = self._ledger.shrink("shorten a segment", work)
@@ -100,7 +101,7 @@ class Compactor:
                 change.move(row[3], victim, segment)
             if shorten:
                 end = self._end(tx, victim)
-                tx.execute("UPDATE segments SET length = ? WHERE id = ?", (end, victim))
+                tx.execute("UPDATE segments SET length = min(length, ?) WHERE id = ?", (end, victim))
         if shorten and end:
             self._ledger.shorten(victim, end)
 
@@ -117,16 +118,22 @@ class Compactor:
 
     def _end(self, tx: Connection, segment: int) -> int:
         """Where the last block of a segment ends."""
+        (length,) = tx.execute("SELECT length FROM segments WHERE id = ?", (segment,)).fetchone()
         row = one(
             tx,
-            "SELECT offset + length FROM blocks WHERE segment = ? ORDER BY offset DESC, length DESC LIMIT 1",
+            "SELECT offset, length FROM blocks WHERE segment = ? ORDER BY offset DESC, length DESC LIMIT 1",
             segment,
         )
-        return row[0] if row else 0
+        if row is None:
+            return 0
+        # By a row that makes no sense nothing is cut: what lies there may be somebody's.
+        return min(row[0] + row[1], length) if is_place(segment, *row) else int(length)
 
     def _payload(self, segment: int, row: Row) -> bytes | None:
         """The bytes of a block; None when they do not have its hash, also when read once more."""
         _, cid, offset, length, _ = row
+        if not is_cid(cid) or not is_place(segment, offset, length):
+            return None
         for _ in range(2):
             data = self._read(segment, offset, length)
             if len(data) == length and Cid(cid).matches(data):

@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +56,10 @@ class Disk(Protocol):
         """The names in a directory."""
 
     def makedirs(self, path: Path) -> None:
-        """Make a directory and those above it, unless they exist."""
+        """Make a directory, which only this user may enter, and those above it, unless they exist.
+
+        One that exists is closed to others.
+        """
 
     def unlink(self, path: Path) -> None:
         """Remove a name."""
@@ -80,7 +83,10 @@ class Disk(Protocol):
         """Bytes that an unprivileged process may still allocate on this file system."""
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        """Open the SQLite file, usable from any one thread at a time, without implicit transactions."""
+        """Open the SQLite file, usable from any one thread at a time, without implicit transactions.
+
+        A file that is made is readable by this user only. Raises OSError too.
+        """
 
     def lock(self, path: Path) -> File:
         """Hold the only lock on this file until it is closed. Raises DataDirLocked."""
@@ -142,7 +148,10 @@ class OsDisk:
         return os.listdir(path)
 
     def makedirs(self, path: Path) -> None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in reversed((path, *path.parents)):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
 
     def unlink(self, path: Path) -> None:
         os.unlink(path)
@@ -177,6 +186,10 @@ class OsDisk:
         return state.f_bavail * state.f_frsize
 
     def connect(self, path: Path) -> sqlite3.Connection:
+        # SQLite would let others read what it makes; its log gets the mode of the file itself. A file that
+        # exists is not opened here: closing it would end the locks of all connections of this process.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
 
     def lock(self, path: Path) -> OsFile:

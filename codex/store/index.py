@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from codex.errors import CorruptData, WrongVersion
-from codex.store.disk import Disk, index_errors
-from codex.store.schema import APPLICATION_ID, MIGRATIONS
+from codex.store.disk import Disk, disk_errors, index_errors
+from codex.store.schema import APPLICATION_ID, MIGRATIONS, TABLES
+from codex.store.sense import REMEDY, nonsense, sensible
 
 Row = tuple[Any, ...]
 
@@ -27,8 +28,6 @@ _CHECKPOINT_PAGES = 4000
 
 _CACHE_KIB = 64 << 10
 _READ_CACHE_KIB = 8 << 10
-
-_REMEDY = "restore the data directory from a backup, or move its repo folder away and start empty"
 
 
 PUT_BACK = (
@@ -45,7 +44,7 @@ def connect(disk: Disk, path: Path, *, new: bool = True) -> sqlite3.Connection:
     Raises CorruptData for a file that is no index of ours, empty against expectation, or damaged, without
     having changed it; WrongVersion for one from a newer program.
     """
-    with index_errors("open the index"):
+    with disk_errors("open the index"), index_errors("open the index"), sensible("open the index"):
         connection = disk.connect(path)
         try:
             _check(connection, path, new)
@@ -60,6 +59,7 @@ def connect(disk: Disk, path: Path, *, new: bool = True) -> sqlite3.Connection:
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             _migrate(connection)
+            _check_tables(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -72,7 +72,7 @@ def _check(connection: sqlite3.Connection, path: Path, new: bool) -> None:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or version or tables):
         raise CorruptData(
-            f"{path} is a database of another program, no index of a block store", remedy=_REMEDY
+            f"{path} is a database of another program, no index of a block store", remedy=REMEDY
         )
     if not version and not new:
         raise CorruptData(f"{path} is empty, but there are segments beside it", remedy=PUT_BACK)
@@ -93,6 +93,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
         )
 
 
+def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    missing = sorted(TABLES - tables)
+    if missing:
+        raise nonsense(f"{path} has no table {', '.join(missing)}")
+
+
 class Index:
     """The writing connection. Use it from one thread at a time."""
 
@@ -103,7 +110,7 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, for reading outside of a transaction. Raises DiskFailed, CorruptData."""
-        with index_errors("read the index"):
+        with index_errors("read the index"), sensible("read the index"):
             yield self._connection
 
     @contextmanager
@@ -115,7 +122,7 @@ class Index:
         `settle`.
         """
         tx = self._connection
-        with index_errors(doing):
+        with index_errors(doing), sensible(doing):
             try:
                 tx.execute("BEGIN IMMEDIATE")
                 yield tx
@@ -159,7 +166,7 @@ class Readers:
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
         """A connection of one's own for the length of the block. Raises DiskFailed and CorruptData."""
-        with index_errors("read the index"):
+        with disk_errors("read the index"), index_errors("read the index"), sensible("read the index"):
             try:
                 connection = self._idle.pop()
             except IndexError:

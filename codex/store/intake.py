@@ -111,9 +111,9 @@ def _update(change: Change, plan: Plan, mended: Sequence[Entry]) -> None:
     for entry in mended:
         place = entry.place
         assert place is not None
-        rows.append((place.segment, place.offset, entry.row))
+        rows.append((place.segment, place.offset, entry.length, entry.row))
         change.move(entry.length, entry.segment, place.segment)
-    change.tx.executemany("UPDATE blocks SET segment = ?, offset = ?, bad = 0 WHERE id = ?", rows)
+    change.tx.executemany("UPDATE blocks SET segment = ?, offset = ?, length = ?, bad = 0 WHERE id = ?", rows)
 
 
 def _record_leaves(change: Change, plan: Plan) -> None:

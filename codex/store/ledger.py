@@ -24,6 +24,7 @@ from codex.store.disk import Buffer, Disk, disk_errors
 from codex.store.index import Index, one
 from codex.store.schema import ACTIVE, GONE, SEALED
 from codex.store.segments import Appender, Place, SegmentFiles, segment_name
+from codex.store.sense import counted
 from codex.store.values import Space
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Change:
 
     def block(self, sign: int, segment: int, length: int) -> None:
         """A block row came (`sign` 1) or went (-1)."""
+        length = counted(length)
         self._blocks += sign
         self._used += sign * length
         self._live[segment] += sign * length
@@ -53,6 +55,7 @@ class Change:
 
     def move(self, length: int, source: int, target: int) -> None:
         """A block of that length changed its segment."""
+        length = counted(length)
         self._live[source] -= length
         self._live[target] += length
 
@@ -64,7 +67,7 @@ class Change:
         """A block came to be here only because of that ingest (`sign` 1), or is no longer."""
         charge = self._charges.setdefault(ingest, [0, 0])
         charge[0] += sign
-        charge[1] += sign * length
+        charge[1] += sign * counted(length)
 
     def write(self) -> None:
         """Add everything up in the counters."""

@@ -30,6 +30,7 @@ from codex.errors import BlockNotFound, InvalidInput
 from codex.store.index import one
 from codex.store.ledger import Change
 from codex.store.schema import DOOMED, HELD, LIVE, STAGING
+from codex.store.sense import stored_cid
 from codex.store.values import Hold
 
 MAX_INDEX = 2**62
@@ -164,7 +165,9 @@ def holds(connection: Connection, purpose: str) -> list[Hold]:
         " WHERE h.purpose = ? ORDER BY h.key",
         (purpose,),
     )
-    return [Hold(purpose, key, Cid(tree), first, count, expiry) for key, tree, first, count, expiry in rows]
+    return [
+        Hold(purpose, key, stored_cid(tree), first, count, expiry) for key, tree, first, count, expiry in rows
+    ]
 
 
 def extend(tx: Connection, cids: Sequence[Cid], until: float) -> None:

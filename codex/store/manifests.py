@@ -7,6 +7,7 @@ put right by `rewrite`.
 
 from collections.abc import Iterable
 from sqlite3 import Connection
+from typing import Any
 
 from attrs import frozen
 
@@ -17,6 +18,7 @@ from codex.store.ecc import mend, parity_of
 from codex.store.index import one, select_in
 from codex.store.ledger import Change
 from codex.store.lifetime import known_tree, want
+from codex.store.sense import stored_cid
 
 
 @frozen(slots=True)
@@ -103,31 +105,35 @@ def decode(connection: Connection, cid: Cid) -> Manifest:
     raise NotAManifest(f"{cid} is a block and describes no dataset")
 
 
-def page(connection: Connection, after: Cid | None, limit: int) -> list[tuple[Cid, Manifest]]:
+def page(connection: Connection, after: Cid | None, limit: int) -> tuple[list[tuple[Cid, Manifest]], int]:
     """Up to `limit` manifests in the order of their CIDs, from behind `after` on; fewer only at the end.
 
-    One that is damaged beyond mending is left out; a scrub tells of it.
+    Those that are damaged beyond mending are left out; also how many these were.
     """
     listed: list[tuple[Cid, Manifest]] = []
+    damaged = 0
     rows = connection.execute(
         "SELECT cid, data, parity FROM manifests WHERE cid > ? ORDER BY cid", (after.raw if after else b"",)
     )
     for raw, data, parity in rows:
         if len(listed) == limit:
             break
-        cid = Cid(raw)
         try:
+            cid = stored_cid(raw)
             listed.append((cid, Manifest.from_bytes(_sound(cid, data, parity))))
-        except CorruptData:
-            continue
+        except (CorruptData, DecodeError):
+            damaged += 1
     rows.close()
-    return listed
+    return listed, damaged
 
 
-def _sound(cid: Cid, data: bytes, parity: bytes) -> bytes:
-    if cid.matches(data):
-        return data
-    mended = mend(data, parity)
+def _sound(cid: Cid, data: Any, parity: Any) -> bytes:
+    mended: bytes | None = None
+    if isinstance(data, bytes):
+        if cid.matches(data):
+            return data
+        if isinstance(parity, bytes):
+            mended = mend(data, parity)
     if mended is None or not cid.matches(mended):
         raise CorruptData(
             f"the manifest {cid} is damaged on this disk, more than can be mended",
@@ -158,16 +164,16 @@ def examine(connection: Connection, after: Cid | None, limit: int) -> tuple[Dama
     mended: list[Record] = []
     lost: list[Cid] = []
     for raw, data, parity in rows:
-        cid = Cid(raw)
         try:
-            sound = _sound(cid, data, parity)
+            sound = _sound(stored_cid(raw), data, parity)
         except CorruptData:
-            lost.append(cid)
+            lost.append(Cid(raw))
             continue
+        cid = Cid(raw)
         fresh = parity_of(sound)
         if sound != data or fresh != parity:
             mended.append(Record(cid, Manifest.from_bytes(sound), sound, fresh))
-    size = sum(len(row[1]) for row in rows)
+    size = sum(len(row[1]) for row in rows if type(row[1]) is bytes)
     return Damage(size, tuple(mended), tuple(lost)), Cid(rows[-1][0]) if rows else None
 
 

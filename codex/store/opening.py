@@ -21,6 +21,7 @@ from codex.store.ledger import Change, Ledger, begin_segment, forget_segments, r
 from codex.store.repo import Repo
 from codex.store.schema import ACTIVE, GONE, SEALED
 from codex.store.segments import SEGMENT_BYTES, Appender, SegmentFiles, segment_name, segment_number
+from codex.store.sense import nonsense
 
 INDEX = "index.sqlite"
 
@@ -42,6 +43,7 @@ def open_repo(
     disk = disk or OsDisk()
     segments = directory / "segments"
     with disk_errors(f"make {segments}"):
+        disk.makedirs(directory)
         disk.makedirs(segments)
         lock = disk.lock(directory / "lock")
     try:
@@ -94,6 +96,8 @@ def _assemble(
     segments = directory / "segments"
     with index.reading() as connection:
         rows = connection.execute("SELECT id, length, state FROM segments ORDER BY id").fetchall()
+        if not all(type(value) is int and value >= 0 for row in rows for value in row):
+            raise nonsense("a segment has no number, length or state")
         (clean,) = connection.execute("SELECT clean FROM totals").fetchone()
     _match_files(segments, rows, found)
     gone = [number for number, length, state in rows if state == GONE or (not length and number not in found)]

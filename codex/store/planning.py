@@ -20,6 +20,7 @@ from codex.store.index import Row, select_in
 from codex.store.ledger import no_room, space_of
 from codex.store.lifetime import MAX_INDEX, tree_of
 from codex.store.segments import Place
+from codex.store.sense import counted, is_place
 from codex.store.values import Leaf
 
 
@@ -129,11 +130,14 @@ def begin_plan(connection: Connection, quota: int, requests: Sequence[Request]) 
         if isinstance(request, PutLeaves):
             raws.update([leaf.cid.raw for leaf in request.leaves])
     rows: Iterable[Row] = select_in(
-        connection, "SELECT cid, id, length, segment, staged_by, bad FROM blocks WHERE cid", list(raws)
+        connection,
+        "SELECT cid, id, length, segment, offset, staged_by, bad FROM blocks WHERE cid",
+        list(raws),
     )
-    for cid, row, length, segment, staged_by, bad in rows:
+    for cid, row, length, segment, offset, staged_by, bad in rows:
         owner = staged_by if staged_by in plan.owners else None
-        plan.entries[cid] = Entry(row, length, segment, owner, bool(bad))
+        sane = is_place(segment, offset, length)
+        plan.entries[cid] = Entry(row, counted(length), segment, owner, bool(bad) or not sane)
     return plan
 
 
@@ -272,6 +276,7 @@ def _entry(plan: Plan, block: Block, ingest: int | None) -> Entry:
         return entry
     if entry.bad and entry.payload is None:
         entry.payload = block.data
+        entry.length = len(block.data)  # that of the row may be what is damaged
     return _known(plan, raw, ingest)
 
 

@@ -8,6 +8,7 @@ more before it is called corrupt. Everything here may run in any number of threa
 import hashlib
 from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
+from typing import Any
 
 from attrs import frozen
 
@@ -19,6 +20,7 @@ from codex.store.disk import Buffer
 from codex.store.index import Readers, Row, select_in
 from codex.store.lifetime import tree_of
 from codex.store.segments import SegmentFiles
+from codex.store.sense import is_cid, is_place
 from codex.store.staging import SEEN
 
 RUN_BYTES = 4 << 20
@@ -73,12 +75,11 @@ class Reader:
         for at, row in enumerate(rows):
             if row is None:
                 continue
-            cid = EMPTY_BLOCK if row[0] is None else Cid(row[1])
             payload = b"" if row[0] is None else data.get(row[0])
             if payload is not None:
-                answers[at] = Block(cid, payload)
+                answers[at] = Block(EMPTY_BLOCK if row[0] is None else Cid(row[1]), payload)
             elif row[0] in rotten or row[5]:
-                answers[at] = _corrupt(cid)
+                answers[at] = _corrupt(row[1])
         return Found(answers, tuple(rotten))
 
     def read_run(self, tree: Cid, first: int, count: int) -> Run:
@@ -87,14 +88,17 @@ class Reader:
             number = tree_of(connection, tree)
             rows: list[Row] = []
             if number is not None:
-                rows = connection.execute(_LEAF_RUN, (number, first, first + count)).fetchall()
+                rows = [
+                    (row[0], *_checked(row[1:]))
+                    for row in connection.execute(_LEAF_RUN, (number, first, first + count))
+                ]
         wanted: list[Row] = []
         error: BlockNotFound | CorruptData | None = None
         for index, row in enumerate(rows, first):
             if row[0] != index:
                 break
             if row[6]:
-                error = _corrupt(Cid(row[2]))
+                error = _corrupt(row[2])
                 break
             wanted.append(row[1:])
         if error is None and len(wanted) < count:
@@ -113,7 +117,7 @@ class Reader:
             data, rotten = self._fetch(run)
             for row in run:
                 if row[0] not in data:
-                    return Run(buffers, tuple(rotten), _corrupt(Cid(row[1])))
+                    return Run(buffers, tuple(rotten), _corrupt(row[1]))
                 buffers.append(memoryview(data[row[0]]))
         return Run(buffers, (), error)
 
@@ -126,7 +130,7 @@ class Reader:
             return data, []
         with self._readers.borrow() as connection:
             sql = f"SELECT {_COLUMNS} FROM blocks b WHERE b.id"
-            again = list(select_in(connection, sql, doubtful))
+            again = [_checked(row) for row in select_in(connection, sql, doubtful)]
         more, rotten = self._fetch_once(again)
         return data | more, rotten + [row[0] for row in again if row[5]]
 
@@ -219,14 +223,14 @@ def _locate(
             single.setdefault(address.raw, []).append(at)
     for row in select_in(connection, f"SELECT {_COLUMNS} FROM blocks b WHERE {SEEN} AND cid", list(single)):
         for at in single[row[1]]:
-            rows[at] = row
+            rows[at] = _checked(row)
     for cid, answer in manifests.read_many(connection, named).items():
         for at in named[cid]:
             answers[at] = answer
     for tree, places in leaves.items():
         for index, *rest in _leaf_rows(connection, tree, sorted(places)):
             for at in places[index]:
-                rows[at] = tuple(rest) if rest[0] is not None else _NOWHERE
+                rows[at] = _checked(rest) if rest[0] is not None else _NOWHERE
     return rows
 
 
@@ -273,12 +277,21 @@ def _sound(cid: bytes, data: Buffer) -> bool:
     return Cid(cid).matches(data)
 
 
+def _checked(row: Sequence[Any]) -> Row:
+    """The row itself; or, when it says nothing by which a block could be read, as that of a bad block."""
+    number, cid, segment, offset, length, bad = row
+    if number is None or (is_place(segment, offset, length) and is_cid(cid)):
+        return (number, cid, segment, offset, length, bad)
+    return (number, cid if is_cid(cid) else None, 0, 0, 0, 1)
+
+
 def _absent(address: BlockAddress) -> BlockNotFound:
     return BlockNotFound(f"the block {address} is not on this node")
 
 
-def _corrupt(cid: Cid) -> CorruptData:
+def _corrupt(cid: bytes | None) -> CorruptData:
+    name = "a block" if cid is None else f"the block {Cid(cid)}"
     return CorruptData(
-        f"the block {cid} is damaged on this disk",
+        f"{name} is damaged on this disk",
         remedy="store or fetch it again; scrub the store, and look after the disk",
     )

@@ -8,6 +8,7 @@ written: what happens between the counting, which reads a snapshot, and the writ
 from sqlite3 import Connection
 
 from codex.store.ledger import Change
+from codex.store.sense import COUNTED
 from codex.store.values import Recount
 
 
@@ -16,13 +17,14 @@ def recount(connection: Connection) -> Recount:
     blocks, used, reserved = connection.execute("SELECT blocks, used, reserved FROM totals").fetchone()
     counted = connection.execute(
         "SELECT (SELECT count(*) FROM blocks) + (SELECT count(*) FROM manifests),"
-        " (SELECT coalesce(sum(length), 0) FROM blocks)"
+        f" (SELECT coalesce(sum({COUNTED}), 0) FROM blocks)"
         " + (SELECT coalesce(sum(length(data)), 0) FROM manifests),"
         " (SELECT coalesce(sum(bytes), 0) FROM reservations)"
     ).fetchone()
     segments = connection.execute(
-        "SELECT s.id, coalesce(sum(b.length), 0) - s.live AS wrong FROM segments s"
-        " LEFT JOIN blocks b ON b.segment = s.id GROUP BY s.id HAVING wrong <> 0"
+        "SELECT s.id, coalesce(b.live, 0) - s.live AS wrong FROM segments s LEFT JOIN"
+        f" (SELECT segment, sum({COUNTED}) AS live FROM blocks GROUP BY segment) b"
+        " ON b.segment = s.id WHERE wrong <> 0"
     ).fetchall()
     refs = connection.execute(
         "SELECT b.id, coalesce(l.n, 0) - b.refs AS wrong FROM blocks b"

@@ -18,6 +18,14 @@ STAGING, LIVE, HELD, DOOMED = 0, 1, 2, 3
 NODES_PER_PAGE = 256
 """Merkle nodes in a row of `tree_nodes`: 8 KiB."""
 
+TABLES = frozenset(
+    (
+        *("totals", "segments", "blocks", "trees", "leaves", "tree_nodes", "manifests", "holds"),
+        *("ingests", "costaged", "reservations"),
+    )
+)
+"""Without any of these a file is no index."""
+
 MIGRATIONS = (
     """
     -- One row. `clean`: the store was closed in good order and nothing has been opened since.

@@ -15,6 +15,7 @@ from codex.store.index import Readers
 from codex.store.lifetime import tree_of
 from codex.store.manifests import Damage
 from codex.store.reads import Reader
+from codex.store.sense import counted, is_cid
 from codex.store.staging import SEEN
 from codex.store.trees import leaf_cids
 
@@ -64,13 +65,15 @@ class Scrubber:
                 f"SELECT id, cid, length FROM blocks WHERE id > ? AND {SEEN} ORDER BY id LIMIT ?",
                 (after, STEP_BLOCKS),
             ).fetchall()
-        found = self._reader.find([Cid(row[1]) for row in rows])
-        corrupt = tuple(
-            Cid(row[1])
-            for row, answer in zip(rows, found.answers, strict=True)
-            if isinstance(answer, CorruptData)
-        )
-        return Scrubbed(rows[-1][0] if rows else None, sum(row[2] for row in rows), corrupt, found.rotten)
+        cids = [Cid(row[1]) for row in rows if is_cid(row[1])]
+        found = self._reader.find(cids)
+        corrupt = [
+            cid for cid, answer in zip(cids, found.answers, strict=True) if isinstance(answer, CorruptData)
+        ]
+        # What the index calls by something that is no CID can be found by nobody; it is told of as it is.
+        corrupt += [Cid(bytes(str(row[1]), "utf-8")) for row in rows if not is_cid(row[1])]
+        size = sum(counted(row[2]) for row in rows)
+        return Scrubbed(rows[-1][0] if rows else None, size, tuple(corrupt), found.rotten)
 
     def manifests(self, after: Cid | None) -> tuple[Damage, Cid | None]:
         """Look at the next manifests behind `after`, in the order of their CIDs; also the last one looked

@@ -15,6 +15,7 @@ from codex.data.merkle import depth_of
 from codex.errors import CorruptData, InvalidInput
 from codex.store.index import one
 from codex.store.schema import NODES_PER_PAGE
+from codex.store.sense import stored_cid
 from codex.store.values import Leaf
 
 _PAGE_BYTES = NODES_PER_PAGE * DIGEST_SIZE
@@ -62,7 +63,7 @@ def check_leaves(connection: Connection, row: int, tree: MerkleTree) -> None:
 def leaf_cids(connection: Connection, row: int, first: int, count: int) -> Iterator[tuple[int, Cid]]:
     """The leaves that are here, of those from `first` on, with their index."""
     for index, cid, _ in connection.execute(_LEAVES, (row, first, first + count)):
-        yield index, EMPTY_BLOCK if cid is None else Cid(cid)
+        yield index, EMPTY_BLOCK if cid is None else stored_cid(cid)
 
 
 def proved_leaves(connection: Connection, row: int, first: int, count: int) -> list[Leaf]:
@@ -73,7 +74,7 @@ def proved_leaves(connection: Connection, row: int, first: int, count: int) -> l
     return [
         Leaf(
             index,
-            EMPTY_BLOCK if cid is None else Cid(cid),
+            EMPTY_BLOCK if cid is None else stored_cid(cid),
             paths.proof(index) if proof is None else MerkleProof.from_bytes(proof),
         )
         for index, cid, proof in rows

@@ -1,6 +1,8 @@
 """Backups: one moment of the store, taken while it goes on, complete or not there at all."""
 
 import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,3 +188,21 @@ def test_a_segment_that_is_too_short_cannot_be_backed_up(
     with pytest.raises(CorruptData, match="00000003"):
         take(filled.backup(tmp_path / "backup"))
     path.write_bytes(content)
+
+
+def test_nobody_else_may_look_into_a_store_or_its_backup(tmp_path: Path, upload: Upload) -> None:
+    before = os.umask(0)
+    try:
+        (tmp_path / "repo").mkdir(mode=0o755)
+        repo = open_repo(tmp_path / "repo", quota=1 << 20)
+        upload(repo, BLOCKS)
+        take(repo.backup(tmp_path / "backup"))
+        repo.take_in([Put(make_blocks([99]), 1e12)])
+        paths = [tmp_path / "repo", tmp_path / "backup", *tmp_path.rglob("*")]
+        assert any(path.name == "index.sqlite-wal" for path in paths)
+        for path in paths:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o700 if path.is_dir() else 0o600), f"{path} has the mode {mode:o}"
+        repo.close()
+    finally:
+        os.umask(before)

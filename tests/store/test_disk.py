@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_directories_names_and_links(disk: OsDisk, tmp_path: Path) -> None:
     disk.rmdir(tmp_path / "a" / "b")
     assert disk.listdir(tmp_path / "a") == ["x"]
     assert disk.free(tmp_path) > 0
+
+
+def test_what_is_made_is_for_this_user_only(disk: OsDisk, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "open").mkdir(mode=0o755)
+    disk.makedirs(tmp_path / "open")
+    disk.makedirs(tmp_path / "a" / "b")
+    disk.connect(tmp_path / "a" / "index").close()
+    disk.open(tmp_path / "a" / "file", create=True)
+    disk.lock(tmp_path / "a" / "lock")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {"open": 0o700, "a": 0o700, "b": 0o700, "index": 0o600, "file": 0o600, "lock": 0o600}
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755  # not ours
 
 
 def test_where_a_second_name_is_impossible_there_is_none(
@@ -123,8 +137,8 @@ def test_an_error_of_the_index_becomes_an_answer(code: int, kind: type[CodexErro
 
 def test_mistakes_in_sql_are_no_answers() -> None:
     connection = sqlite3.connect(":memory:")
-    with pytest.raises(sqlite3.OperationalError, match="no such table"), index_errors("count"):
-        connection.execute("SELECT * FROM nowhere")
+    with pytest.raises(sqlite3.OperationalError, match="syntax"), index_errors("count"):
+        connection.execute("SELECT * FORM nowhere")
     with pytest.raises(sqlite3.ProgrammingError), index_errors("count"):
         connection.execute("SELECT ?")
     connection.close()

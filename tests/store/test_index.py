@@ -80,8 +80,8 @@ def test_an_older_format_is_brought_up_to_date(
 
 def test_a_transaction_that_raises_changes_nothing(disk: FaultyDisk, path: Path) -> None:
     index = Index(disk, path)
-    with pytest.raises(sqlite3.OperationalError, match="no such table"), index.transaction("count") as tx:
-        tx.execute("UPDATE totals SET used = 1").connection.execute("SELECT * FROM nowhere")
+    with pytest.raises(sqlite3.OperationalError, match="syntax"), index.transaction("count") as tx:
+        tx.execute("UPDATE totals SET used = 1").connection.execute("SELECT * FORM nowhere")
     with index.reading() as connection:
         assert one(connection, "SELECT used FROM totals") == (0,)
     index.close()
