@@ -100,6 +100,7 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _told(path, "made private (mode 0700)"):
         if stat.S_IMODE(path.stat().st_mode) != 0o700:
+            _refuse_foreign(path)
             path.chmod(0o700)
     with _told(path, "locked"):
         descriptor = os.open(
@@ -115,6 +116,16 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
             held.withdraw()
     finally:
         os.close(descriptor)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise ConfigError for a directory in use that no node has made: closing it would lock others out."""
+    names = set(os.listdir(path))
+    if names and not names & {LOCK_FILE, NOTE_FILE, "key", "repo"}:
+        raise ConfigError(
+            f"the data directory {path} holds other things and is open to others",
+            remedy="Name an empty or a new directory with --data-dir.",
+        )
 
 
 def running_node(path: Path) -> RunningNode | None:

@@ -351,3 +351,13 @@ while taken < wins:
         _, said = process.communicate(timeout=200)
         assert process.returncode in (0, -signal.SIGKILL), said.decode()
     assert running_node(path) is None
+
+
+def test_a_directory_that_others_use_is_not_closed_to_them(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    (shared / "somebody's file").touch()
+    with pytest.raises(ConfigError, match="holds other things"), open_data_dir(shared):
+        raise AssertionError("it was taken")
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    assert [path.name for path in shared.iterdir()] == ["somebody's file"]
