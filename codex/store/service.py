@@ -189,7 +189,7 @@ class _Desk:
                 return await self._check_root(tree)
             case calls.BackUp(target, progress):
                 return await self._care.back_up(target, progress)
-        raise NotImplementedError(f"the store has no answer to {type(call).__name__}")
+        raise TypeError(f"the store has no answer to {type(call).__name__}")
 
     # -- reading
 

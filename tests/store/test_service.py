@@ -356,7 +356,7 @@ async def test_an_unknown_call_is_a_mistake(tmp_path: Path, disk: FaultyDisk) ->
                 await store._mailbox.ask(Call())
             await trio.sleep_forever()
 
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(TypeError):
         await life()
 
 
