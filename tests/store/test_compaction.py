@@ -1,14 +1,17 @@
 """Compaction: room comes back, nothing is lost, and nothing that is wrong is carried along unseen."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from codex.errors import CorruptData, DiskFailed, DiskFull
+from codex.store.disk import Buffer
+from codex.store.ledger import Ledger
 from codex.store.planning import Put
 from codex.store.repo import Repo
+from codex.store.segments import Place
 from codex.testing.disks import FaultyDisk
 from codex.testing.stores import audit, make_blocks, segment_numbers
 
@@ -90,6 +93,63 @@ def test_a_long_segment_is_emptied_from_its_end_and_shortened(
         sizes.append(path.stat().st_size if path.exists() else None)
         audit(tmp_path / "repo")
     assert sizes == [7000, 1000]  # of which all is alive
+
+
+@pytest.fixture
+def room_for_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the disk be too full for more than one block at once; how many were tried."""
+    tried: list[int] = []
+    append = Ledger.append
+
+    def append_one(ledger: Ledger, payloads: Sequence[Buffer], *, growing: bool = True) -> list[Place]:
+        tried.append(len(payloads))
+        if len(payloads) > 1:
+            raise DiskFull("the disk is full")
+        return append(ledger, payloads, growing=growing)
+
+    monkeypatch.setattr(Ledger, "append", append_one)
+    return tried
+
+
+def test_on_a_full_disk_the_steps_are_small(filled: Repo, tmp_path: Path, room_for_one: list[int]) -> None:
+    delete(filled, 1, 2, 3, 5, 6)
+    kept = [BLOCKS[0], BLOCKS[4], BLOCKS[7]]
+    path = tmp_path / "repo" / "segments" / "00000001.seg"
+    sizes = []
+    while filled.compact():
+        sizes.append(path.stat().st_size if path.exists() else 0)
+        audit(tmp_path / "repo")
+    assert sizes == [5000, 1000]
+    assert room_for_one == [3, 3, 2, 1, 2, 2, 2, 1]
+    assert filled.reader.find([block.cid for block in kept]).answers == kept
+
+
+def test_on_a_full_disk_the_dead_end_of_a_segment_is_cut_off(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, growing: bool) -> None:
+        raise DiskFull("the disk is full")
+
+    delete(filled, *range(3, 8))
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", refuse)
+        with pytest.raises(DiskFull):
+            filled.compact()
+    assert (tmp_path / "repo" / "segments" / "00000001.seg").stat().st_size == 3000
+    assert filled.reader.find([block.cid for block in BLOCKS[:3]]).answers == BLOCKS[:3]
+
+
+def test_on_a_full_disk_nothing_is_moved_that_gives_no_room_back(
+    filled: Repo, tmp_path: Path, room_for_one: list[int]
+) -> None:
+    delete(filled, *range(3, 8))
+    path = tmp_path / "repo" / "segments" / "00000001.seg"
+    filled.keep()
+    with pytest.raises(DiskFull):
+        filled.compact()
+    filled.let_go()
+    assert room_for_one == [3]
+    assert path.stat().st_size == 8000
 
 
 def test_neighbours_stay_neighbours(filled: Repo) -> None:

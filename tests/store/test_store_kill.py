@@ -1,5 +1,5 @@
-"""kill -9: a process that writes to a store is killed at random moments, again and again on the same
-directory.
+"""kill -9: a process that starts a store, writes to it, deletes, compacts and backs it up is killed at random
+moments, again and again on the same directory.
 
 The child notes each thing before it begins it and when it was acknowledged, in a file. After each kill the
 store must hold exactly what was acknowledged; of the one thing that was under way, all or nothing. This
@@ -9,8 +9,10 @@ file is also the child's program.
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,11 +45,15 @@ def blocks_of(numbers: list[int]) -> list[Block]:
 
 
 class Child:
-    """Writes, deletes and compacts at random until it is killed."""
+    """Writes, deletes, compacts and backs up at random until it is killed."""
 
     def __init__(self, directory: Path, notes: Path, seed: int) -> None:
-        self.repo = open_store(directory)
         self.notes = os.open(notes, os.O_WRONLY | os.O_APPEND)
+        self.note(begin="start")
+        os.write(1, b"!")
+        self.repo = open_store(directory)
+        self.note(done="start")
+        self.directory = directory
         self.chance = random.Random(seed)
         self.first = seed * 1_000_000
         self.loose: list[int] = []
@@ -59,7 +65,7 @@ class Child:
     def work(self) -> None:
         while True:
             for act in self.chance.choices(
-                [self.put, self.upload, self.delete, self.drop, self.tidy], [3, 3, 1, 2, 1]
+                [self.put, self.upload, self.delete, self.drop, self.tidy, self.back_up], [4, 4, 2, 3, 2, 1]
             ):
                 act()
 
@@ -96,6 +102,7 @@ class Child:
         free = [n for n in self.loose if not any(n in numbers for _, numbers in self.datasets)]
         if free:
             number = self.chance.choice(free)
+            self.note(begin="sweep")
             self.sweep()  # leaves of aborted uploads would keep the block
             self.note(begin="delete", block=number)
             self.repo.delete_block(blocks_of([number])[0].cid)
@@ -118,9 +125,25 @@ class Child:
                 pass
 
     def tidy(self) -> None:
+        self.note(begin="sweep")
         self.sweep()
+        self.note(begin="compact")
         while self.repo.compact():
             pass
+        self.note(done="compact")
+
+    def back_up(self) -> None:
+        self.note(begin="backup")
+        self.first += 1
+        target = self.directory.with_name(f"backup{self.first}")
+        backup = self.repo.backup(target)
+        self.repo.keep()
+        backup.begin()
+        while backup.step():
+            pass
+        backup.finish()
+        self.repo.let_go()
+        self.note(done="backup", name=target.name)
 
 
 # -- the parent
@@ -164,8 +187,11 @@ class Kept:
         return repo.reader.find([block.cid for block in blocks]).answers == blocks
 
 
-def read_notes(path: Path, kept: Kept) -> list[Kept]:
-    """What may be in the store after these notes: one state, or two when something was under way."""
+def read_notes(path: Path, kept: Kept) -> tuple[list[Kept], str, list[str]]:
+    """What may be in the store after these notes: one state, or two when something was under way; what that
+    was; and the backups that were made.
+    """
+    backups: list[str] = []
     under_way: dict[str, Any] | None = None
     for line in path.read_text().splitlines():
         with suppress(json.JSONDecodeError):  # the last line may have been cut
@@ -174,11 +200,29 @@ def read_notes(path: Path, kept: Kept) -> list[Kept]:
                 under_way = note
             elif under_way is not None:
                 kept = kept if note["done"] == "nothing" else kept.apply(under_way)
+                backups += [note["name"]] if "name" in note else []
                 under_way = None
-    return [kept] if under_way is None else [kept, kept.apply(under_way)]
+    if under_way is None:
+        return [kept], "nothing", backups
+    return [kept, kept.apply(under_way)], under_way["begin"], backups
 
 
-def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
+def check_backups(directory: Path, acknowledged: list[str]) -> None:
+    """Each backup that has its name is a whole store; all that were acknowledged have theirs."""
+    made = [path for path in directory.iterdir() if path.name.startswith("backup")]
+    assert {path.name for path in made} >= set(acknowledged)
+    for path in made:
+        repo = open_store(path)
+        assert repo.catalogue.recount().right
+        repo.abandon()
+        audit(path)
+        shutil.rmtree(path)
+
+
+def run_rounds(tmp_path: Path, rounds: int, seed: int) -> Counter[str]:
+    """Start and kill that many children; what each was doing when it was killed."""
+    print(f"seed {seed}")  # shown when it fails
+    struck: Counter[str] = Counter()
     chance = random.Random(seed)
     directory = tmp_path / "repo"
     environment = {**os.environ, "PYTHONPATH": str(Path(codex.__file__).parent.parent)}
@@ -190,10 +234,11 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
         child = subprocess.Popen(program, stdout=subprocess.PIPE, env=environment)
         with child:
             assert child.stdout is not None
-            if chance.random() < 0.8:
-                child.stdout.read(1)  # it has opened the store
+            child.stdout.read(1)  # it begins to open the store
+            # A start takes some ten milliseconds.
+            longest = 0.02 if number == 0 or chance.random() < 0.2 else 0.5
             with suppress(subprocess.TimeoutExpired):
-                child.wait(chance.random() * 0.5)
+                child.wait(chance.random() * longest)
             child.kill()
         assert child.returncode == -9, "the child ended before it was killed"
         repo = open_store(directory)
@@ -202,26 +247,57 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> None:
         while (tree := repo.next_tree()) is not None:
             while repo.sweep(tree, 0.0, 100):
                 pass
-        states = [state for state in read_notes(notes, kept) if state.check(repo)]
-        assert states, f"seed {seed}, round {number}: the store holds something else"
+        possible, phase, backups = read_notes(notes, kept)
+        struck[phase] += 1
+        states = [state for state in possible if state.check(repo)]
+        assert states, f"seed {seed}, round {number}, in {phase}: the store holds something else"
         kept = states[0]
         repo.close()
         audit(directory)
+        check_backups(tmp_path, backups)
     assert kept.loose or kept.datasets
+    return struck
 
 
 def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
-    run_rounds(tmp_path, 7, 1)
+    run_rounds(tmp_path, 10, random.randrange(10**6))
 
 
 @pytest.mark.soak
 def test_what_was_acknowledged_survives_many_kills(tmp_path: Path) -> None:
+    struck: Counter[str] = Counter()
     for seed in range(2, 12):
         (tmp_path / str(seed)).mkdir()
-        run_rounds(tmp_path / str(seed), 40, seed)
+        struck += run_rounds(tmp_path / str(seed), 40, seed)
+    print(struck)
+    assert struck.keys() >= {"start", "put", "upload", "drop", "delete", "sweep", "compact", "backup"}
+
+
+def test_what_is_lost_would_be_noticed(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    acts: list[dict[str, Any]] = [
+        {"begin": "put", "blocks": [1, 2]},
+        {"done": "put"},
+        {"begin": "delete", "block": 2},
+        {"done": "delete"},
+        {"begin": "put", "blocks": [3]},
+    ]
+    notes.write_text("".join([json.dumps(act) + "\n" for act in acts]) + '{"do')
+    possible, phase, _ = read_notes(notes, Kept())
+    assert phase == "put"
+
+    def fits(numbers: list[int]) -> bool:
+        repo = open_store(tmp_path / "".join(map(str, numbers)))
+        if numbers:
+            assert repo.take_in([Put(blocks_of(numbers), 1e12)]) == [None]
+        fitting = any(state.check(repo) for state in possible)
+        repo.close()
+        return fitting
+
+    assert [fits(numbers) for numbers in ([1], [1, 3])] == [True, True]
+    assert [fits(numbers) for numbers in ([3], [1, 2], [1, 2, 3], [1, 4])] == [False] * 4
 
 
 if __name__ == "__main__":
     child = Child(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
-    os.write(1, b"!")
     child.work()
