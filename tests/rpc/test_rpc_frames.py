@@ -336,14 +336,20 @@ async def test_a_mistake_while_replies_go_out_is_named_too(client: Client, befor
             assert (await raw.farewell())[0] in (1002, 1008, 1009)
 
 
-async def test_after_a_message_that_is_too_long_nothing_is_kept(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        bytes([0x82, 0xFF]) + (1 << 62).to_bytes(8, "big") + MASK,  # a message that never ends
+        frame(0x3),
+    ],
+)
+async def test_what_comes_behind_a_mistake_is_not_kept(
+    client: Client, monkeypatch: pytest.MonkeyPatch, mistake: bytes
 ) -> None:
     monkeypatch.setattr(frames, "FAREWELL", 1.0)
     before = peak()
     async with opened(client) as raw:
-        # One that never ends: a header that says 2**62 bytes, and then data as long as the node takes them.
-        await raw.send(bytes([0x82, 0xFF]) + (1 << 62).to_bytes(8, "big") + MASK)
+        await raw.send(mistake)
         sent = await pour(raw)
     assert sent > 100 * MAX_MESSAGE
     assert peak() - before < 20 * MAX_MESSAGE

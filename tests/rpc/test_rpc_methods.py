@@ -10,6 +10,7 @@ import trio
 
 from codex import logs
 from codex.api.objects import job_json
+from codex.api.rpc import methods
 from codex.api.rpc.limits import MAX_LIST
 from codex.api.rpc.shapes import structure
 from codex.api.rpc.table import METHODS
@@ -224,6 +225,15 @@ async def test_a_list_ends_before_it_is_too_long(node: Node, peer: Any) -> None:
     assert page["next"] == page["jobs"][-1]["id"]
     rest = await peer.call("jobs", {"after": page["next"]})
     assert len(rest["jobs"]) == 2
+
+
+async def test_a_list_of_datasets_does_so_too(node: Node, peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "MAX_LIST", 500)
+    for number in range(5):
+        await node.store(bytes([number]), filename=f"{number}.bin")
+    page = await peer.call("iterateManifests")
+    assert 2 <= len(page["content"]) <= 3
+    assert page["next"] == page["content"][-1]["cid"]
 
 
 # -- long work
