@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 # Seconds that the long runs may take before they are stopped and counted as failed.
-SOAK_LIMIT ?= 300
+SOAK_LIMIT ?= 540
 # The same for the published clients, with what they are installed from.
 CLIENTS_LIMIT ?= 600
 # What the container image is called.

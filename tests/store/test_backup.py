@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from codex.store.opening import open_repo
 from codex.store.planning import Put, Stage
 from codex.store.repo import Repo
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import audit, make_blocks
+from codex.testing.stores import GONE, audit, make_blocks, segment_name, segment_numbers
 
 Upload = Callable[..., Record]
 Reopen = Callable[..., Repo]
@@ -123,6 +124,32 @@ def test_what_happens_meanwhile_is_not_in_it_and_does_not_harm_it(
 def test_a_backup_of_a_backup_and_of_an_empty_store(repo: Repo, tmp_path: Path, disk: FaultyDisk) -> None:
     take(repo.backup(tmp_path / "backup"))
     audit(tmp_path / "backup")
+
+
+def test_segments_without_anything_in_them_are_not_in_it(
+    filled: Repo, tmp_path: Path, check: Callable[[Path], None]
+) -> None:
+    loose = make_blocks(range(300, 316), 1000)
+    filled.take_in([Put(loose, 1e12)])
+    filled.keep()
+    for block in loose:
+        filled.delete_block(block.cid)
+    filled.let_go()
+    gone = {number for number, state in states(tmp_path / "repo") if state == GONE}
+    assert gone
+    for number in gone:
+        (tmp_path / "repo" / "segments" / segment_name(number)).unlink()  # as it is when only its row is left
+    take(filled.backup(tmp_path / "backup"))
+    assert not gone & segment_numbers(tmp_path / "backup")
+    check(tmp_path / "backup")
+    assert GONE not in {state for _, state in states(tmp_path / "backup")}
+
+
+def states(repo: Path) -> list[tuple[int, int]]:
+    connection = sqlite3.connect(repo / "index.sqlite")
+    rows = connection.execute("SELECT id, state FROM segments").fetchall()
+    connection.close()
+    return rows
 
 
 def test_nothing_is_overwritten(filled: Repo, tmp_path: Path) -> None:
