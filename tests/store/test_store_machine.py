@@ -562,5 +562,5 @@ TestStoreMachine.settings = settings(
 @pytest.mark.soak
 def test_many_more_lives_of_a_store() -> None:
     run_state_machine_as_test(
-        StoreMachine, settings=settings(TestStoreMachine.settings, max_examples=150, stateful_step_count=60)
+        StoreMachine, settings=settings(TestStoreMachine.settings, max_examples=60, stateful_step_count=50)
     )
