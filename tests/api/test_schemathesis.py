@@ -95,5 +95,5 @@ def test_replies_are_as_described(node: Node, label: str) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_replies_are_as_described_for_long(node: Node, label: str) -> None:
-    held(label, node, examples=400)
+    held(label, node, examples=150)
     assert node.session.get(f"{node.base}/health").json()["state"] == "ok"
