@@ -125,7 +125,7 @@ def is_valid_filename(name: str) -> bool:
         stem = last
     return (
         len(last) > 0
-        and len(name.encode("utf-8", "surrogateescape")) <= MAX_FILENAME
+        and len(name.encode("utf-8", "surrogatepass")) <= MAX_FILENAME
         and not (_FORBIDDEN & set(last))
         and not name.startswith("/")
         and not any(part == ".." or _LEADING & set(part) for part in directories)
