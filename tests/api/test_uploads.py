@@ -144,3 +144,7 @@ def test_any_header_gives_a_name_or_a_refusal(header: str) -> None:
     except BadFilename:
         return
     assert name is None or is_valid_filename(name)
+
+
+def test_a_surrogate_without_its_other_half_is_no_character() -> None:
+    assert not is_valid_filename("a\ud800b")
