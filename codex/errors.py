@@ -180,3 +180,10 @@ class TooManyJobs(ServiceUnavailable):
     """As many jobs run as may; this one was not begun."""
 
     code = "too-many-jobs"
+
+
+class PeerUnreachable(NotFound):
+    """No connection to a peer came about; each address that was tried is named, with what happened there."""
+
+    code = "peer-unreachable"
+    fault: ClassVar[Fault] = "remote"
