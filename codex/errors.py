@@ -187,3 +187,24 @@ class PeerUnreachable(NotFound):
 
     code = "peer-unreachable"
     fault: ClassVar[Fault] = "remote"
+
+
+class PeerGone(CodexError):
+    """The connection to a peer, or the stream on it, ended before the work on it was done."""
+
+    code = "peer-gone"
+    fault: ClassVar[Fault] = "remote"
+
+
+class HandshakeFailed(CodexError):
+    """A connection was not made safe: the other side is somebody else, or does not speak as the network does."""
+
+    code = "handshake-failed"
+    fault: ClassVar[Fault] = "remote"
+
+
+class ProtocolRefused(CodexError):
+    """The peer speaks none of the protocols it was asked for, or takes no more streams."""
+
+    code = "protocol-refused"
+    fault: ClassVar[Fault] = "remote"
