@@ -9,11 +9,13 @@ ARGS ?=
 SOAK_LIMIT ?= 540
 # The same for the published clients, with what they are installed from.
 CLIENTS_LIMIT ?= 600
+# The same for py-libp2p, which is compiled in part.
+INTEROP_LIMIT ?= 900
 # What the container image is called.
 IMAGE ?= codex-node
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak clients image devnet clean
+.PHONY: help setup run test check bench soak clients interop image devnet clean
 
 help:  ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ soak: setup  ## run the long tests, within SOAK_LIMIT seconds
 
 clients: setup  ## run the published clients against a node, each in an environment of its own in build/
 	@timeout --kill-after=10 $(CLIENTS_LIMIT) $(PY) tests/clients/run.py
+
+interop: setup  ## run the node against py-libp2p, which gets an environment of its own in build/
+	@timeout --kill-after=10 $(INTEROP_LIMIT) $(PY) tests/interop/run.py
 
 # podman leaves health checks out of images of its own format.
 image:  ## build the container image, with docker or podman; IMAGE names it

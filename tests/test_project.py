@@ -16,7 +16,20 @@ from codex.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TARGETS = ["help", "setup", "run", "test", "check", "bench", "soak", "clients", "image", "devnet", "clean"]
+TARGETS = [
+    "help",
+    "setup",
+    "run",
+    "test",
+    "check",
+    "bench",
+    "soak",
+    "clients",
+    "interop",
+    "image",
+    "devnet",
+    "clean",
+]
 
 
 def constraints() -> list[str]:
@@ -80,7 +93,7 @@ def gate(tmp_path: Path, fails: str, timeout: str = 'shift 2; exec "$@"') -> tup
 
 def test_the_gate_is_what_a_contributor_runs(tmp_path: Path) -> None:
     assert stat.S_IMODE((ROOT / ".ci" / "run").stat().st_mode) & 0o111 == 0o111
-    assert gate(tmp_path, "") == (0, "", ["setup", "check", "test", "clients", "soak"])
+    assert gate(tmp_path, "") == (0, "", ["setup", "check", "test", "clients", "interop", "soak"])
 
 
 def test_the_gate_ends_with_the_step_that_fails(tmp_path: Path) -> None:
