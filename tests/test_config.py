@@ -156,6 +156,10 @@ def test_every_option_is_read_the_same_from_every_source() -> None:
         "bootstrap-node": SPR,
         "max-peers": "7",
         "agent-string": "Bob's node",
+        "lan-discovery": "true",
+        "upload-limit": "1m",
+        "download-limit": "2m",
+        "fetch-timeout": "5s",
         "block-retries": "4",
         "eth-provider": "https://rpc.example.org/v1?key=a",
         "eth-account": ACCOUNT,
@@ -438,6 +442,25 @@ def test_the_port_knows_whether_it_was_asked_for() -> None:
     assert loaded("--api-port=8080").api.port_explicit
     assert loaded(environ={"CODEX_API_PORT": "8080"}).api.port_explicit
     assert loaded(toml="api-port = 8080").api.port_explicit
+    assert not loaded().discovery.port_explicit
+    assert loaded("--disc-port=8090").discovery.port_explicit
+
+
+@pytest.mark.parametrize(
+    ("words", "on"),
+    [
+        ([], True),
+        (["--listen-addrs=/ip4/127.0.0.1/tcp/0"], False),
+        (["--listen-addrs=/ip4/127.8.9.1/tcp/0", "--listen-addrs=/ip6/::1/tcp/0"], False),
+        (["--listen-addrs=/ip4/127.0.0.1/tcp/0", "--listen-addrs=/ip4/192.168.1.2/tcp/0"], True),
+        (["--listen-addrs=/ip4/127.0.0.1/tcp/0", "--lan-discovery"], True),
+        ([f"--bootstrap-node={SPR}"], False),
+        ([f"--bootstrap-node={SPR}", "--lan-discovery=true"], True),
+        (["--lan-discovery=false"], False),
+    ],
+)
+def test_who_is_near_is_looked_for_unless_that_makes_no_sense(words: list[str], on: bool) -> None:
+    assert loaded(*words).lan_discovery is on
 
 
 def test_home_is_meant_by_a_tilde() -> None:
@@ -507,7 +530,12 @@ def test_a_shown_default_is_what_holds_without_it(option: Option) -> None:
     words = ["persistence", "--eth-private-key=k", "prover"]
     place = {"node": 0, "persistence": 2, "prover": 3}[option.section]
     after = loaded(*words[:place], f"--{option.name}={option.default}", *words[place:])
-    assert attrs.evolve(after, api=attrs.evolve(after.api, port_explicit=False)) == loaded(*words)
+    after = attrs.evolve(
+        after,
+        api=attrs.evolve(after.api, port_explicit=False),
+        discovery=attrs.evolve(after.discovery, port_explicit=False),
+    )
+    assert after == loaded(*words)
 
 
 def test_the_face_is_complete() -> None:

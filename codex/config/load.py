@@ -186,7 +186,7 @@ def _assemble(
         log=values.LogConfig(**fields.get("log", {})),
         metrics=values.MetricsConfig(**fields.get("metrics", {})),
         p2p=values.P2pConfig(**fields.get("p2p", {})),
-        discovery=values.DiscoveryConfig(**fields.get("discovery", {})),
+        discovery=values.DiscoveryConfig(port_explicit="disc-port" in given, **fields.get("discovery", {})),
         exchange=values.ExchangeConfig(**fields.get("exchange", {})),
         market=_market(fields.get("market", {})) if PERSISTENCE in parts else None,
         prover=_prover(fields.get("prover", {}), data_dir) if PROVER in parts else None,

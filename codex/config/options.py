@@ -133,6 +133,12 @@ _NETWORK = (
     ),
     Option("max-peers", whole(1, 100_000), "p2p.max_peers", "connections to other nodes at most"),
     Option("agent-string", kinds.AGENT, "p2p.agent_string", "what the node calls itself to peers"),
+    Option("lan-discovery", kinds.FLAG, "discovery.lan", "find nodes on the same network by multicast"),
+    Option("upload-limit", size(0), "p2p.upload_limit", "bytes a second to other nodes; 0 is no limit"),
+    Option("download-limit", size(0), "p2p.download_limit", "bytes a second from other nodes; 0 is no limit"),
+    Option(
+        "fetch-timeout", duration(1), "exchange.timeout", "time without progress until a fetch is given up"
+    ),
     Option("block-retries", whole(0, 1_000_000_000), "exchange.block_retries", "attempts at getting a block"),
 )
 

@@ -76,6 +76,10 @@ class P2pConfig:
     """What this node calls itself to peers."""
     bootstrap_nodes: tuple[str, ...] = ()
     """Signed peer records (`spr:…`) of the nodes to ask first."""
+    upload_limit: int = 0
+    """Bytes a second that go to other nodes altogether; 0 is no limit."""
+    download_limit: int = 0
+    """Bytes a second that come from other nodes altogether; 0 is no limit."""
 
 
 @frozen
@@ -83,13 +87,19 @@ class DiscoveryConfig:
     """Finding who has what."""
 
     port: int = 8090
-    """UDP port, on all addresses."""
+    """UDP port, on all addresses; 0 takes any free one."""
+    port_explicit: bool = False
+    """Whether the port was asked for, and not merely the default: a taken port is then an error."""
+    lan: bool | None = None
+    """Whether nodes on the same network are found by multicast; None leaves it to `Config.lan_discovery`."""
 
 
 @frozen
 class ExchangeConfig:
     """Getting blocks from other nodes."""
 
+    timeout: float = 60.0
+    """Seconds without progress after which what is wanted counts as not to be had."""
     block_retries: int = 3000
     """How often a block is asked for again before it counts as not to be had."""
 
@@ -163,3 +173,18 @@ class Config:
     def key_path(self) -> Path:
         """The node's key file."""
         return self.data_dir / self.p2p.key_file
+
+    @property
+    def lan_discovery(self) -> bool:
+        """Whether nodes on the same network are found by multicast: as was asked for; else unless a bootstrap
+        node is named, or only this machine can connect.
+        """
+        if self.discovery.lan is not None:
+            return self.discovery.lan
+        return not self.p2p.bootstrap_nodes and not all(map(is_loopback, self.p2p.listen_addrs))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a multiaddress is one that only this machine reaches."""
+    host = address.removeprefix("/").split("/")[1:2]
+    return host[:1] == ["::1"] or "".join(host).startswith("127.")
