@@ -4,8 +4,8 @@ from typing import NewType, TypeAlias
 
 from attrs import define, frozen
 
-from codex.codec import Multiaddr
 from codex.discovery.messages import Answer, Request
+from codex.discovery.nodes import address_of
 from codex.discovery.sessions import Address, Place
 from codex.errors import DecodeError
 from codex.p2p import PublicKey, SignedPeerRecord
@@ -24,12 +24,10 @@ class Contact:
 
     @classmethod
     def of(cls, record: SignedPeerRecord) -> "Contact":
-        """The node of a record, at the first address of it that is UDP over IPv4. Raises DecodeError when it
-        has none.
-        """
-        address = address_in(record)
+        """The node of a record, where it says that it is. Raises DecodeError when it does not say."""
+        address = address_of(record)
         if address is None:
-            raise DecodeError("the peer record has no address of the form /ip4/…/udp/…")
+            raise DecodeError("the record has no IPv4 address with a UDP port that a node can have")
         return cls(record.node_id, address, PublicKey.from_bytes(record.envelope.public_key))
 
     @property
@@ -86,15 +84,6 @@ class Verified:
 
 
 Event: TypeAlias = Send | Asked | Answered | TimedOut | Verified
-
-
-def address_in(record: SignedPeerRecord) -> Address | None:
-    """Where the node of `record` is reached: its first address that is UDP over IPv4."""
-    for address in record.record.addresses:
-        match address:
-            case Multiaddr(parts=(("ip4", str(ip)), ("udp", str(port)), *_)):
-                return (ip, int(port))
-    return None
 
 
 @define
