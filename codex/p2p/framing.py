@@ -1,0 +1,123 @@
+"""Messages on a stream: each has its length in front, as a varint.
+
+`MessageReader` reads them one by one and `write_message` writes one; what they say is for the protocol that
+the stream is for.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from codex.codec import varint
+from codex.errors import DecodeError, PeerGone
+
+Bytes = bytes | memoryview
+
+
+class Source(Protocol):
+    """Where pieces of a byte stream come from; a stream of a connection."""
+
+    async def receive_parts(self, max_bytes: int | None = None) -> Sequence[Bytes]:
+        """Wait for bytes, and return all that have come; nothing at the end."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a byte stream goes to; a stream of a connection."""
+
+    async def send_all(self, *parts: Bytes) -> None:
+        """Send the parts one after the other."""
+        ...
+
+
+class MessageDecoder:
+    """Pieces of a byte stream in, messages out; no I/O.
+
+    A message that lies in one piece is a view of it; else its pieces are copied together, once. What is held
+    is what has come, whatever length a message claims to have.
+    """
+
+    __slots__ = ("_head", "_held", "_limit", "_pieces", "_wanted")
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is the most bytes that a message may have, its length not counted."""
+        self._limit = limit
+        self._head = b""
+        self._wanted: int | None = None  # None while the length is being read
+        self._held = 0
+        self._pieces: list[Bytes] = []
+
+    @property
+    def midway(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return bool(self._head) or self._wanted is not None
+
+    @property
+    def held(self) -> int:
+        """Bytes of the message that has begun."""
+        return self._held
+
+    def feed(self, piece: Bytes) -> list[Bytes]:
+        """Return the messages that are complete with `piece`. Raises DecodeError for one that is too long;
+        then all is over.
+        """
+        messages: list[Bytes] = []
+        view, at, end = memoryview(piece), 0, len(piece)
+        while at < end:
+            if self._wanted is None:
+                at = self._read_length(view, at)
+                if self._wanted is None:
+                    break
+            after = min(at + self._wanted - self._held, end)
+            if after > at:
+                self._pieces.append(view[at:after])
+                self._held += after - at
+                at = after
+            if self._held == self._wanted:
+                messages.append(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+                self._pieces, self._held, self._wanted = [], 0, None
+        return messages
+
+    def _read_length(self, view: memoryview, at: int) -> int:
+        """Take bytes of a length from `at` on; return where they end. Sets `_wanted` when it is complete."""
+        while at < len(view):
+            self._head += view[at : at + 1]
+            at += 1
+            if self._head[-1] < 0x80 or len(self._head) == varint.MAX_BYTES:
+                size, _ = varint.decode(self._head)
+                if size > self._limit:
+                    raise DecodeError(f"a message has {size} bytes, more than {self._limit}")
+                self._wanted, self._head = size, b""
+                break
+        return at
+
+
+class MessageReader:
+    """The messages of a stream, in order. For one task."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        """`limit` is the most bytes that a message may have."""
+        self._source = source
+        self._decoder = MessageDecoder(limit)
+        self._ready: list[Bytes] = []  # the next one last
+
+    async def receive(self) -> Bytes | None:
+        """Wait for the next message; None when the peer has ended the stream after a whole one.
+
+        Raises DecodeError for a message over the limit, and PeerGone when the stream ends inside one or is
+        reset. Cancelled while it waits, it loses nothing.
+        """
+        while not self._ready:
+            parts = await self._source.receive_parts()
+            if not parts:
+                if self._decoder.midway:
+                    raise PeerGone("the peer ended a stream in the middle of a message")
+                return None
+            for part in parts:
+                self._ready += self._decoder.feed(part)
+            self._ready.reverse()
+        return self._ready.pop()
+
+
+async def write_message(sink: Sink, *parts: Bytes) -> None:
+    """Send the parts as one message. They are not copied together. Raises what `send_all` raises."""
+    await sink.send_all(varint.encode(sum(map(len, parts))), *parts)

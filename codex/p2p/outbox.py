@@ -1,0 +1,82 @@
+"""What a connection has to send, put together fairly into batches. Pure.
+
+Frames without content (opened, closed, reset) go first and together; then the streams that have something to
+send take turns, one frame each. So a huge message of one stream holds up a small one of another for a batch
+at most.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from codex.p2p.mplex import Key, Kind, header
+from codex.p2p.noise import MAX_PLAIN
+
+
+class Sender(Protocol):
+    """A stream with something to send."""
+
+    key: Key
+
+    def take(self, limit: int) -> tuple[int, Sequence[memoryview]]:
+        """Give away the next bytes, at most `limit`: how many, and what they are."""
+        ...
+
+    @property
+    def sending(self) -> bool:
+        """Whether there is more to give."""
+        ...
+
+
+class Outbox:
+    """The queue of one connection. It holds no content: that stays with the streams until a batch is made."""
+
+    __slots__ = ("_control", "_payload", "_senders")
+
+    def __init__(self, payload: int) -> None:
+        """`payload` is the most bytes that a frame carries; with its header it fits into `MAX_PLAIN`."""
+        self._payload = payload
+        self._control: deque[bytes] = deque()
+        self._senders: deque[Sender] = deque()
+
+    def __len__(self) -> int:
+        """Frames without content, and streams, that wait."""
+        return len(self._control) + len(self._senders)
+
+    def announce(self, kind: Kind, key: Key) -> None:
+        """Queue a frame without content. It goes before content that is not in a batch yet."""
+        self._control.append(header(kind, key))
+
+    def enter(self, sender: Sender) -> None:
+        """Let a stream take part. Leaves by itself, when it has no more to give."""
+        self._senders.append(sender)
+
+    def fill(self, size: int) -> list[bytes]:
+        """Make the next batch: at least `size` bytes when there is so much, in pieces that fit one frame of
+        Noise each. Empty when there is nothing to send.
+        """
+        pieces: list[bytes] = []
+        parts: list[bytes | memoryview] = []
+        held = total = 0
+        while total < size and (self._control or self._senders):
+            if self._control:
+                frame: Sequence[bytes | memoryview] = (self._control.popleft(),)
+                length = len(frame[0])
+            else:
+                sender = self._senders.popleft()
+                count, content = sender.take(self._payload)
+                if not count:
+                    continue  # it was reset while it waited
+                if sender.sending:
+                    self._senders.append(sender)
+                head = header(Kind.DATA, sender.key, count)
+                frame, length = (head, *content), len(head) + count
+            if held + length > MAX_PLAIN:
+                pieces.append(b"".join(parts))
+                parts, held = [], 0
+            parts += frame
+            held += length
+            total += length
+        if parts:
+            pieces.append(b"".join(parts))
+        return pieces
