@@ -1,51 +1,30 @@
 """The flow *retrieve*: from a manifest to verified bytes, read ahead of whoever takes them.
 
-A retrieval reads runs of consecutive blocks through the store, which verifies each against its hash, and
-keeps at most a few runs ahead of the reader; these are read side by side. Memory is therefore bounded
-whatever the dataset's size and however slow the reader.
+A retrieval reads runs of consecutive blocks, each verified against its hash, and keeps at most a few runs
+ahead of whoever takes them (see `reading`). Memory is therefore bounded whatever the dataset's size and
+however slow the reader.
 """
 
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 import trio
-from attrs import define, field
 
-from codex.codec import Cid
 from codex.data import Manifest
-from codex.errors import CodexError, InvalidInput
+from codex.errors import InvalidInput
+from codex.node.fetching import Leaves
 from codex.node.job import Progress
+from codex.node.reading import READ_AHEAD, Blocks, Reader, Run
 from codex.runtime.groups import unwrapped
-
-RUN_BLOCKS = 32  # blocks asked of the store at once: 2 MiB, so that the hop to a thread costs next to nothing
-FIRST_RUN = 4  # the first ask is small, so that the first byte leaves early
-READ_AHEAD = 3  # runs being read, or waiting, ahead of the reader, so that two processors have work
-
-
-class Blocks(Protocol):
-    """What a retrieval needs of the store."""
-
-    async def read_run(self, tree: Cid, first: int, count: int) -> list[memoryview]:
-        """The verified bytes of `count` consecutive leaves, in order, as few buffers as may be."""
-
-
-@define(eq=False)
-class _Run:
-    """A run of blocks that was asked for: its buffers once `done`, or the error that ended it."""
-
-    done: trio.Event = field(factory=trio.Event)
-    buffers: list[memoryview] = field(factory=list)
-    error: CodexError | None = None
 
 
 class Retrieval:
     """A dataset on its way to a reader: `size` bytes from `offset`, as an asynchronous iterator of buffers.
 
     `manifest` describes the whole dataset (None for a single block), `job_id` names the job that counts what
-    is handed out, where there is one. Raises what the store raises
-    (BlockNotFound, CorruptData) where the bytes end.
+    is handed out, where there is one. Raises BlockNotFound (NotOnNetwork when the network was asked) and
+    CorruptData where the bytes end.
     """
 
     def __init__(
@@ -53,7 +32,7 @@ class Retrieval:
         manifest: Manifest | None,
         offset: int,
         size: int,
-        runs: trio.MemoryReceiveChannel[_Run],
+        runs: trio.MemoryReceiveChannel[Run],
         progress: Progress,
     ) -> None:
         self.manifest = manifest
@@ -93,10 +72,12 @@ async def open_dataset(
     offset: int = 0,
     length: int | None = None,
     *,
+    network: Leaves | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[Retrieval]:
     """Retrieve `length` bytes (or all) of the dataset from `offset`; reading ahead starts at once.
 
+    With a `network` what is not here is fetched from it, and only that, and only where the range needs it.
     `progress` is told the bytes as they are handed to the reader, and how many there will be.
     Raises InvalidInput when the range does not lie within the dataset.
     """
@@ -105,10 +86,11 @@ async def open_dataset(
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
-    send, receive = trio.open_memory_channel[_Run](READ_AHEAD)
+    send, receive = trio.open_memory_channel[Run](READ_AHEAD)
     with unwrapped():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_ahead, store, manifest, offset, size, send, nursery)
+            reader = Reader(store, network, manifest, offset, offset + size, send, nursery)
+            nursery.start_soon(reader.read)
             yield Retrieval(manifest, offset, size, receive, progress)
             nursery.cancel_scope.cancel()
 
@@ -118,10 +100,8 @@ async def open_block(
     data: bytes | memoryview, *, progress: Progress | None = None
 ) -> AsyncIterator[Retrieval]:
     """A single block, already read and verified, in the form of a retrieval."""
-    send, receive = trio.open_memory_channel[_Run](1)
-    run = _Run(buffers=[memoryview(data)] if data else [])
-    run.done.set()
-    send.send_nowait(run)
+    send, receive = trio.open_memory_channel[Run](1)
+    send.send_nowait(Run.of(*[memoryview(data)] if data else []))
     send.close()
     yield Retrieval(None, 0, len(data), receive, _begun(progress, len(data)))
 
@@ -130,42 +110,3 @@ def _begun(progress: Progress | None, size: int) -> Progress:
     progress = progress or Progress()
     progress.phase, progress.bytes_total = "reading", size
     return progress
-
-
-async def _read_ahead(
-    store: Blocks,
-    manifest: Manifest,
-    offset: int,
-    size: int,
-    out: trio.MemorySendChannel[_Run],
-    nursery: trio.Nursery,
-) -> None:
-    """Ask for run after run, in order; the channel's bound is what keeps it near the reader."""
-    start, end = offset, offset + size
-    count = FIRST_RUN
-    async with out:
-        while start < end:
-            first = start // manifest.block_size
-            stop = min(end, (first + count) * manifest.block_size)
-            run = _Run()
-            await out.send(run)
-            nursery.start_soon(_fill, run, store, manifest, start, stop)
-            start = stop
-            count = RUN_BLOCKS
-
-
-async def _fill(run: _Run, store: Blocks, manifest: Manifest, start: int, stop: int) -> None:
-    """Read the bytes from `start` up to `stop` of a dataset."""
-    first = start // manifest.block_size
-    skip = start - first * manifest.block_size
-    left = stop - start
-    try:
-        for piece in await store.read_run(manifest.tree_cid, first, -(-stop // manifest.block_size) - first):
-            part = piece[skip : skip + left]
-            skip = max(0, skip - len(piece))
-            left -= len(part)
-            if part:
-                run.buffers.append(part)
-    except CodexError as error:
-        run.error = error
-    run.done.set()

@@ -11,8 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Manifest
 from codex.errors import BlockNotFound, CorruptData, InvalidInput, NotAManifest
-from codex.node import Node, retrieving
-from codex.node.retrieving import READ_AHEAD, RUN_BLOCKS
+from codex.node import Node, reading
+from codex.node.reading import READ_AHEAD, RUN_BLOCKS
 from codex.testing.content import damage, noise
 from codex.testing.counting import leak_check
 from codex.testing.nodes import open_test_node, store_of
@@ -48,8 +48,8 @@ ranges = st.lists(st.tuples(places, places), min_size=1, max_size=12)
 @given(pairs=ranges, run=st.sampled_from([1, 2, 3, 5, 32]))
 async def test_any_range_is_the_same_as_that_slice(pairs: list[tuple[int, int]], run: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieving, "RUN_BLOCKS", run)
-        patch.setattr(retrieving, "FIRST_RUN", min(2, run))
+        patch.setattr(reading, "RUN_BLOCKS", run)
+        patch.setattr(reading, "FIRST_RUN", min(2, run))
         async with open_test_node() as node:
             cid = await node.store(CONTENT)
             for first, last in map(sorted, pairs):

@@ -1,0 +1,143 @@
+"""A dataset that somebody else holds, and a store in memory that has some of it: for flows above the
+exchange, without a network.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+
+import trio
+
+from codex.codec import Cid
+from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleTree
+from codex.errors import BlockNotFound, CodexError, CorruptData
+from codex.runtime.groups import unwrapped
+
+
+class Dataset:
+    """Content cut into blocks, with its tree and its manifest."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        padded = content + bytes(-len(content) % BLOCK_SIZE)
+        self.blocks = [
+            Block.of(padded[start : start + BLOCK_SIZE]) for start in range(0, len(padded), BLOCK_SIZE)
+        ]
+        tree = MerkleTree.of([block.cid.digest for block in self.blocks])
+        self.manifest = Manifest.of_upload(tree.root_cid, len(content))
+
+
+class Shelf:
+    """A store that holds some leaves of one dataset; which were read is in `read`."""
+
+    def __init__(self, dataset: Dataset, indices: Iterable[int] = ()) -> None:
+        self.dataset = dataset
+        self.here = {index: dataset.blocks[index] for index in indices}
+        self.damaged: set[int] = set()
+        self.read: list[int] = []
+
+    async def missing(self, tree: Cid, first: int, count: int) -> int:
+        """How many of these leaves are not here."""
+        await trio.lowlevel.checkpoint()
+        return sum(index not in self.here for index in range(first, first + count))
+
+    async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]:
+        """Whether each of these leaves is here."""
+        await trio.lowlevel.checkpoint()
+        return [isinstance(address, LeafAddress) and address.index in self.here for address in addresses]
+
+    async def read_run(self, tree: Cid, first: int, count: int) -> list[memoryview]:
+        """The bytes of these leaves; damage is found here, and known from then on."""
+        await trio.lowlevel.checkpoint()
+        indices = range(first, first + count)
+        self.read += indices
+        for index in indices:
+            if index in self.damaged:
+                self.damaged.discard(index)
+                del self.here[index]
+                raise CorruptData(f"leaf {index} is damaged")
+            if index not in self.here:
+                raise BlockNotFound(f"leaf {index} is not here")
+        return [memoryview(b"".join(bytes(self.here[index].data) for index in indices))]
+
+
+class Elsewhere:
+    """The exchange's door, with everybody else behind it: leaves come after `delay` seconds, `batch` at once,
+    the last of a batch first, and are kept on the shelf. What was wanted is in `wanted`.
+
+    Of more than `window` leaves that nobody took none is brought. `lost` leaves nobody has.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        batch: int = 3,
+        window: int = 64,
+        delay: float = 0.01,
+        lost: Collection[int] = (),
+        verdict: CodexError | None = None,
+    ) -> None:
+        self._shelf = shelf
+        self._batch = batch
+        self._window = window
+        self._delay = delay
+        self._lost = lost
+        self._verdict = verdict or BlockNotFound("nobody has it")
+        self.wanted: list[int] = []
+        self.open = 0
+
+    @asynccontextmanager
+    async def fetch_leaves(
+        self, tree: Cid, leaf_count: int, indices: Iterable[int]
+    ) -> AsyncIterator[AsyncIterator[list[tuple[int, Block]]]]:
+        """Want these leaves for the length of the block."""
+        dataset = self._shelf.dataset
+        assert (tree, leaf_count) == (dataset.manifest.tree_cid, len(dataset.blocks))
+        send, receive = trio.open_memory_channel[list[tuple[int, Block]]](self._window // self._batch)
+        self.open += 1
+        try:
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._bring, indices, send)
+                    yield _Arrivals(receive, self._verdict)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.open -= 1
+
+    async def _bring(
+        self, indices: Iterable[int], send: trio.MemorySendChannel[list[tuple[int, Block]]]
+    ) -> None:
+        left = iter(indices)
+        async with send:
+            while batch := list(islice(left, self._batch)):
+                self.wanted += batch
+                await trio.sleep(self._delay)
+                if any(index in self._lost for index in batch):
+                    await send.send([])
+                    return
+                found = [(index, self._shelf.dataset.blocks[index]) for index in reversed(batch)]
+                self._shelf.here.update(found)
+                await send.send(found)
+
+
+class _Arrivals:
+    """What has come; nothing at all is the verdict."""
+
+    def __init__(
+        self, receive: trio.MemoryReceiveChannel[list[tuple[int, Block]]], verdict: CodexError
+    ) -> None:
+        self._receive = receive
+        self._verdict = verdict
+
+    def __aiter__(self) -> "_Arrivals":
+        return self
+
+    async def __anext__(self) -> list[tuple[int, Block]]:
+        try:
+            blocks = await self._receive.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        if not blocks:
+            raise self._verdict
+        return blocks
