@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from codex.errors import DecodeError
 from codex.p2p import Identity, PublicKey
 from codex.p2p.identity import SECRET_SIZE, Entropy
 
@@ -40,29 +39,21 @@ class SessionKeys:
     recipient: bytes = field(repr=False)
 
 
-def secret_of(identity: Identity) -> bytes:
-    """The secret key of `identity`, 32 bytes. Not to be kept anywhere else."""
-    return identity.to_bytes()[-SECRET_SIZE:]
-
-
-def shared_secret(secret: bytes, point: bytes, entropy: Entropy) -> bytes:
-    """What the holder of `secret` has in common with the holder of the key `point`: the compressed product
-    of the two, 33 bytes.
-
-    Raises DecodeError when `point` is none of the curve.
+def shared_secret(own: Identity, other: PublicKey, entropy: Entropy) -> bytes:
+    """What the holders of two keys have in common: the compressed product of one's secret and the other's
+    point, 33 bytes.
     """
-    # How long the multiplication takes depends on the number. The secret is therefore split at random each
-    # time, so that whoever measures answers to handshakes learns nothing about it.
-    number = int.from_bytes(secret)
-    one = int.from_bytes(entropy.token(SECRET_SIZE)) % (_CURVE_ORDER - 1) + 1
-    other = (number - one) % _CURVE_ORDER
-    try:
-        key = coincurve.PublicKey(point)
-    except ValueError:
-        raise DecodeError("the public key is no point of secp256k1") from None
-    if other == 0:
-        return bytes(key.multiply(secret).format())
-    parts = [key.multiply(share.to_bytes(SECRET_SIZE)) for share in (one, other)]
+    # How long a multiplication takes depends on the number. The secret is therefore split at random each
+    # time, so that whoever measures how fast handshakes are answered learns nothing about it.
+    secret = int.from_bytes(own.to_bytes()[-SECRET_SIZE:])
+    while True:
+        share = int.from_bytes(entropy.token(SECRET_SIZE))
+        # All but about one in 2**127 numbers will do.
+        if 0 < share < _CURVE_ORDER and share != secret:
+            break
+    point = coincurve.PublicKey(other.point)
+    shares = (share, (secret - share) % _CURVE_ORDER)
+    parts = [point.multiply(number.to_bytes(SECRET_SIZE)) for number in shares]
     return bytes(coincurve.PublicKey.combine_keys(parts).format())
 
 

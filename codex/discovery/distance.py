@@ -1,7 +1,7 @@
 """Places in the hash table and how far they are from each other.
 
 Nodes, contents and hosts all have a place: 32 bytes, read as a number of 256 bits, big endian. The distance
-of two places is the bit length of their exclusive or: 0 for the same place, 256 for the far half of the space.
+of two places is the bit length of their exclusive or: 0 for the same place, 256 for the far half of them.
 """
 
 from Crypto.Hash import keccak
