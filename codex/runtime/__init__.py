@@ -5,6 +5,7 @@ Knows trio and no storage word.
 
 from codex.runtime.broadcast import Broadcast, Lagged
 from codex.runtime.clock import Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy, VirtualClock
+from codex.runtime.feed import Feed
 from codex.runtime.groups import leaves, lone, unwrapped
 from codex.runtime.lifecycle import State
 from codex.runtime.machine import Machine, Row, Table, mermaid, validate
@@ -29,6 +30,7 @@ __all__ = [
     "Call",
     "Clock",
     "Entropy",
+    "Feed",
     "Inbox",
     "Inline",
     "Lagged",

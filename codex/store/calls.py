@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from codex.codec import Cid
 from codex.data import Block, BlockAddress, Manifest, MerkleTree
-from codex.runtime import Call
+from codex.runtime import Call, Feed
 from codex.store.manifests import Damage
 from codex.store.scrub import Checked, Scrubbed
 from codex.store.values import Hold, Leaf, Progress, Reservation, Space
@@ -41,6 +41,15 @@ class ReadRun(Call[list[memoryview]]):
     tree: Cid
     first: int
     count: int
+
+
+@frozen
+class ReadOn(Call[int]):
+    tree: Cid
+    first: int
+    stop: int
+    blocks: int
+    feed: Feed[memoryview] = field(repr=False)
 
 
 @frozen

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codex.codec import Cid
 from codex.data import Block, BlockAddress, Manifest, MerkleTree
-from codex.runtime import Mailbox
+from codex.runtime import Feed, Mailbox
 from codex.store import calls
 from codex.store.scrub import STEP_BLOCKS
 from codex.store.values import Hold, Leaf, Progress, Reservation, Space
@@ -58,6 +58,15 @@ class BlockStore:
         Leaves of the empty block add nothing. Raises BlockNotFound, CorruptData.
         """
         return await self._mailbox.ask(calls.ReadRun(tree, first, count))
+
+    async def read_on(self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int) -> int:
+        """Hand the verified bytes of the leaves `first` to `stop - 1`, in order, to `feed` while it has room.
+
+        The first leaf that was not handed over; ask again from there once there is room. Up to `blocks`
+        leaves are read at once. Leaves of the empty block add nothing. Raises BlockNotFound and CorruptData
+        for the first leaf that cannot be had, after everything before it.
+        """
+        return await self._mailbox.ask(calls.ReadOn(tree, first, stop, blocks, feed))
 
     async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]:
         """Whether each is here. A block that is known to be damaged is not."""

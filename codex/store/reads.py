@@ -6,7 +6,7 @@ more before it is called corrupt. Everything here may run in any number of threa
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sqlite3 import Connection
 from typing import Any
 
@@ -25,6 +25,16 @@ from codex.store.staging import SEEN
 
 RUN_BYTES = 4 << 20
 """Bytes that are read at once where blocks lie side by side. A block keeps the whole of its run in memory."""
+
+FIRST_BLOCKS = 4
+"""Blocks that a long stretch begins with, so that its first byte leaves early."""
+
+LOOKED_UP = 512
+"""Leaves whose places are looked up at once where a long stretch is read: each row is a step of SQLite, in
+which another thread may take the interpreter and keep it for a while."""
+
+HOP_BYTES = 64 << 20
+"""Bytes after which a long stretch gives up its thread, so that others have their turn."""
 
 # Columns of a row here: id, cid, segment, offset, length, bad.
 _COLUMNS = "b.id, b.cid, b.segment, b.offset, b.length, b.bad"
@@ -59,6 +69,17 @@ class Run:
     error: BlockNotFound | CorruptData | None = None
 
 
+@frozen(slots=True)
+class Fed:
+    """How far a stretch was read: `next` is the first leaf that was not handed over, `error` why it cannot
+    be.
+    """
+
+    next: int
+    rotten: tuple[int, ...] = ()
+    error: BlockNotFound | CorruptData | None = None
+
+
 class Reader:
     """Verified reads. Raises DiskFailed where the disk refuses, CorruptData where the index is damaged."""
 
@@ -84,6 +105,42 @@ class Reader:
 
     def read_run(self, tree: Cid, first: int, count: int) -> Run:
         """The bytes of `count` leaves from `first` on, in order, in as few buffers as may be."""
+        return self._gather(*self._places(tree, first, count))
+
+    def read_on(
+        self, tree: Cid, first: int, stop: int, blocks: int, take: Callable[[memoryview], bool]
+    ) -> Fed:
+        """Hand the bytes of the leaves `first` to `stop - 1`, in order, to `take`, until that says False.
+
+        Reads a few leaves at once at first, so that there soon is something, then twice as many each time
+        and at last `blocks`. Stops by itself after `HOP_BYTES`.
+        """
+        at, left, size = first, HOP_BYTES, min(FIRST_BLOCKS, blocks)
+        while at < stop and left > 0:
+            places, error = self._places(tree, at, min(stop - at, LOOKED_UP))
+            while places and left > 0:
+                run = self._gather(places[:size], None)
+                room = True
+                for (
+                    buffer
+                ) in run.buffers:  # all of them, whatever `take` says: what was read is not read twice
+                    room = take(buffer)
+                if run.error is not None:
+                    return Fed(at, run.rotten, run.error)
+                left -= sum(map(len, run.buffers))
+                at += len(places[:size])
+                del places[:size]
+                if not room:
+                    return Fed(at)
+                size = min(2 * size, blocks)
+            if error is not None and not places:
+                return Fed(at, (), error)
+        return Fed(at)
+
+    def _places(
+        self, tree: Cid, first: int, count: int
+    ) -> tuple[list[Row], BlockNotFound | CorruptData | None]:
+        """Where those leaves lie, up to the first that cannot be had, and why it cannot."""
         with self._readers.snapshot() as connection:
             number = tree_of(connection, tree)
             rows: list[Row] = []
@@ -103,7 +160,7 @@ class Reader:
             wanted.append(row[1:])
         if error is None and len(wanted) < count:
             error = _absent(LeafAddress(tree, first + len(wanted)))
-        return self._gather(wanted, error)
+        return wanted, error
 
     def _gather(self, rows: list[Row], error: BlockNotFound | CorruptData | None) -> Run:
         """The bytes of the rows, in this order, as whole runs where they lie side by side."""
@@ -117,7 +174,9 @@ class Reader:
             data, rotten = self._fetch(run)
             for row in run:
                 if row[0] not in data:
-                    return Run(buffers, tuple(rotten), _corrupt(row[1]))
+                    gone = row[0] not in rotten and not row[5]
+                    error = _absent(Cid(row[1])) if gone else _corrupt(row[1])
+                    return Run(buffers, tuple(rotten), error)
                 buffers.append(memoryview(data[row[0]]))
         return Run(buffers, (), error)
 

@@ -109,6 +109,8 @@ class _Desk:
                 return [answer if isinstance(answer, Block) else None for answer in found.answers]
             case calls.ReadRun():
                 return await self._read_run(call)
+            case calls.ReadOn():
+                return await self._read_on(call)
             case calls.HasBlocks(addresses):
                 return await self._offload.run(self._repo.reader.has, addresses)
             case calls.CountMissing(tree, first, count):
@@ -205,6 +207,15 @@ class _Desk:
         if run.error is not None:
             raise run.error
         return run.buffers
+
+    async def _read_on(self, call: calls.ReadOn) -> int:
+        fed = await self._offload.run(
+            self._repo.reader.read_on, call.tree, call.first, call.stop, call.blocks, call.feed.offer
+        )
+        await self._mark(fed.rotten)
+        if fed.error is not None:
+            raise fed.error
+        return fed.next
 
     async def _mark(self, rotten: Sequence[int]) -> None:
         if rotten:

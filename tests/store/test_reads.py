@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from codex.errors import BlockNotFound, CorruptData, DiskFailed
 from codex.store import reads
 from codex.store.manifests import Record
 from codex.store.planning import Put, Stage
-from codex.store.reads import blocks_of
+from codex.store.reads import Run, blocks_of
 from codex.store.repo import Repo
 from codex.testing.disks import FaultyDisk
 from codex.testing.stores import make_blocks, make_dataset
@@ -120,6 +121,81 @@ def test_a_run_is_the_bytes_in_order(repo: Repo, dataset: Cid, first: int, count
     run = repo.reader.read_run(dataset, first, count)
     assert run.error is None
     assert b"".join(run.buffers) == b"".join(bytes(block.data) for block in BLOCKS[first : first + count])
+
+
+def read_on(repo: Repo, tree: Cid, first: int, stop: int, blocks: int, room: int) -> tuple[bytes, list[int]]:
+    """A long stretch, taken `room` buffers at a time: its bytes, and where each hop stopped."""
+    got: list[memoryview] = []
+    stops = [first]
+    while stops[-1] < stop:
+        taken: list[memoryview] = []
+
+        def take(buffer: memoryview, taken: list[memoryview] = taken) -> bool:
+            taken.append(buffer)
+            return len(taken) < room
+
+        fed = repo.reader.read_on(tree, stops[-1], stop, blocks, take)
+        got += taken
+        if fed.error is not None:
+            raise fed.error
+        assert fed.next > stops[-1]
+        stops.append(fed.next)
+    return b"".join(got), stops
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 64])
+@pytest.mark.parametrize("room", [1, 2, 100])
+def test_a_long_stretch_is_the_bytes_in_order(
+    repo: Repo, upload: Upload, blocks: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "LOOKED_UP", 7)
+    many = [*make_blocks(range(100, 140), 16), EMPTY, *make_blocks(range(120, 150), 16), EMPTY]
+    tree, _ = make_dataset(many)
+    upload(repo, many)
+    for first, stop in ((0, 72), (5, 71), (40, 41), (71, 72), (3, 3)):
+        data, stops = read_on(repo, tree.root_cid, first, stop, blocks, room)
+        assert data == b"".join(bytes(block.data) for block in many[first:stop])
+        assert stops[-1] == stop
+
+
+def test_a_long_stretch_begins_small_and_gives_up_its_thread(
+    repo: Repo, dataset: Cid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    gather = repo.reader._gather
+
+    def count(rows: list[Any], error: Any) -> Run:
+        asked.append(len(rows))
+        return gather(rows, error)
+
+    monkeypatch.setattr(repo.reader, "_gather", count)
+    assert repo.reader.read_on(dataset, 0, 12, 64, lambda _: True).next == 12
+    assert asked == [4, 8]
+    monkeypatch.setattr(reads, "HOP_BYTES", 4001)
+    assert read_on(repo, dataset, 0, 12, 2, 100)[1] == [0, 6, 12]
+
+
+def test_what_cannot_be_had_of_a_long_stretch_comes_last(
+    repo: Repo, dataset: Cid, rot: Callable[..., None]
+) -> None:
+    got: list[memoryview] = []
+
+    def take(buffer: memoryview) -> bool:
+        got.append(buffer)
+        return True
+
+    fed = repo.reader.read_on(dataset, 2, 15, 64, take)
+    assert isinstance(fed.error, BlockNotFound)
+    assert b"".join(got) == b"".join(bytes(block.data) for block in BLOCKS[2:])
+    got.clear()
+    rot(1500, 2)
+    fed = repo.reader.read_on(dataset, 2, 12, 64, take)
+    assert isinstance(fed.error, CorruptData)
+    assert len(fed.rotten) == 1
+    assert b"".join(got) == b"".join(bytes(block.data) for block in BLOCKS[2:9])
+    repo.mark_bad(fed.rotten)
+    fed = repo.reader.read_on(root_cid(bytes(32)), 0, 1, 64, take)
+    assert isinstance(fed.error, BlockNotFound)
 
 
 def test_a_run_of_repeated_shuffled_and_empty_leaves(repo: Repo, upload: Upload) -> None:
@@ -234,6 +310,33 @@ def test_a_block_that_is_deleted_while_it_is_read_is_not_here(
     monkeypatch.setattr(repo.reader._files, "read", delete_first)
     found = repo.reader.find([BLOCKS[0].cid])
     assert (found.answers, found.rotten) == ([None], ())
+
+
+def test_a_leaf_that_is_deleted_while_it_is_read_is_not_called_damaged(
+    repo: Repo, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(repo, BLOCKS[:2])
+    record = upload(repo, BLOCKS[2:3])
+    tree, _ = make_dataset(BLOCKS[2:3])
+    original = repo.reader._files.read
+    gone: list[tuple[int, int]] = []  # the place that was compacted away
+
+    def replace_first(segment: int, offset: int, size: int) -> bytes:
+        if not gone:
+            gone.append((segment, offset))
+            rows = repo.catalogue.space().total_blocks
+            number = repo.drop_dataset(record.cid)
+            assert number is not None
+            while repo.sweep(number, 0.0, 5):
+                pass
+            assert repo.take_in([Put(BLOCKS[5:6], 1e12)]) == [None]
+            assert repo.catalogue.space().total_blocks == rows - 1
+        return b"" if (segment, offset) in gone else original(segment, offset, size)
+
+    monkeypatch.setattr(repo.reader._files, "read", replace_first)
+    run = repo.reader.read_run(tree.root_cid, 0, 1)
+    assert (run.buffers, run.rotten) == ([], ())
+    assert isinstance(run.error, BlockNotFound)
 
 
 def test_a_disk_that_does_not_read_is_an_answer_and_no_damage(
