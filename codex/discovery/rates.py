@@ -86,4 +86,4 @@ def site_of(ip: str) -> str:
     address = ipaddress.ip_address(ip)
     if address.version == 4:
         return ip
-    return str(ipaddress.ip_address(int(address) >> 64 << 64))
+    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))
