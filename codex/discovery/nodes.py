@@ -80,6 +80,7 @@ class Node:
     """The node id as a number: distances are taken of it."""
     record: SignedPeerRecord = field(eq=False, repr=False)
     address: Address = field(eq=False)
+    reach: Reach = field(eq=False, repr=False)
     group: str | None = field(eq=False, repr=False)
     """The public /24 it is in, or None."""
 
@@ -89,12 +90,13 @@ class Node:
         be passed on.
         """
         address = address_of(record)
-        if address is None:
+        reach = reach_of(address[0]) if address else None
+        if address is None or reach is None:
             raise DecodeError("the record has no IPv4 address with a UDP port that a node can have")
         if len(record.to_bytes()) > MAX_RECORD:
             raise DecodeError(f"the record has more than {MAX_RECORD} bytes")
         node_id = record.node_id
-        return cls(node_id, int.from_bytes(node_id), record, address, neighbourhood(address[0]))
+        return cls(node_id, int.from_bytes(node_id), record, address, reach, neighbourhood(address[0]))
 
     @property
     def peer_id(self) -> PeerId:
@@ -121,7 +123,6 @@ def told_by(teller: Node, records: Iterable[SignedPeerRecord], *, limit: int) ->
             node = Node.of(record)
         except DecodeError:
             continue  # one that is reached in ways we do not know; the others still count
-        reach = reach_of(node.address[0])
-        if reach is not None and sender is not None and reach >= sender:
+        if sender is not None and node.reach >= sender:
             found.setdefault(node.node_id, node)
     return list(found.values())

@@ -153,7 +153,27 @@ class Providers:
         self._renewed.clear()
         return changes
 
+    def put_back(self, changes: Changes) -> None:
+        """Let what could not be written down be among the changes once more."""
+        pairs = [*((one.content, one.provider) for one in changes.said), *changes.gone]
+        for content, peer in pairs:
+            if (content, peer) not in self._changed:
+                self._changed[(content, peer)] = self._contents.get(content, {}).get(peer)
+        self._renewed.update(dict.fromkeys(record.record.peer_id for record in changes.records))
+
+    def renew(self, record: SignedPeerRecord) -> None:
+        """Take a newer record of a node that has something; of others nothing is kept."""
+        provider = self._providers.get(record.record.peer_id)
+        if provider is not None and record.record.seq > provider.record.record.seq:
+            provider.record = record
+            self._renewed[record.record.peer_id] = None
+
     # -- questions
+
+    def record_of(self, provider: PeerId) -> SignedPeerRecord | None:
+        """The record of a node that has something; None of any other."""
+        known = self._providers.get(provider)
+        return None if known is None else known.record
 
     def get(self, content: bytes, now: float) -> list[SignedPeerRecord]:
         """The records of those who have `content` now, who said so last first."""

@@ -121,8 +121,8 @@ class Table:
 
     @property
     def verified(self) -> int:
-        """How many nodes have answered."""
-        return sum(entry.seen > 0 for entry in self)
+        """How many nodes answer, more often than not."""
+        return sum(entry.seen > DOUBTFUL for entry in self)
 
     def get(self, node_id: bytes) -> Entry | None:
         """The entry of a node; None when it is not in the table, or only in reserve."""

@@ -1,0 +1,182 @@
+"""Keeping company: finding the first nodes, looking after those we know, and never giving up.
+
+A node that knows nobody who answers calls those it was told to ask first and those it remembers, again and
+again with growing pauses, and waits to be called itself. That is a state and no failure. One that has company
+asks a node of its table every 5 to 10 s whether it is still there, and looks up a random place when it has
+looked up nothing for 5 minutes.
+"""
+
+from collections.abc import Sequence
+
+import trio
+
+from codex.discovery.events import Verified
+from codex.discovery.finding import Finder
+from codex.discovery.messages import Answer, FindNode, FindNodeFast, Ping, Pong, Request
+from codex.discovery.nodes import Node
+from codex.discovery.records import OwnRecords
+from codex.discovery.seeds import Seeds
+from codex.discovery.table import Table
+from codex.discovery.talk import Talk
+from codex.discovery.votes import Votes
+from codex.errors import DecodeError
+from codex.logs import get_logger
+from codex.runtime import Clock, Entropy
+
+REVALIDATION = (5.0, 10.0)
+"""Seconds between two nodes that are looked after: a random pause in between."""
+REFRESH = 300.0
+"""Seconds without a lookup after which one is made."""
+FIRST_PAUSE = 1.0
+"""Seconds after the first calls that nobody answered; the pauses double."""
+LONGEST_PAUSE = 60.0
+CALLS = 16
+"""Nodes that are remembered and called at once."""
+REMEMBRANCE = 8
+"""After so many nodes of the table, one that is remembered and not in it is looked after."""
+TRIES = 2
+"""Pings, before a node counts as silent: a datagram gets lost now and then."""
+
+_log = get_logger("discovery")
+
+
+class Witness:
+    """Notes in table, seeds and votes how others behave, the moment it is known. Waits for nothing."""
+
+    def __init__(self, table: Table, seeds: Seeds, votes: Votes, *, clock: Clock) -> None:
+        self.arrivals = trio.lowlevel.ParkingLot()
+        """Woken whenever a node has shown that it is there."""
+        self._table = table
+        self._seeds = seeds
+        self._votes = votes
+        self._clock = clock
+
+    def ended(self, node: Node, message: Request, answer: Sequence[Answer] | None) -> None:
+        """Note how a request of ours ended. Pings are judged by who sends them: they may be sent twice."""
+        if answer is None:
+            if not isinstance(message, Ping):
+                self._table.silent(node.node_id, drop=isinstance(message, FindNode | FindNodeFast))
+            return
+        for one in answer:
+            if isinstance(one, Pong):
+                self._votes.cast(node.node_id, (one.ip, one.port), trio.current_time())
+        if answer:
+            self._is_there(node)
+
+    def verified(self, event: Verified) -> None:
+        """Note a node that has proved its name, if it is reached where it says."""
+        try:
+            node = Node.of(event.record)
+        except DecodeError:
+            return  # it asks, and cannot be asked
+        if node.address == event.source:
+            self._is_there(node)
+
+    def _is_there(self, node: Node) -> None:
+        self._table.answered(node)
+        self._seeds.saw(node, self._clock.now())
+        self.arrivals.unpark_all()
+
+
+class Upkeep:
+    """The tasks that keep a node's table good. `bootstrap` are the nodes to ask first."""
+
+    def __init__(
+        self,
+        bootstrap: Sequence[Node],
+        table: Table,
+        seeds: Seeds,
+        records: OwnRecords,
+        *,
+        talk: Talk,
+        finder: Finder,
+        witness: Witness,
+        entropy: Entropy,
+    ) -> None:
+        self.searching = False
+        """Whether there is nobody who answers."""
+        self._bootstrap = bootstrap
+        self._table = table
+        self._seeds = seeds
+        self._records = records
+        self._talk = talk
+        self._finder = finder
+        self._witness = witness
+        self._entropy = entropy
+        for node in bootstrap:
+            table.pinned.add(node.node_id)
+            table.add(node)
+        for node in seeds.missing(()):
+            table.add(node)
+
+    async def ping(self, node: Node) -> bool:
+        """Whether a node answers; its record is asked for when it says that there is a newer one."""
+        for _ in range(TRIES):
+            answer = await self._talk.ask(node, Ping(self._records.node.record.seq))
+            for one in answer or ():
+                if isinstance(one, Pong):
+                    if one.record_seq > node.seq:
+                        await self._finder.ask_record(node)
+                    return True
+        self._table.silent(node.node_id)
+        return False
+
+    async def find_company(self) -> None:
+        """Call those we know of while nobody answers; look around when the first one does."""
+        pause, alone = FIRST_PAUSE, True
+        while True:
+            if self._table.verified:
+                self.searching = False
+                if alone:
+                    _log.info("other nodes answer", nodes=self._table.verified)
+                    await self._look_around()
+                pause, alone = FIRST_PAUSE, False
+                await trio.sleep(REVALIDATION[1])
+                continue
+            if not self.searching and not alone:
+                _log.warning("no other node answers", known=len(self._table), remembered=len(self._seeds))
+            self.searching = alone = True
+            await self._call()
+            if not self._table.verified:
+                with trio.move_on_after(pause):
+                    await self._witness.arrivals.park()
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def revalidate(self) -> None:
+        """Look after one node at a time."""
+        turn = 0
+        while True:
+            least, most = REVALIDATION
+            await trio.sleep(least + (most - least) * self._choose(1000) / 1000)
+            turn += 1
+            if turn % REMEMBRANCE == 0:
+                gone = self._seeds.missing({entry.node.node_id for entry in self._table})
+                if gone:
+                    await self.ping(gone[self._choose(len(gone))])
+                    continue
+            entry = self._table.stalest(self._choose)
+            if entry is not None:
+                await self.ping(entry.node)
+
+    async def refresh(self) -> None:
+        """Look up a random place now and then, so that the table does not only know our own corner."""
+        while True:
+            await trio.sleep(REFRESH)
+            if trio.current_time() >= self._finder.last_lookup + REFRESH and len(self._table):
+                await self._finder.lookup(self._entropy.token(len(self._table.own)))
+
+    async def _call(self) -> None:
+        """Ping those that we were told of, and some that we remember."""
+        remembered = self._seeds.missing({node.node_id for node in self._bootstrap})
+        first = self._choose(len(remembered)) if len(remembered) > CALLS else 0
+        chosen = (remembered[first:] + remembered[:first])[:CALLS]
+        async with trio.open_nursery() as nursery:
+            for node in (*self._bootstrap, *chosen):
+                nursery.start_soon(self.ping, node)
+
+    async def _look_around(self) -> None:
+        await self._finder.lookup(self._table.own)
+        await self._finder.lookup(self._entropy.token(len(self._table.own)))
+
+    def _choose(self, count: int) -> int:
+        return int.from_bytes(self._entropy.token(8)) % count
