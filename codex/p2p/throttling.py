@@ -1,0 +1,73 @@
+"""The bounds on traffic with other nodes, kept at the one place that all their bytes pass.
+
+Upload and download have a bucket each, shared by all streams that a `Throttle` was put around. A stream
+whose turn it is not waits; so its connection stops reading, and TCP slows the sender down.
+"""
+
+from collections.abc import Iterator
+
+import trio
+
+from codex.p2p.ratelimit import TokenBucket
+
+
+class Throttle:
+    """Bounds on what all streams send and receive together, in bytes a second; 0 is no bound."""
+
+    def __init__(self, upload: float, download: float) -> None:
+        now = trio.current_time()
+        self._up = TokenBucket(upload, now) if upload else None
+        self._down = TokenBucket(download, now) if download else None
+
+    def around(self, stream: trio.abc.Stream) -> trio.abc.Stream:
+        """A stream that keeps to the bounds; the very same where there are none."""
+        if self._up is None and self._down is None:
+            return stream
+        return _Throttled(stream, self._up, self._down)
+
+
+class _Throttled(trio.abc.Stream):
+    def __init__(self, stream: trio.abc.Stream, up: TokenBucket | None, down: TokenBucket | None) -> None:
+        self._stream = stream
+        self._up = up
+        self._down = down
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._up is None:
+            await self._stream.send_all(data)
+            return
+        for piece in _pieces(data, self._up.piece):
+            await _turn(self._up)
+            self._up.charge(len(piece), trio.current_time())
+            await self._stream.send_all(piece)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._down is None:
+            return await self._stream.receive_some(max_bytes)
+        # Waited for before and not behind, so that a cancellation loses no bytes.
+        await _turn(self._down)
+        piece = self._down.piece
+        data = await self._stream.receive_some(piece if max_bytes is None else min(max_bytes, piece))
+        self._down.charge(len(data), trio.current_time())
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _turn(bucket: TokenBucket) -> None:
+    """Wait until the bucket is out of debt."""
+    seconds = bucket.wait(trio.current_time())
+    while seconds > 0:
+        await trio.sleep(seconds)
+        # Others may have had their turn at the same moment: look again.
+        seconds = bucket.wait(trio.current_time())
+
+
+def _pieces(data: bytes | bytearray | memoryview, size: int) -> Iterator[memoryview]:
+    with memoryview(data) as view:
+        for at in range(0, len(view) or 1, size):
+            yield view[at : at + size]
