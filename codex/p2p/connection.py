@@ -413,20 +413,35 @@ class Connection:
 
     async def _write(self) -> None:
         limits = self._limits
+        size = limits.batch_least
         while True:
-            pieces = self._outbox.fill(limits.batch)
-            if not pieces:
-                self._idle.set()
-                self._work = trio.Event()
-                await self._work.wait()
-                self._work = None
+            batch = self._outbox.fill(size)
+            if not batch:
+                await self._until_work()
                 continue
-            data = self._sealed.seal(pieces)
+            data = self._sealed.seal(batch)
+            began = trio.current_time()
             with trio.move_on_after(limits.write_stall) as scope:
                 await self._stream.send_all(data)
             if scope.cancelled_caught:
                 raise _Broken(f"the peer took nothing for {limits.write_stall:.0f} s")
             self.bytes_out += len(data)
+            took = trio.current_time() - began
+            if took > limits.batch_time:
+                size = max(size // 2, limits.batch_least)
+            elif len(data) >= size and took < limits.batch_time / 4:
+                size = min(size * 2, limits.batch)
+
+    async def _until_work(self) -> None:
+        """Wait until there is something to send."""
+        self._idle.set()
+        self._work = trio.Event()
+        with trio.move_on_after(self._limits.keep) as scope:
+            await self._work.wait()
+        if scope.cancelled_caught:
+            self._sealed.release()
+            await self._work.wait()
+        self._work = None
 
     def _wake_writer(self) -> None:
         if self._work is not None:

@@ -35,8 +35,14 @@ class Limits:
 
     read: int = 256 * KIB
     """Taken from the connection at once. Larger gains nothing, and each connection in use holds so much."""
-    batch: int = 256 * KIB
-    """Sealed and sent at once: 0.2 ms of work, and what an urgent small message waits for at most."""
+    batch: int = 512 * KIB
+    """Sealed and sent at once at most: 0.3 ms of work. Larger gains nothing."""
+    batch_least: int = 64 * KIB
+    """The same at least. In between, a batch is made so large …"""
+    batch_time: float = 0.05
+    """… that the network takes about so long for it, since that is what an urgent small message waits."""
+    keep: float = 1.0
+    """How long the memory for a batch is kept when nothing is sent."""
     payload: int = 65500
     """In a frame of mplex that we send: with its header it fills one frame of Noise. Larger frames would
     let the streams take turns less often; the network takes up to 1 MiB."""

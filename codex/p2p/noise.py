@@ -30,6 +30,8 @@ KEY_SIZE = 32
 """Bytes of every key here: secret, public, shared and of the ciphers."""
 TAG_SIZE = 16
 """Bytes that a cipher adds to what it seals."""
+OVERHEAD = 2 + TAG_SIZE
+"""Bytes that a message grows by when it is sealed and framed."""
 MAX_FRAME = 65535
 """Bytes of the longest message in a frame: what two bytes can say."""
 MAX_PLAIN = MAX_FRAME - TAG_SIZE
@@ -65,16 +67,32 @@ class Cipher:
         self._count += 1
         return plain
 
-    def seal_frames(self, plains: Iterable[_Buffer]) -> bytes:
-        """Encrypt messages of at most `MAX_PLAIN` bytes each and frame them, ready to be sent as one."""
-        out: list[bytes] = []
-        encrypt, count = self._aead.encrypt, self._count
-        for plain in plains:
-            out.append(_LENGTH.pack(len(plain) + TAG_SIZE))
-            out.append(encrypt(_NONCE.pack(count), plain, None))
+    def seal_frames(self, plains: Iterable[Sequence[_Buffer]], out: bytearray, scratch: bytearray) -> int:
+        """Encrypt messages into `out`, framed, one after the other; return how many bytes they are.
+
+        Each is given in parts, of `MAX_PLAIN` bytes together at most. `out` has room for all, and `scratch`
+        for `MAX_PLAIN` bytes: memory that is used again and again costs half of what fresh memory does.
+        """
+        view, room = memoryview(out), memoryview(scratch)
+        encrypt, count, at = self._aead.encrypt_into, self._count, 0
+        for parts in plains:
+            if len(parts) == 1:
+                plain: _Buffer = parts[0]
+                size = len(plain)
+            else:
+                size = 0
+                for part in parts:
+                    end = size + len(part)
+                    room[size:end] = part
+                    size = end
+                plain = room[:size]
+            _LENGTH.pack_into(out, at, size + TAG_SIZE)
+            at += 2
+            encrypt(_NONCE.pack(count), plain, None, view[at : at + size + TAG_SIZE])
+            at += size + TAG_SIZE
             count += 1
         self._count = count
-        return b"".join(out)
+        return at
 
 
 class Frames:
@@ -90,8 +108,16 @@ class Frames:
 
     def feed(self, data: bytes) -> Iterator[memoryview]:
         """Yield the messages that are complete with `data`; to be used up before the next call."""
-        view = memoryview(self._rest + data if self._rest else data)
-        at, end = 0, len(view)
+        view, at, end = memoryview(data), 0, len(data)
+        if self._rest:
+            # Only the frame that lies across the border is copied together.
+            head = self._rest + view[: max(0, 2 - len(self._rest))]
+            lacking = 2 + int.from_bytes(head[:2], "big") - len(self._rest) if len(head) >= 2 else end + 1
+            if lacking > end:
+                self._rest += data
+                return
+            yield memoryview(self._rest + view[:lacking])[2:]
+            at = lacking
         while end - at >= 2:
             after = at + 2 + _LENGTH.unpack_from(view, at)[0]
             if after > end:

@@ -12,6 +12,8 @@ from typing import Protocol
 from codex.p2p.mplex import Key, Kind, header
 from codex.p2p.noise import MAX_PLAIN
 
+Part = bytes | memoryview
+
 
 class Sender(Protocol):
     """A stream with something to send."""
@@ -51,16 +53,19 @@ class Outbox:
         """Let a stream take part. Leaves by itself, when it has no more to give."""
         self._senders.append(sender)
 
-    def fill(self, size: int) -> list[bytes]:
-        """Make the next batch: at least `size` bytes when there is so much, in pieces that fit one frame of
-        Noise each. Empty when there is nothing to send.
+    def fill(self, size: int) -> list[list[Part]]:
+        """Make the next batch: up to `size` bytes and a frame, as what goes into each frame of Noise, in
+        parts. Empty when there is nothing to send.
+
+        The parts are the streams' own memory, to be used up at once: who sent them is told here that they
+        have gone.
         """
-        pieces: list[bytes] = []
-        parts: list[bytes | memoryview] = []
+        batch: list[list[Part]] = []
+        parts: list[Part] = []
         held = total = 0
         while total < size and (self._control or self._senders):
             if self._control:
-                frame: Sequence[bytes | memoryview] = (self._control.popleft(),)
+                frame: list[Part] = [self._control.popleft()]
                 length = len(frame[0])
             else:
                 sender = self._senders.popleft()
@@ -70,13 +75,13 @@ class Outbox:
                 if sender.sending:
                     self._senders.append(sender)
                 head = header(Kind.DATA, sender.key, count)
-                frame, length = (head, *content), len(head) + count
+                frame, length = [head, *content], len(head) + count
             if held + length > MAX_PLAIN:
-                pieces.append(b"".join(parts))
+                batch.append(parts)
                 parts, held = [], 0
             parts += frame
             held += length
             total += length
         if parts:
-            pieces.append(b"".join(parts))
-        return pieces
+            batch.append(parts)
+        return batch

@@ -3,7 +3,7 @@
 multistream-select for Noise, the Noise handshake, and multistream-select again, sealed, for mplex.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 import trio
@@ -12,6 +12,7 @@ from attrs import frozen
 from codex.p2p import mplex, noise, securing
 from codex.p2p.identity import Identity, PeerId, PublicKey
 from codex.p2p.multistream import Dialer, Listener
+from codex.p2p.outbox import Part
 from codex.p2p.securing import Securing
 
 _READ = 16384
@@ -21,16 +22,27 @@ _READ = 16384
 class Sealed:
     """What stands between the bytes on the wire and those inside. No I/O."""
 
-    __slots__ = ("_frames", "_receiving", "_sending")
+    __slots__ = ("_frames", "_out", "_receiving", "_scratch", "_sending")
 
     def __init__(self, sending: noise.Cipher, receiving: noise.Cipher) -> None:
         self._sending = sending
         self._receiving = receiving
         self._frames = noise.Frames()
+        self._out = self._scratch = bytearray()
 
-    def seal(self, pieces: list[bytes]) -> bytes:
-        """Seal pieces that fit one frame each; what goes onto the wire."""
-        return self._sending.seal_frames(pieces)
+    def seal(self, batch: Sequence[Sequence[Part]]) -> memoryview:
+        """Seal what goes into each frame, given in parts; what goes onto the wire, to be used up before the
+        next call.
+        """
+        size = sum(sum(map(len, parts)) for parts in batch) + noise.OVERHEAD * len(batch)
+        if len(self._out) < size:
+            self._out = bytearray(1 << (size - 1).bit_length())
+            self._scratch = bytearray(noise.MAX_PLAIN)
+        return memoryview(self._out)[: self._sending.seal_frames(batch, self._out, self._scratch)]
+
+    def release(self) -> None:
+        """Give back the memory for sealing, until the next call."""
+        self._out = self._scratch = bytearray()
 
     def open(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` from the wire brings, frame by frame; to be used up before the next call. Raises
@@ -85,7 +97,7 @@ async def upgrade(
         return b"".join(sealed.open(await receive()))
 
     async def send_sealed(data: bytes) -> None:
-        await stream.send_all(sealed.seal([data]))
+        await stream.send_all(sealed.seal([[data]]))
 
     inner = _negotiation(mplex.PROTOCOL, dialer=dialer)
     first = b"".join(sealed.open(handshake.rest()))

@@ -19,6 +19,7 @@ import download
 import embedded
 import loop
 import memory
+import p2p
 import start
 import upload
 import websocket
@@ -34,6 +35,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "calls": calls.figures,
     "websocket": websocket.figures,
     "loop": loop.figures,
+    "p2p": p2p.figures,
 }
 
 RESULTS = Path("bench-results")
