@@ -1,0 +1,200 @@
+"""Telling the network what this node has: manifests and their trees, when they are stored and ever again.
+
+What the store holds is listed at the start and every ten minutes, which also finds what was deleted; who
+stores a dataset may say so at once. When each content was announced is written down, so that a restart goes
+on where it was. While nobody is there to be told, everything waits, and the first node that comes ends that.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+
+from codex.codec import Cid
+from codex.data import Manifest
+from codex.discovery.archive import Archive, open_archive
+from codex.discovery.board import Advertising
+from codex.discovery.calls import Announce, GetAdvertising, Withdraw
+from codex.discovery.handle import Discovery
+from codex.discovery.schedule import INTERVAL, SHORTEST_PAUSE, Schedule
+from codex.errors import CodexError
+from codex.logs import get_logger
+from codex.runtime import Clock, Inbox, Offload, serve
+
+AT_ONCE = 10
+"""Announcements under way."""
+LISTING = 600.0
+"""Seconds between two lists of what is in the store."""
+PAGE = 500
+"""Manifests listed with one call."""
+SAVING = 30.0
+"""Seconds between two savings. What a crash takes away is announced once too often."""
+FIRST_REST = 1.0
+"""Seconds of rest when nobody could be told; doubles each time."""
+LONGEST_REST = 60.0
+FILE = "announced.sqlite"
+LIMIT = 16
+
+_log = get_logger("advertiser")
+
+
+class Source(Protocol):
+    """Where the datasets of this node are listed; the store's handle is one."""
+
+    async def manifests(self, after: Cid | None = None, limit: int = 1000) -> list[tuple[Cid, Manifest]]:
+        """Up to `limit` manifests in the order of their CIDs, from behind `after` on."""
+        ...
+
+
+class AdvertiserService:
+    """The task behind `Advertiser`. One object is one life. `directory` is `dht` in the data directory."""
+
+    def __init__(
+        self,
+        *,
+        discovery: Discovery,
+        source: Source,
+        directory: Path,
+        clock: Clock,
+        offload: Offload,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._discovery = discovery
+        self._source = source
+        self._path = directory / FILE
+        self._clock = clock
+        self._offload = offload
+        self._schedule = Schedule(interval)
+        self._news = trio.lowlevel.ParkingLot()
+        self._free = trio.Semaphore(AT_ONCE)
+        self._rest = 0.0
+        self._announced = 0
+        self._last_error = ""
+
+    async def run(
+        self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Read what was written down, announce until `inbox` ends, and write down how far it came."""
+        archive, times, anew = await self._offload.run(partial(open_archive, self._path, Archive.announced))
+        if anew:
+            _log.warning("the times of announcements were damaged, and are begun anew", file=str(self._path))
+        self._schedule.restore(times)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._list_at_intervals)
+                nursery.start_soon(self._announce_all)
+                nursery.start_soon(self._save_at_intervals, archive)
+                await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._save(archive)
+                await self._offload.run(archive.close)
+
+    async def _answer(self, call: Any) -> Any:
+        match call:
+            case Announce(cids):
+                self._schedule.add(cids, self._clock.now(), urgent=True)
+                return self._news.unpark_all()
+            case Withdraw(cids):
+                return self._schedule.drop(cids)
+            case GetAdvertising():
+                lag = self._schedule.lag(self._clock.now())
+                return Advertising(lag.contents, lag.due, lag.oldest, self._announced, self._last_error)
+        raise TypeError(f"the advertiser does not know the call {call!r}")
+
+    # -- what there is
+
+    async def _list_at_intervals(self) -> None:
+        while True:
+            try:
+                await self._list()
+            except CodexError as error:
+                self._failed(error.message)
+            self._news.unpark_all()
+            await trio.sleep(LISTING)
+
+    async def _list(self) -> None:
+        """Take in all that is in the store, page by page, and drop what is not."""
+        began = self._clock.now()
+        found: set[Cid] = set()
+        after: Cid | None = None
+        while page := await self._source.manifests(after, PAGE):
+            cids = [cid for manifest, content in page for cid in (manifest, content.tree_cid)]
+            self._schedule.add(cids, began)
+            found.update(cids)
+            after = page[-1][0]
+            self._news.unpark_all()
+        self._schedule.keep(found, began)
+
+    # -- telling
+
+    async def _announce_all(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._free.acquire()
+                cid, new = await self._next()
+                nursery.start_soon(self._announce, cid, new)
+                await trio.sleep(SHORTEST_PAUSE if self._schedule.urgent else self._schedule.pause)
+
+    async def _next(self) -> tuple[Cid, bool]:
+        """Wait for the next content that is due, and for somebody to tell."""
+        while True:
+            await self._wait_for_company()
+            taken = self._schedule.take(self._clock.now())
+            if taken is not None:
+                return taken
+            at = self._schedule.next_at()
+            with trio.move_on_after(LISTING if at is None else max(0.0, at - self._clock.now())):
+                await self._news.park()
+
+    async def _wait_for_company(self) -> None:
+        """Rest when nobody could be told; when nobody was there, until somebody comes."""
+        if not self._rest:
+            return
+        with trio.move_on_after(self._rest):
+            if self._discovery.stats().peers:
+                await trio.sleep_forever()
+            await self._discovery.wait_for_peers()
+
+    async def _announce(self, cid: Cid, new: bool) -> None:
+        try:
+            told = await self._discovery.provide(cid, again=not new)
+        except CodexError as error:
+            told = 0
+            self._failed(error.message)
+        else:
+            if not told:
+                self._failed("no other node answers")
+        finally:
+            self._free.release()
+        if told:
+            self._announced += 1
+            self._rest = 0.0
+            self._schedule.done(cid, self._clock.now())
+        else:
+            self._rest = min(LONGEST_REST, max(FIRST_REST, 2 * self._rest))
+            self._schedule.failed(cid)
+
+    def _failed(self, why: str) -> None:
+        if why != self._last_error:
+            _log.warning("announcements do not get out", why=why)
+        self._last_error = why
+
+    # -- what is written down
+
+    async def _save_at_intervals(self, archive: Archive) -> None:
+        while True:
+            await trio.sleep(SAVING)
+            await self._save(archive)
+
+    async def _save(self, archive: Archive) -> None:
+        times, dropped = self._schedule.take_changes()
+        if not times and not dropped:
+            return
+        try:
+            await self._offload.run(archive.save_announced, times, dropped)
+        except CodexError as error:
+            self._schedule.put_back(times, dropped)
+            _log.warning("the times of announcements cannot be written down", why=error.message)
