@@ -1,11 +1,10 @@
 """The flow *retrieve*: from a manifest to verified bytes, read ahead of whoever takes them.
 
-A retrieval reads runs of consecutive blocks, each verified against its hash, and keeps at most a few runs
+A retrieval reads runs of consecutive blocks, each verified against its hash, and keeps a few megabytes
 ahead of whoever takes them (see `reading`). Memory is therefore bounded whatever the dataset's size and
 however slow the reader.
 """
 
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,8 @@ from codex.data import Manifest
 from codex.errors import InvalidInput
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
-from codex.node.reading import READ_AHEAD, Blocks, Reader, Run
+from codex.node.reading import AHEAD, Blocks, Reader
+from codex.runtime import Feed
 from codex.runtime.groups import unwrapped
 
 
@@ -32,33 +32,31 @@ class Retrieval:
         manifest: Manifest | None,
         offset: int,
         size: int,
-        runs: trio.MemoryReceiveChannel[Run],
+        feed: Feed[memoryview],
         progress: Progress,
     ) -> None:
         self.manifest = manifest
         self.offset = offset
         self.size = size
         self.job_id: str | None = None
-        self._runs = runs
+        self._feed = feed
         self._progress = progress
-        self._buffers: deque[memoryview] = deque()
+        # The feed has whole blocks: what lies before the first byte is dropped, and behind the last.
+        self._skip = offset % manifest.block_size if manifest else 0
+        self._left = size
 
     def __aiter__(self) -> "Retrieval":
         return self
 
     async def __anext__(self) -> memoryview:
-        while not self._buffers:
-            try:
-                run = await self._runs.receive()
-            except trio.EndOfChannel:
-                raise StopAsyncIteration from None
-            await run.done.wait()
-            if run.error is not None:
-                raise run.error
-            self._buffers.extend(run.buffers)
-        buffer = self._buffers.popleft()
-        self._progress.bytes_done += len(buffer)
-        return buffer
+        while True:
+            piece = await anext(self._feed)
+            part = piece[self._skip : self._skip + self._left]
+            self._skip = max(0, self._skip - len(piece))
+            if part:
+                self._left -= len(part)
+                self._progress.bytes_done += len(part)
+                return part
 
     async def read(self) -> bytes:
         """Everything that is left, in one piece; for datasets known to be small."""
@@ -86,12 +84,11 @@ async def open_dataset(
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
-    send, receive = trio.open_memory_channel[Run](READ_AHEAD)
+    feed: Feed[memoryview] = Feed(AHEAD)
     with unwrapped():
         async with trio.open_nursery() as nursery:
-            reader = Reader(store, network, manifest, offset, offset + size, send, nursery)
-            nursery.start_soon(reader.read)
-            yield Retrieval(manifest, offset, size, receive, progress)
+            nursery.start_soon(Reader(store, network, manifest, offset, offset + size, feed).read)
+            yield Retrieval(manifest, offset, size, feed, progress)
             nursery.cancel_scope.cancel()
 
 
@@ -100,10 +97,10 @@ async def open_block(
     data: bytes | memoryview, *, progress: Progress | None = None
 ) -> AsyncIterator[Retrieval]:
     """A single block, already read and verified, in the form of a retrieval."""
-    send, receive = trio.open_memory_channel[Run](1)
-    send.send_nowait(Run.of(*[memoryview(data)] if data else []))
-    send.close()
-    yield Retrieval(None, 0, len(data), receive, _begun(progress, len(data)))
+    feed: Feed[memoryview] = Feed(len(data) + 1)
+    feed.offer(memoryview(data))
+    feed.end()
+    yield Retrieval(None, 0, len(data), feed, _begun(progress, len(data)))
 
 
 def _begun(progress: Progress | None, size: int) -> Progress:

@@ -37,13 +37,6 @@ class GetBlocks(Call[list[Block]]):
 
 
 @frozen
-class ReadRun(Call[list[memoryview]]):
-    tree: Cid
-    first: int
-    count: int
-
-
-@frozen
 class ReadOn(Call[int]):
     tree: Cid
     first: int

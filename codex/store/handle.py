@@ -52,19 +52,12 @@ class BlockStore:
         """As `get_many`, with None for each that is not here or damaged."""
         return await self._mailbox.ask(calls.FindBlocks(addresses))
 
-    async def read_run(self, tree: Cid, first: int, count: int) -> list[memoryview]:
-        """The verified bytes of `count` consecutive leaves, in order, in as few buffers as may be.
-
-        Leaves of the empty block add nothing. Raises BlockNotFound, CorruptData.
-        """
-        return await self._mailbox.ask(calls.ReadRun(tree, first, count))
-
     async def read_on(self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int) -> int:
         """Hand the verified bytes of the leaves `first` to `stop - 1`, in order, to `feed` while it has room.
 
         The first leaf that was not handed over; ask again from there once there is room. Up to `blocks`
         leaves are read at once. Leaves of the empty block add nothing. Raises BlockNotFound and CorruptData
-        for the first leaf that cannot be had, after everything before it.
+        when the leaf `first` itself cannot be had.
         """
         return await self._mailbox.ask(calls.ReadOn(tree, first, stop, blocks, feed))
 

@@ -71,8 +71,8 @@ class Run:
 
 @frozen(slots=True)
 class Fed:
-    """How far a stretch was read: `next` is the first leaf that was not handed over, `error` why it cannot
-    be.
+    """How far a stretch was read: `next` is the first leaf that was not handed over; `error` tells why it
+    cannot be.
     """
 
     next: int
@@ -103,10 +103,6 @@ class Reader:
                 answers[at] = _corrupt(row[1])
         return Found(answers, tuple(rotten))
 
-    def read_run(self, tree: Cid, first: int, count: int) -> Run:
-        """The bytes of `count` leaves from `first` on, in order, in as few buffers as may be."""
-        return self._gather(*self._places(tree, first, count))
-
     def read_on(
         self, tree: Cid, first: int, stop: int, blocks: int, take: Callable[[memoryview], bool]
     ) -> Fed:
@@ -119,14 +115,12 @@ class Reader:
         while at < stop and left > 0:
             places, error = self._places(tree, at, min(stop - at, LOOKED_UP))
             while places and left > 0:
-                run = self._gather(places[:size], None)
+                run = self._gather(places[:size])
                 room = True
-                for (
-                    buffer
-                ) in run.buffers:  # all of them, whatever `take` says: what was read is not read twice
+                for buffer in run.buffers:  # all, whatever `take` says: what was read is not read twice
                     room = take(buffer)
                 if run.error is not None:
-                    return Fed(at, run.rotten, run.error)
+                    return Fed(at + _leaves_in(run.buffers, places), run.rotten, run.error)
                 left -= sum(map(len, run.buffers))
                 at += len(places[:size])
                 del places[:size]
@@ -162,7 +156,7 @@ class Reader:
             error = _absent(LeafAddress(tree, first + len(wanted)))
         return wanted, error
 
-    def _gather(self, rows: list[Row], error: BlockNotFound | CorruptData | None) -> Run:
+    def _gather(self, rows: list[Row]) -> Run:
         """The bytes of the rows, in this order, as whole runs where they lie side by side."""
         buffers: list[memoryview] = []
         rows = [row for row in rows if row[4]]
@@ -178,7 +172,7 @@ class Reader:
                     error = _absent(Cid(row[1])) if gone else _corrupt(row[1])
                     return Run(buffers, tuple(rotten), error)
                 buffers.append(memoryview(data[row[0]]))
-        return Run(buffers, (), error)
+        return Run(buffers)
 
     def _fetch(self, rows: Sequence[Row]) -> tuple[dict[int, Buffer], list[int]]:
         """The bytes of blocks by row, and those rows whose bytes are wrong. Rows that vanish are in
@@ -320,6 +314,17 @@ def _runs(rows: Iterable[Row]) -> Iterable[list[Row]]:
             run, size = [row], row[4]
     if run:
         yield run
+
+
+def _leaves_in(buffers: Iterable[memoryview], rows: Iterable[Row]) -> int:
+    """How many of the rows' leaves, from the first on, these buffers hold."""
+    left, leaves = sum(map(len, buffers)), 0
+    for row in rows:
+        left -= row[4]
+        if left < 0:
+            break
+        leaves += 1
+    return leaves
 
 
 def _cut(run: Sequence[Row], whole: memoryview) -> Iterable[tuple[Row, memoryview]]:

@@ -107,8 +107,6 @@ class _Desk:
             case calls.FindBlocks(addresses):
                 found = await self._read(self._repo.reader.find, addresses)
                 return [answer if isinstance(answer, Block) else None for answer in found.answers]
-            case calls.ReadRun():
-                return await self._read_run(call)
             case calls.ReadOn():
                 return await self._read_on(call)
             case calls.HasBlocks(addresses):
@@ -201,19 +199,12 @@ class _Desk:
         await self._mark(found.rotten)
         return found
 
-    async def _read_run(self, call: calls.ReadRun) -> list[memoryview]:
-        run = await self._offload.run(self._repo.reader.read_run, call.tree, call.first, call.count)
-        await self._mark(run.rotten)
-        if run.error is not None:
-            raise run.error
-        return run.buffers
-
     async def _read_on(self, call: calls.ReadOn) -> int:
         fed = await self._offload.run(
             self._repo.reader.read_on, call.tree, call.first, call.stop, call.blocks, call.feed.offer
         )
         await self._mark(fed.rotten)
-        if fed.error is not None:
+        if fed.error is not None and fed.next == call.first:
             raise fed.error
         return fed.next
 

@@ -11,6 +11,7 @@ import trio
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleTree
 from codex.errors import BlockNotFound, CodexError, CorruptData
+from codex.runtime import Feed
 from codex.runtime.groups import unwrapped
 
 
@@ -46,19 +47,27 @@ class Shelf:
         await trio.lowlevel.checkpoint()
         return [isinstance(address, LeafAddress) and address.index in self.here for address in addresses]
 
-    async def read_run(self, tree: Cid, first: int, count: int) -> list[memoryview]:
-        """The bytes of these leaves; damage is found here, and known from then on."""
+    async def read_on(self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int) -> int:
+        """Hand these leaves to the feed, a few at once; damage is found here, and known from then on."""
         await trio.lowlevel.checkpoint()
-        indices = range(first, first + count)
-        self.read += indices
-        for index in indices:
-            if index in self.damaged:
-                self.damaged.discard(index)
-                del self.here[index]
-                raise CorruptData(f"leaf {index} is damaged")
-            if index not in self.here:
-                raise BlockNotFound(f"leaf {index} is not here")
-        return [memoryview(b"".join(bytes(self.here[index].data) for index in indices))]
+        at = first
+        while at < stop:
+            if at in self.damaged:
+                self.damaged.discard(at)
+                del self.here[at]
+                error: CodexError = CorruptData(f"leaf {at} is damaged")
+            elif at not in self.here:
+                error = BlockNotFound(f"leaf {at} is not here")
+            else:
+                self.read.append(at)
+                at += 1
+                if not feed.offer(memoryview(self.here[at - 1].data)):
+                    break
+                continue
+            if at == first:
+                raise error
+            break
+        return at
 
 
 class Elsewhere:

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from codex.data import BLOCK_SIZE
 from codex.errors import BlockNotFound
 from codex.node.job import Progress
-from codex.node.reading import JOINED, READ_AHEAD
+from codex.node.reading import AHEAD, JOINED
 from codex.node.retrieving import open_dataset
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
@@ -89,8 +89,8 @@ async def test_a_reader_that_takes_nothing_has_only_so_much_fetched(autojump_clo
     network = Elsewhere(shelf, batch=4, window=16, delay=0)
     async with open_dataset(shelf, large.manifest, network=network) as dataset:
         await wait_all_tasks_blocked(0.01)
-        # Those in the exchange's window, those waiting in runs, and those on their way between the two.
-        assert len(network.wanted) <= 16 + (READ_AHEAD + 2) * JOINED + 2 * 4
+        # Those in the exchange's window, those that wait for the reader, and those on their way to it.
+        assert len(network.wanted) <= 16 + AHEAD // BLOCK_SIZE // 2 + 2 * JOINED + 2 * 4
         assert await dataset.read() == large.content
 
 

@@ -16,7 +16,7 @@ from codex.store.planning import Put, Stage
 from codex.store.reads import Run, blocks_of
 from codex.store.repo import Repo
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import make_blocks, make_dataset
+from codex.testing.stores import make_blocks, make_dataset, read_run
 
 Upload = Callable[..., Record]
 
@@ -108,17 +108,17 @@ def test_neighbours_are_read_at_once_and_share_a_buffer(
     assert read == [(1, 0, 8000), (2, 0, 4000)]
     assert blocks[0].data.obj is blocks[7].data.obj
     read.clear()
-    assert len(repo.reader.read_run(dataset, 0, 12).buffers) == 2
-    assert read == [(1, 0, 8000), (2, 0, 4000)]
+    assert len(read_run(repo, dataset, 0, 12).buffers) == 3
+    assert read == [(1, 0, 4000), (1, 4000, 4000), (2, 0, 4000)]
     read.clear()
     monkeypatch.setattr(reads, "RUN_BYTES", 2500)
-    repo.reader.read_run(dataset, 1, 4)
+    read_run(repo, dataset, 1, 4)
     assert read == [(1, 1000, 2000), (1, 3000, 2000)]
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 12), (3, 1), (0, 0), (7, 2), (11, 1)])
 def test_a_run_is_the_bytes_in_order(repo: Repo, dataset: Cid, first: int, count: int) -> None:
-    run = repo.reader.read_run(dataset, first, count)
+    run = read_run(repo, dataset, first, count)
     assert run.error is None
     assert b"".join(run.buffers) == b"".join(bytes(block.data) for block in BLOCKS[first : first + count])
 
@@ -164,9 +164,9 @@ def test_a_long_stretch_begins_small_and_gives_up_its_thread(
     asked: list[int] = []
     gather = repo.reader._gather
 
-    def count(rows: list[Any], error: Any) -> Run:
+    def count(rows: list[Any]) -> Run:
         asked.append(len(rows))
-        return gather(rows, error)
+        return gather(rows)
 
     monkeypatch.setattr(repo.reader, "_gather", count)
     assert repo.reader.read_on(dataset, 0, 12, 64, lambda _: True).next == 12
@@ -203,17 +203,17 @@ def test_a_run_of_repeated_shuffled_and_empty_leaves(repo: Repo, upload: Upload)
     mixed = [BLOCKS[n] for n in (3, 3, 2, 11, 0, 1)] + [EMPTY, BLOCKS[3], EMPTY]
     tree, _ = make_dataset(mixed)
     upload(repo, mixed)
-    run = repo.reader.read_run(tree.root_cid, 0, 9)
+    run = read_run(repo, tree.root_cid, 0, 9)
     assert run.error is None
     assert b"".join(run.buffers) == b"".join(bytes(block.data) for block in mixed)
 
 
 def test_a_run_that_is_not_all_here_ends_with_what_is_missing(repo: Repo, dataset: Cid) -> None:
-    run = repo.reader.read_run(dataset, 10, 5)
+    run = read_run(repo, dataset, 10, 5)
     assert b"".join(run.buffers) == bytes(BLOCKS[10].data) + bytes(BLOCKS[11].data)
     assert isinstance(run.error, BlockNotFound)
     assert "/12" in str(run.error)
-    run = repo.reader.read_run(root_cid(bytes(32)), 0, 1)
+    run = read_run(repo, root_cid(bytes(32)), 0, 1)
     assert isinstance(run.error, BlockNotFound)
 
 
@@ -240,12 +240,12 @@ def test_damage_is_found_by_reading_and_remembered(
 
 def test_a_run_ends_before_damage(repo: Repo, dataset: Cid, rot: Callable[..., None]) -> None:
     rot(2500)
-    run = repo.reader.read_run(dataset, 0, 12)
+    run = read_run(repo, dataset, 0, 12)
     assert b"".join(run.buffers) == bytes(BLOCKS[0].data) + bytes(BLOCKS[1].data)
     assert isinstance(run.error, CorruptData)
     assert len(run.rotten) == 1
     repo.mark_bad(run.rotten)
-    run = repo.reader.read_run(dataset, 0, 12)
+    run = read_run(repo, dataset, 0, 12)
     assert sum(map(len, run.buffers)) == 2000
     assert isinstance(run.error, CorruptData)
     assert run.rotten == ()
@@ -261,7 +261,7 @@ def test_a_segment_that_was_shortened_has_lost_only_its_end(
     found = repo.reader.find([block.cid for block in BLOCKS])
     lost = [isinstance(answer, CorruptData) for answer in found.answers]
     assert lost == [n >= cut // 1000 for n in range(8)] + [False] * 4
-    run = repo.reader.read_run(dataset, 0, 12)
+    run = read_run(repo, dataset, 0, 12)
     assert sum(map(len, run.buffers)) == cut // 1000 * 1000
     path.write_bytes(content)
 
@@ -334,7 +334,7 @@ def test_a_leaf_that_is_deleted_while_it_is_read_is_not_called_damaged(
         return b"" if (segment, offset) in gone else original(segment, offset, size)
 
     monkeypatch.setattr(repo.reader._files, "read", replace_first)
-    run = repo.reader.read_run(tree.root_cid, 0, 1)
+    run = read_run(repo, tree.root_cid, 0, 1)
     assert (run.buffers, run.rotten) == ([], ())
     assert isinstance(run.error, BlockNotFound)
 
@@ -346,7 +346,7 @@ def test_a_disk_that_does_not_read_is_an_answer_and_no_damage(
     with pytest.raises(DiskFailed):
         repo.reader.find([BLOCKS[0].cid])
     with pytest.raises(DiskFailed):
-        repo.reader.read_run(dataset, 0, 12)
+        read_run(repo, dataset, 0, 12)
     disk.heal()
     assert repo.reader.find([BLOCKS[0].cid]).answers == [BLOCKS[0]]
 

@@ -35,6 +35,7 @@ from codex.testing.stores import (
     make_blocks,
     make_dataset,
     open_test_store,
+    read_leaves,
     segment_numbers,
     store_dataset,
 )
@@ -67,8 +68,8 @@ async def test_a_dataset_is_stored_read_listed_and_deleted(tmp_path: Path, disk:
         assert await store.get_manifest(cid) == MANIFEST
         assert await store.manifests() == [(cid, MANIFEST)]
         assert await store.manifests(cid) == []
-        run = await store.read_run(TREE.root_cid, 0, 8)
-        assert b"".join(run) == b"".join(bytes(block.data) for block in BLOCKS)
+        content = await read_leaves(store, TREE.root_cid, 0, 8)
+        assert content == b"".join(bytes(block.data) for block in BLOCKS)
         assert await store.missing(TREE.root_cid, 0, 8) == 0
         assert [leaf.proof for leaf in await store.leaves(TREE.root_cid, 2, 3)] == [
             TREE.proof(n) for n in (2, 3, 4)
@@ -82,7 +83,7 @@ async def test_a_dataset_is_stored_read_listed_and_deleted(tmp_path: Path, disk:
         with pytest.raises(BlockNotFound):
             await store.get_manifest(cid)
         with pytest.raises(BlockNotFound):
-            await store.read_run(TREE.root_cid, 0, 8)
+            await read_leaves(store, TREE.root_cid, 0, 8)
         with pytest.raises(NotAManifest):
             await store.delete_dataset(BLOCKS[0].cid)
     assert list((tmp_path / "repo" / "segments").iterdir()) == []
@@ -233,7 +234,7 @@ async def test_damage_is_marked_reported_and_mended_by_storing_again(
             await store.get_many([BLOCKS[2].cid])
         assert await store.has_many([BLOCKS[2].cid, BLOCKS[5].cid]) == [False, True]
         with pytest.raises(CorruptData):
-            await store.read_run(TREE.root_cid, 3, 5)
+            await read_leaves(store, TREE.root_cid, 3, 5)
         assert await store.has_many([BLOCKS[5].cid]) == [False]
         assert await store.find_many([BLOCKS[5].cid, BLOCKS[6].cid]) == [None, BLOCKS[6]]
         await store.put_many(BLOCKS)
@@ -448,8 +449,8 @@ async def test_blocks_are_read_while_segments_are_compacted(
             while current:
                 wanted = current
                 assert await store.get_many([block.cid for block in wanted]) == wanted
-                run = await store.read_run(make_dataset(wanted)[0].root_cid, 0, 30)
-                assert b"".join(run) == b"".join(bytes(block.data) for block in wanted)
+                content = await read_leaves(store, make_dataset(wanted)[0].root_cid, 0, 30)
+                assert content == b"".join(bytes(block.data) for block in wanted)
                 reads += 1
 
         async with trio.open_nursery() as nursery:
@@ -497,8 +498,8 @@ async def test_a_backup_is_made_while_everything_goes_on(tmp_path: Path) -> None
         (tmp_path / f"backup{number}").rename(tmp_path / f"bob{number}" / "repo")
         async with open_test_store(tmp_path / f"bob{number}", SMALL) as store:
             assert await store.get_manifest(cid) == MANIFEST
-            run = await store.read_run(TREE.root_cid, 0, 8)
-            assert b"".join(run) == b"".join(bytes(block.data) for block in BLOCKS)
+            content = await read_leaves(store, TREE.root_cid, 0, 8)
+            assert content == b"".join(bytes(block.data) for block in BLOCKS)
 
 
 async def test_cancelled_at_every_checkpoint_a_backup_is_whole_or_nothing(
