@@ -208,3 +208,12 @@ class ProtocolRefused(CodexError):
 
     code = "protocol-refused"
     fault: ClassVar[Fault] = "remote"
+
+
+class NotOnNetwork(BlockNotFound):
+    """The network does not give it; the peers that were found, reached and asked are told, and what they
+    did.
+    """
+
+    code = "not-on-network"
+    fault: ClassVar[Fault] = "remote"
