@@ -15,7 +15,7 @@ from codex.errors import BlockNotFound, CodexError, CorruptData
 from codex.node.fetching import Holdings, Leaves, Stretch, stretches
 from codex.runtime import Feed
 
-RUN_BLOCKS = 64  # blocks read at once: 4 MiB, in which little is lost in going from one run to the next
+RUN_BLOCKS = 32  # blocks read at once: 2 MiB, in which little is lost in going from one run to the next
 AHEAD = 4 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
 MENDED = 64  # leaves that are looked at, and fetched where need be, when reading comes upon a damaged one
 JOINED = 8  # blocks from the network that are joined: half a megabyte costs a socket little more than one
