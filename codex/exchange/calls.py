@@ -1,0 +1,30 @@
+"""Everything that the exchange can be asked. What each call does and raises stands at the handle's method of
+its name.
+"""
+
+from collections.abc import Sequence
+
+import trio
+from attrs import frozen
+
+from codex.codec import Cid
+from codex.data import Block
+from codex.runtime import Call
+
+
+@frozen
+class FetchBlock(Call[Block]):
+    cid: Cid
+    ttl: float | None
+
+
+@frozen
+class FetchLeaves(Call[None]):
+    """Answered when all that came through `indices` has gone out through `arrivals`."""
+
+    tree: Cid
+    leaf_count: int
+    block_size: int
+    ttl: float | None
+    indices: trio.MemoryReceiveChannel[Sequence[int]]
+    arrivals: trio.MemorySendChannel[list[tuple[int, Block]]]

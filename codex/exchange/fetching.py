@@ -1,0 +1,278 @@
+"""The flow of one fetch: what is wanted goes in, what arrives goes into the store and on to the caller, and
+somebody looks at the time.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import trio
+from attrs import define, field
+
+from codex.codec import CODEX_MANIFEST, Cid, is_empty
+from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleProof
+from codex.errors import NotOnNetwork
+from codex.exchange.calls import FetchLeaves
+from codex.exchange.peering import Signal
+from codex.exchange.proving import ProvenTree
+from codex.exchange.searching import Search, Searcher
+from codex.exchange.sources import Fetch
+from codex.exchange.wants import Wants
+from codex.p2p import PeerId
+from codex.runtime import unwrapped
+from codex.store import Leaf
+
+SPAN = 1024
+"""Leaves between the first that is missing and the last that is wanted, unless blocks are large."""
+SPAN_BYTES = SPAN * BLOCK_SIZE
+REFILL = 256
+"""Leaves that are added to what is wanted at once, but for the first time."""
+WRITE_BYTES = 4 << 20
+"""Bytes that are stored at once; less at first, so that something comes soon."""
+WRITES = 2
+"""Batches that are being stored at once: while one is flushed to the disk, the next is on its way to it."""
+TICK = 0.25
+"""Seconds between two looks at the time."""
+GRACE = 3.0
+"""Seconds for which nobody must have anything of what is left before a fetch ends without it."""
+SEARCHES = 2
+"""Searches that must have found nobody else by then."""
+
+
+class Blocks(Protocol):
+    """What is needed of the store; see BlockStore for the contracts."""
+
+    async def put_many(self, blocks: Sequence[Block], *, ttl: float | None = None) -> None: ...
+    async def put_leaves(
+        self, tree: Cid, leaves: Sequence[Leaf], blocks: Sequence[Block] = (), *, ttl: float | None = None
+    ) -> None: ...
+
+
+@define(eq=False)
+class Arrival:
+    """A block that has come and is sound; with the peer that sent it, and the proof of a leaf."""
+
+    address: BlockAddress
+    block: Block
+    peer: PeerId
+    proof: MerkleProof | None
+
+
+@define(eq=False)
+class Run:
+    """A fetch under way, and what has come for it and not been stored yet."""
+
+    fetch: Fetch
+    search: Search = field(factory=Search)
+    arrived: deque[Arrival] = field(factory=deque)
+    came: Signal = field(factory=Signal)
+    supply: Signal = field(factory=Signal)
+    complete: bool = False
+    """Whether everything is wanted that ever will be."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.complete and not self.fetch.wants and not self.arrived
+
+
+class Fetcher:
+    """Runs fetches. `step` is called whenever there may be something new to be said to peers; `stored` with
+    what has come to this node.
+    """
+
+    def __init__(
+        self,
+        wants: Wants,
+        searcher: Searcher,
+        store: Blocks,
+        *,
+        timeout: float,
+        step: Callable[[], None],
+        stored: Callable[[Sequence[BlockAddress]], None],
+    ) -> None:
+        self._wants = wants
+        self._searcher = searcher
+        self._store = store
+        self._timeout = timeout
+        self._step = step
+        self._stored = stored
+        self._runs: dict[Fetch, Run] = {}
+        self.trees: dict[Cid, dict[int, tuple[ProvenTree, int]]] = {}
+        """By root and number of leaves: the trees that leaves are fetched of, and for how many fetches."""
+
+    def arrived(self, fetch: Fetch, arrival: Arrival) -> None:
+        """A sound block has come for a fetch."""
+        run = self._runs[fetch]
+        run.arrived.append(arrival)
+        run.came.set()
+
+    @contextmanager
+    def _running(self, subject: Cid) -> Iterator[Run]:
+        """A fetch for the length of a block; what it still wants then is withdrawn."""
+        fetch = self._wants.open(subject, trio.current_time())
+        run = self._runs[fetch] = Run(fetch)
+        try:
+            yield run
+        finally:
+            self._wants.close(fetch)
+            del self._runs[fetch]
+            self._step()
+
+    @contextmanager
+    def _proving(self, tree: Cid, leaf_count: int) -> Iterator[None]:
+        """Check leaves of this tree for the length of a block."""
+        sizes = self.trees.setdefault(tree, {})
+        proven, users = sizes.get(leaf_count) or (ProvenTree(tree, leaf_count), 0)
+        sizes[leaf_count] = (proven, users + 1)
+        try:
+            yield
+        finally:
+            proven, users = sizes[leaf_count]
+            sizes[leaf_count] = (proven, users - 1)
+            if users == 1:
+                del sizes[leaf_count]
+                if not sizes:
+                    del self.trees[tree]
+
+    # -- a single block
+
+    async def fetch_block(self, cid: Cid, ttl: float | None) -> Block:
+        """See `Exchange.fetch_block`."""
+        if is_empty(cid):
+            return Block(cid, b"")
+        with unwrapped(), self._running(cid) as run:
+            self._wants.add(run.fetch, [cid])
+            run.complete = True
+            self._step()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._searcher.pursue, run.fetch, run.search)
+                nursery.start_soon(self._watch, run, f"the block {cid}")
+                await run.came.wait()
+                nursery.cancel_scope.cancel()
+            arrival = run.arrived.popleft()
+            # The view would hold on to the whole message.
+            block = Block(cid, bytes(arrival.block.data))
+            if cid.codec == CODEX_MANIFEST:
+                # Whoever has the manifest has, as a rule, the dataset.
+                self._wants.hint(arrival.peer, Manifest.from_bytes(bytes(block.data)).tree_cid)
+            await self._store.put_many([block], ttl=ttl)
+            self._stored([cid])
+            return block
+
+    # -- leaves of a dataset
+
+    async def fetch_leaves(self, call: FetchLeaves) -> None:
+        """See `Exchange.fetch_leaves`."""
+        with unwrapped(), self._proving(call.tree, call.leaf_count), self._running(call.tree) as run:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._supply, run, call)
+                nursery.start_soon(self._searcher.pursue, run.fetch, run.search)
+                nursery.start_soon(self._watch, run, f"the dataset {call.tree}")
+                await self._keep(run, call)
+                nursery.cancel_scope.cancel()
+
+    async def _supply(self, run: Run, call: FetchLeaves) -> None:
+        """Want what the caller wants, no further ahead of what is missing than the span."""
+        span = max(1, min(SPAN, SPAN_BYTES // call.block_size))
+        last = -1
+        async with call.indices:
+            async for indices in call.indices:
+                for at in range(0, len(indices), REFILL):
+                    piece = indices[at : at + REFILL]
+                    # Waits until the window has slid so far that all of the piece lies in it.
+                    while run.fetch.wants and last - _first_missing(run.fetch) + len(piece) >= span:
+                        await run.supply.wait()
+                    last = piece[-1]
+                    self._wants.add(
+                        run.fetch, [LeafAddress(call.tree, index) for index in piece], call.block_size
+                    )
+                    self._step()
+        run.complete = True
+        run.came.set()
+
+    async def _keep(self, run: Run, call: FetchLeaves) -> None:
+        """Store what comes, batch by batch, and hand it on."""
+        writes = trio.Semaphore(WRITES)
+        handing = trio.Lock()
+        async with trio.open_nursery() as nursery:
+            while not run.done:
+                await run.came.wait()
+                while run.arrived:
+                    await writes.acquire()
+                    nursery.start_soon(self._store_and_hand_on, run, call, _next_batch(run), writes, handing)
+        call.arrivals.close()
+
+    async def _store_and_hand_on(
+        self, run: Run, call: FetchLeaves, batch: list[Arrival], writes: trio.Semaphore, handing: trio.Lock
+    ) -> None:
+        leaves, blocks = [], []
+        for arrival in batch:
+            assert isinstance(arrival.address, LeafAddress)
+            assert arrival.proof is not None
+            leaves.append(Leaf(arrival.address.index, arrival.block.cid, arrival.proof))
+            blocks.append(arrival.block)
+        try:
+            await self._store.put_leaves(call.tree, leaves, blocks, ttl=call.ttl)
+            self._stored([arrival.address for arrival in batch])
+        finally:
+            writes.release()
+        async with handing:
+            await call.arrivals.send(
+                [(leaf.index, block) for leaf, block in zip(leaves, blocks, strict=True)]
+            )
+        self._wants.taken(run.fetch, sum(len(block.data) for block in blocks))
+        run.fetch.progress = trio.current_time()
+        run.supply.set()
+        self._step()
+
+    # -- time
+
+    async def _watch(self, run: Run, what: str) -> None:
+        """Look at the time; raise NotOnNetwork when there is nothing more to hope for."""
+        fetch = run.fetch
+        stuck_since: float | None = None
+        while True:
+            await trio.sleep(TICK)
+            self._step()
+            now = trio.current_time()
+            if fetch.exhausted is not None:
+                raise self._not_to_be_had(run, what, "every peer was asked for it as often as it may be")
+            if not fetch.wants or fetch.held > _on_order_bytes(fetch):
+                # It is the caller who is waited for, or the store.
+                fetch.progress = now
+            if now - fetch.progress >= self._timeout:
+                raise self._not_to_be_had(run, what, f"nothing came for {self._timeout:g} s")
+            if not self._wants.is_stuck(fetch, now) or run.search.busy:
+                stuck_since = None
+            elif stuck_since is None:
+                stuck_since = now
+            if stuck_since is not None and now - stuck_since >= GRACE and run.search.rounds >= SEARCHES:
+                raise self._not_to_be_had(run, what, "")
+
+    def _not_to_be_had(self, run: Run, what: str, why: str) -> NotOnNetwork:
+        text = run.fetch.tried.sentence(what)
+        return NotOnNetwork(
+            f"{text}; {why}" if why else text,
+            remedy="check that a node that has it is running and can be reached, and try again",
+        )
+
+
+def _next_batch(run: Run) -> list[Arrival]:
+    batch: list[Arrival] = []
+    size = 0
+    while run.arrived and size < WRITE_BYTES:
+        arrival = run.arrived.popleft()
+        batch.append(arrival)
+        size += len(arrival.block.data)
+    return batch
+
+
+def _first_missing(fetch: Fetch) -> int:
+    first = next(iter(fetch.wants))
+    return first.index if isinstance(first, LeafAddress) else 0
+
+
+def _on_order_bytes(fetch: Fetch) -> int:
+    return sum(want.size for want in fetch.wants.values() if want.asked is not None and want.fetch is fetch)

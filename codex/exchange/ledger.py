@@ -1,0 +1,280 @@
+"""Their side of the exchange: what peers want of us, whose turn it is, and what they got. Decides, and does
+nothing.
+
+A peer's wants are worked off in batches of up to 20 blocks, each a message. Peers take turns, batch by batch;
+what is read for a peer and has not left is bounded for each and for all. A block that is not here stays
+wanted, and is served when it arrives. What a peer wants beyond the bounds is forgotten: it will ask again.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from attrs import define, field, frozen
+
+from codex.data import BLOCK_SIZE, BlockAddress
+from codex.exchange.messages import Entry
+from codex.p2p import PeerId
+
+BATCH = 20
+"""Blocks of a message, as the network's others send them."""
+QUERIES = 1024
+"""Questions that are answered in one message."""
+MAX_WANTED = 16384
+"""Wants of one peer, a GiB."""
+MAX_QUERIES = 16384
+"""Questions of one peer that wait for an answer."""
+PEER_BATCHES = 3
+"""Batches of one peer that are being read or sent: while one is sent, the next is read."""
+TOTAL_BYTES = 64 << 20
+"""Bytes of all peers that are being read or sent. A peer that has nothing of it may still have one block."""
+FLOOD = 16 * MAX_WANTED
+"""Wants beyond the bounds, after which a peer is told to stop by closing its connection."""
+_ACCOUNTS = 1024
+
+
+@frozen(slots=True)
+class Trade:
+    """What one peer and we have had of each other since this node started, and what is open.
+
+    `wants_theirs` and `wants_ours` are the blocks that it and that we wait for; the others count blocks, and
+    bytes of their content.
+    """
+
+    connected: bool
+    wants_theirs: int
+    wants_ours: int
+    blocks_in: int
+    bytes_in: int
+    blocks_out: int
+    bytes_out: int
+
+
+@frozen(slots=True)
+class Query:
+    """A question whether we have a block; `deny` when an answer is also wanted if not."""
+
+    address: BlockAddress
+    deny: bool
+
+
+@define(eq=False, slots=True)
+class Batch:
+    """Blocks to be read and sent to a peer in one message. `size` bytes are set aside for it."""
+
+    account: "Account"
+    addresses: Sequence[BlockAddress]
+    size: int
+
+    @property
+    def peer(self) -> PeerId:
+        """To whom it goes."""
+        return self.account.peer
+
+
+@define(eq=False, slots=True)
+class Account:
+    """One peer's wants by address: to be served, being served, and not here. The values say whether it wants
+    to be told when a block is not here. And the counts of all that went to and fro.
+    """
+
+    peer: PeerId
+    waiting: dict[BlockAddress, bool] = field(factory=dict)
+    sending: dict[BlockAddress, bool] = field(factory=dict)
+    absent: dict[BlockAddress, bool] = field(factory=dict)
+    queries: deque[Query] = field(factory=deque)
+    batches: int = 0
+    connected: bool = True
+    forgotten: int = 0
+    blocks_out: int = 0
+    bytes_out: int = 0
+    blocks_in: int = 0
+    bytes_in: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """Blocks that the peer waits for."""
+        return len(self.waiting) + len(self.sending) + len(self.absent)
+
+    def clear(self) -> None:
+        """Forget what is wanted."""
+        self.waiting.clear()
+        self.absent.clear()
+        self.queries.clear()
+
+
+class Ledger:
+    """The accounts of all peers, and whose turn it is. Accounts outlive connections, the latest thousand."""
+
+    def __init__(self) -> None:
+        self._accounts: OrderedDict[PeerId, Account] = OrderedDict()
+        # Peers that have something to be sent, the next one first.
+        self._turns: OrderedDict[PeerId, None] = OrderedDict()
+        self._seekers: dict[BlockAddress, set[PeerId]] = {}
+        self.bytes = 0
+        """Bytes that are set aside for batches."""
+
+    # -- peers
+
+    def joined(self, peer: PeerId) -> None:
+        """A peer is connected."""
+        new = Account(peer)
+        old = self._accounts.pop(peer, None)
+        if old is not None:
+            # What is still under way for the connection that was, is ended on the account that was.
+            new.blocks_out, new.bytes_out = old.blocks_out, old.bytes_out
+            new.blocks_in, new.bytes_in = old.blocks_in, old.bytes_in
+        self._accounts[peer] = new
+        self._trim()
+
+    def left(self, peer: PeerId) -> None:
+        """A peer is gone, and wants nothing more. Batches of its that are under way are still to be ended."""
+        account = self._accounts.get(peer)
+        if account is not None:
+            account.connected = False
+            self._unseek(account, account.absent)
+            account.clear()
+            self._turns.pop(peer, None)
+
+    def trades(self, on_order: Mapping[PeerId, int]) -> dict[PeerId, Trade]:
+        """All accounts; `on_order` are the blocks that we wait for, by peer."""
+        return {
+            peer: Trade(
+                account.connected,
+                account.wanted,
+                on_order.get(peer, 0),
+                account.blocks_in,
+                account.bytes_in,
+                account.blocks_out,
+                account.bytes_out,
+            )
+            for peer, account in self._accounts.items()
+        }
+
+    def received(self, peer: PeerId, blocks: int, size: int) -> None:
+        """Count what a peer has sent us and we wanted."""
+        account = self._accounts.get(peer)
+        if account is not None:
+            account.blocks_in += blocks
+            account.bytes_in += size
+
+    def _trim(self) -> None:
+        if len(self._accounts) > _ACCOUNTS:
+            idle = next(
+                (peer for peer, a in self._accounts.items() if not a.connected and not a.batches), None
+            )
+            if idle is not None:
+                del self._accounts[idle]
+
+    # -- want lists
+
+    def note(self, peer: PeerId, entries: Iterable[Entry]) -> bool:
+        """Go through a want list, in its order. False when the peer floods us and is to be sent away."""
+        account = self._accounts.get(peer)
+        if account is None or not account.connected:
+            return True
+        for entry in entries:
+            self._note(account, entry)
+        if account.waiting:
+            self._turns.setdefault(peer)
+        return account.forgotten < FLOOD
+
+    def _note(self, account: Account, entry: Entry) -> None:
+        address = entry.address
+        if address in account.waiting or address in account.sending or address in account.absent:
+            if entry.cancel:
+                account.waiting.pop(address, None)
+                if account.absent.pop(address, None) is not None:
+                    self._unseek(account, [address])
+            elif not entry.have and address in account.absent:
+                self._unseek(account, [address])
+                account.waiting[address] = account.absent.pop(address)
+        elif entry.cancel:
+            return
+        elif entry.have:
+            if len(account.queries) < MAX_QUERIES:
+                account.queries.append(Query(address, entry.send_dont_have))
+            else:
+                account.forgotten += 1
+        elif account.wanted < MAX_WANTED:
+            account.waiting[address] = entry.send_dont_have
+        else:
+            account.forgotten += 1
+
+    def take_queries(self, peer: PeerId) -> list[Query]:
+        """The next questions of a peer, which the caller answers in one message."""
+        account = self._accounts.get(peer)
+        if account is None:
+            return []
+        return [account.queries.popleft() for _ in range(min(QUERIES, len(account.queries)))]
+
+    # -- batches
+
+    def next_batch(self) -> Batch | None:
+        """The batch of the peer whose turn it is; None while there is nothing to do, or no room for it."""
+        for peer in list(self._turns):
+            account = self._accounts[peer]
+            count = min(BATCH, (TOTAL_BYTES - self.bytes) // BLOCK_SIZE)
+            if account.batches >= PEER_BATCHES or (count <= 0 and account.batches):
+                continue
+            addresses = tuple(islice(account.waiting, max(1, count)))
+            for address in addresses:
+                account.sending[address] = account.waiting.pop(address)
+            account.batches += 1
+            self._turns.move_to_end(peer)
+            if not account.waiting:
+                del self._turns[peer]
+            batch = Batch(account, addresses, len(addresses) * BLOCK_SIZE)
+            self.bytes += batch.size
+            return batch
+        return None
+
+    def resize(self, batch: Batch, size: int) -> None:
+        """The blocks of a batch have been read, and have so many bytes."""
+        self.bytes += size - batch.size
+        batch.size = size
+
+    def missed(self, batch: Batch, addresses: Iterable[BlockAddress]) -> list[BlockAddress]:
+        """Of a batch these are not here, and stay wanted; returned are those the peer wants to know of."""
+        account = batch.account
+        denied = []
+        for address in addresses:
+            deny = account.sending.pop(address)
+            if account.connected:
+                account.absent[address] = deny
+                self._seekers.setdefault(address, set()).add(batch.peer)
+                if deny:
+                    denied.append(address)
+        return denied
+
+    def ended(self, batch: Batch, *, sent: bool) -> None:
+        """A batch was sent, or will not be: then what was in it is dropped. Once for each batch."""
+        account = batch.account
+        account.batches -= 1
+        self.bytes -= batch.size
+        for address in batch.addresses:
+            if account.sending.pop(address, None) is not None and sent:
+                account.blocks_out += 1
+        if sent:
+            account.bytes_out += batch.size
+
+    def arrived(self, addresses: Iterable[BlockAddress]) -> bool:
+        """Blocks have come to this node; whether anybody waits for one of them."""
+        wanted = False
+        if not self._seekers:
+            return False
+        for address in addresses:
+            for peer in self._seekers.pop(address, ()):
+                account = self._accounts[peer]
+                account.waiting[address] = account.absent.pop(address)
+                self._turns.setdefault(peer)
+                wanted = True
+        return wanted
+
+    def _unseek(self, account: Account, addresses: Iterable[BlockAddress]) -> None:
+        for address in addresses:
+            seekers = self._seekers.get(address)
+            if seekers is not None:
+                seekers.discard(account.peer)
+                if not seekers:
+                    del self._seekers[address]

@@ -1,0 +1,107 @@
+"""Finding peers that have something, and connecting to them; beside whatever else goes on."""
+
+from collections import OrderedDict
+
+import trio
+from attrs import define
+
+from codex.codec import Cid
+from codex.errors import CodexError
+from codex.exchange.ports import Discovery, Switch
+from codex.exchange.sources import Fetch
+from codex.exchange.verdict import Tried
+from codex.exchange.wants import Wants
+from codex.logs import get_logger
+from codex.p2p import PeerId, SignedPeerRecord
+
+ENOUGH = 3
+"""Sources with which a fetch needs no further search."""
+INTERVAL, LONGEST_INTERVAL = 3.0, 30.0
+"""Seconds between two searches for the same thing; doubles each time."""
+SEARCHES = 10
+"""Searches at once, of all fetches."""
+DIALS = 8
+"""Peers of one search that are dialled at once."""
+DIAL_TIME = 20.0
+"""Seconds after which a dial counts as failed."""
+MAX_PROVIDERS = 64
+"""Peers of one search that are dialled at all."""
+_REMEMBERED = 1024
+
+_log = get_logger("exchange")
+
+
+@define(eq=False)
+class Search:
+    """How far the search for one fetch has come. `rounds` are ended, all dials included."""
+
+    rounds: int = 0
+    busy: bool = False
+
+
+class Searcher:
+    """Searches for fetches; keeps in mind when something was searched for last."""
+
+    def __init__(self, switch: Switch, discovery: Discovery, wants: Wants) -> None:
+        self._switch = switch
+        self._discovery = discovery
+        self._wants = wants
+        self._slots = trio.Semaphore(SEARCHES)
+        self._last: OrderedDict[Cid, float] = OrderedDict()
+
+    async def pursue(self, fetch: Fetch, search: Search) -> None:
+        """Search as long as too few sources are known, now and then; until cancelled."""
+        interval = INTERVAL
+        while True:
+            if len(fetch.ready) < ENOUGH:
+                wait = self._last.get(fetch.subject, -INTERVAL) + INTERVAL - trio.current_time()
+                # Somebody else has just searched for the same; whoever was found then is connected by now.
+                if wait <= 0 or not fetch.ready:
+                    await trio.sleep(max(0.0, wait))
+                    await self._search(fetch, search)
+            await trio.sleep(interval)
+            interval = min(2 * interval, LONGEST_INTERVAL)
+
+    async def _search(self, fetch: Fetch, search: Search) -> None:
+        async with self._slots:
+            self._last[fetch.subject] = trio.current_time()
+            self._last.move_to_end(fetch.subject)
+            if len(self._last) > _REMEMBERED:
+                self._last.popitem(last=False)
+            search.busy = True
+            try:
+                records = await self._discovery.find_providers(fetch.subject)
+            except CodexError as error:
+                fetch.tried.failed_search = error.message
+                records = []
+            else:
+                fetch.tried.searches += 1
+            dials = trio.Semaphore(DIALS)
+            async with trio.open_nursery() as nursery:
+                for record in {record.record.peer_id: record for record in records[:MAX_PROVIDERS]}.values():
+                    nursery.start_soon(self._dial, record, fetch, dials)
+            search.busy = False
+            search.rounds += 1
+
+    async def _dial(self, record: SignedPeerRecord, fetch: Fetch, dials: trio.Semaphore) -> None:
+        """Connect to a provider, if need be, and count on it."""
+        peer = record.record.peer_id
+        fetch.tried.of(peer).found = True
+        source = self._wants.source(peer)
+        if source is None:
+            async with dials:
+                await self._connect(peer, record, fetch.tried)
+        self._wants.hint(peer, fetch.subject)
+
+    async def _connect(self, peer: PeerId, record: SignedPeerRecord, tried: Tried) -> None:
+        why = f"no connection within {DIAL_TIME:g} s"
+        with trio.move_on_after(DIAL_TIME):
+            try:
+                await self._switch.connect(peer, record.record.addresses)
+                tried.of(peer).refused = ""
+                return
+            except CodexError as error:
+                why = error.message
+        tried.of(peer).refused = why
+        _log.debug("a provider cannot be reached", peer=str(peer), why=why)
+        await self._discovery.forget_provider(peer)

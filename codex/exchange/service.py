@@ -1,0 +1,213 @@
+"""The exchange as a service: sessions with peers, fetches, and serving, in one life."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import trio
+
+from codex.config import ExchangeConfig
+from codex.data import BlockAddress, LeafAddress
+from codex.exchange import calls, fetching, serving
+from codex.exchange.board import ExchangeBoard
+from codex.exchange.examining import Finding, examine
+from codex.exchange.fetching import Arrival, Fetcher
+from codex.exchange.ledger import Batch, Ledger, Trade
+from codex.exchange.messages import Delivery, Entry, Message, Part
+from codex.exchange.peering import OUTBOX_BYTES, Peering
+from codex.exchange.ports import Discovery, Stream, Switch
+from codex.exchange.searching import Searcher
+from codex.exchange.serving import Server
+from codex.exchange.wants import Action, AskHave, Order, SendAway, Wants
+from codex.logs import get_logger
+from codex.p2p import PeerId
+from codex.runtime import Inbox, Offload, serve
+
+LIMIT = 256
+"""Fetches at once. Further ones wait with their askers."""
+IN_PLACE = 1 << 16
+"""Bytes up to which a message is examined in place; 10 ms of work at the very most."""
+SHUNNED = 600.0
+"""Seconds for which a peer that was sent away is not asked for anything."""
+_MOST_SHUNNED = 1024
+
+_log = get_logger("exchange")
+
+
+class Store(fetching.Blocks, serving.Blocks, Protocol):
+    """What the exchange needs of the store."""
+
+
+class ExchangeService:
+    """The task behind `Exchange`. One object is one life."""
+
+    def __init__(
+        self,
+        config: ExchangeConfig,
+        *,
+        switch: Switch,
+        discovery: Discovery,
+        store: Store,
+        board: ExchangeBoard,
+        offload: Offload,
+    ) -> None:
+        self._switch = switch
+        self._offload = offload
+        self._board = board
+        self._wants = Wants(retries=config.block_retries)
+        self._ledger = Ledger()
+        self._peering = Peering(switch, self)
+        self._server = Server(store, self._ledger, self._peering)
+        searcher = Searcher(switch, discovery, self._wants)
+        self._fetcher = Fetcher(
+            self._wants, searcher, store, timeout=config.timeout, step=self.step, stored=self._stored
+        )
+        self._shunned: dict[PeerId, float] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(
+        self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Exchange until `inbox` ends."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._server.run)
+                await self._nursery.start(self._peering.run)
+                self._board.present = self
+                await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
+                self._nursery.cancel_scope.cancel()
+        finally:
+            self._board.present = None
+
+    async def attend(self, stream: Stream) -> None:
+        """Listen to a stream that a peer has opened, until it ends."""
+        await self._peering.attend(stream)
+
+    def ledger(self) -> Mapping[PeerId, Trade]:
+        """The accounts, by peer."""
+        return self._ledger.trades(self._wants.on_order())
+
+    async def _answer(self, call: Any) -> Any:
+        match call:
+            case calls.FetchBlock(cid, ttl):
+                return await self._fetcher.fetch_block(cid, ttl)
+            case calls.FetchLeaves():
+                return await self._fetcher.fetch_leaves(call)
+        raise TypeError(f"the exchange has no answer to {type(call).__name__}")
+
+    # -- what the sessions tell
+
+    def joined(self, peer: PeerId) -> None:
+        """A peer can be talked to."""
+        now = trio.current_time()
+        self._shunned = {other: until for other, until in self._shunned.items() if until > now}
+        self._wants.joined(peer, shunned=peer in self._shunned)
+        self._ledger.joined(peer)
+        self.step()
+
+    def left(self, peer: PeerId) -> None:
+        """A peer cannot be talked to any more."""
+        self._wants.left(peer)
+        self._ledger.left(peer)
+        self.step()
+
+    def interrupted(self, peer: PeerId) -> None:
+        """What was said to a peer may be lost."""
+        self._wants.interrupted(peer)
+        self.step()
+
+    def alive(self, peer: PeerId) -> int:
+        """Bytes came from a peer; those that are on order from it, and their trimmings, may still come."""
+        self._wants.alive(peer, trio.current_time())
+        return 2 * self._wants.asked_bytes(peer)
+
+    def broken(self, peer: PeerId, why: str) -> None:
+        """A peer sent what is no message."""
+        _log.info("a peer sent what cannot be read", peer=str(peer), why=why)
+        self._wants.misbehaved(peer, why)
+        self.step()
+
+    def ended(self, batch: Batch, *, sent: bool) -> None:
+        """A batch of deliveries has left, or never will."""
+        self._ledger.ended(batch, sent=sent)
+        self._server.wake()
+
+    async def received(self, peer: PeerId, data: Part) -> None:
+        """A message came."""
+        if len(data) <= IN_PLACE:
+            message, findings = examine(data, self._fetcher.trees)
+        else:
+            message, findings = await self._offload.run(examine, data, self._fetcher.trees)
+        if message.entries:
+            self._note(peer, message.entries)
+        if message.presences:
+            self._wants.heard(peer, message.presences)
+        if message.deliveries:
+            self._take(peer, message.deliveries, findings)
+        if message.presences or message.deliveries:
+            self.step()
+
+    def _note(self, peer: PeerId, entries: Sequence[Entry]) -> None:
+        if not self._ledger.note(peer, entries):
+            self._send_away(peer, "floods this node with wants")
+        self._server.ask(peer)
+
+    def _take(self, peer: PeerId, deliveries: Sequence[Delivery], findings: Sequence[Finding]) -> None:
+        """Sort what a peer has sent: to whom it is owed, or what is wrong with it."""
+        now = trio.current_time()
+        size = sum(len(delivery.block.data) for delivery in deliveries)
+        self._wants.arriving(peer, size, now)
+        count = wanted_size = 0
+        for delivery, finding in zip(deliveries, findings, strict=True):
+            address = delivery.address
+            if not self._wants.is_wanted(peer, address):
+                self._wants.unasked(peer, address)
+            elif finding is Finding.FALSE:
+                self._wants.lied(peer, address)
+            elif finding is Finding.UNFIT:
+                self._wants.unfit(peer, address)
+            else:
+                length = len(delivery.block.data)
+                arrival = Arrival(address, delivery.block, peer, delivery.proof)
+                for fetch in self._wants.delivered(peer, address, length, now):
+                    self._fetcher.arrived(fetch, arrival)
+                count += 1
+                wanted_size += length
+        self._ledger.received(peer, count, wanted_size)
+
+    # -- acting
+
+    def step(self) -> None:
+        """Decide anew, and have said what is to be said."""
+        for action in self._wants.plan(trio.current_time()):
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        session = self._peering.session(action.peer)
+        if isinstance(action, SendAway):
+            self._send_away(action.peer, action.why)
+        elif session is None or not session.talking:
+            return
+        elif isinstance(action, AskHave):
+            # A peer that reads nothing is not told more and more; what it has is asked again some time.
+            if session.notes_bytes < OUTBOX_BYTES:
+                entries = tuple([Entry(address, True, False, True) for address in action.addresses])
+                session.say(Message(entries, action.full))
+        elif isinstance(action, Order):
+            session.say(Message(tuple([Entry(address, False, False, True) for address in action.addresses])))
+        else:
+            session.say(Message(tuple([Entry(address, True, True) for address in action.addresses])))
+
+    def _send_away(self, peer: PeerId, why: str) -> None:
+        if peer in self._shunned or self._nursery is None:
+            return
+        _log.warning("a peer is sent away", peer=str(peer), why=why)
+        if len(self._shunned) < _MOST_SHUNNED:
+            self._shunned[peer] = trio.current_time() + SHUNNED
+        self._nursery.start_soon(partial(self._switch.disconnect, peer, why))
+
+    def _stored(self, addresses: Sequence[BlockAddress]) -> None:
+        """Blocks have come to this node, and may be wanted by others."""
+        also: list[BlockAddress] = [address for address in addresses if isinstance(address, LeafAddress)]
+        if self._ledger.arrived(also or addresses):
+            self._server.wake()

@@ -1,0 +1,162 @@
+"""What peers want of us, read from the store and handed to their sessions: answers first, then blocks."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from codex.codec import Cid
+from codex.data import Block, BlockAddress, LeafAddress, MerkleProof
+from codex.errors import CodexError
+from codex.exchange.ledger import Batch, Ledger
+from codex.exchange.messages import Delivery, Message, Presence
+from codex.exchange.peering import OUTBOX_BYTES, Peering, Session, Signal
+from codex.logs import get_logger
+from codex.p2p import PeerId
+from codex.store import Leaf
+
+READS = 8
+"""Batches that are read at once; more gain nothing, and the store has others to serve."""
+_ANSWERS_BYTES = OUTBOX_BYTES // 4
+"""Bytes that wait to be sent to a peer, from which on its next questions wait for an answer."""
+_GAP = 8
+"""Leaves between two wanted ones that are proved in one go."""
+
+_log = get_logger("exchange")
+
+
+class Blocks(Protocol):
+    """What is needed of the store; see BlockStore for the contracts."""
+
+    async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]: ...
+    async def find_many(self, addresses: Sequence[BlockAddress]) -> list[Block | None]: ...
+    async def leaves(self, tree: Cid, first: int, count: int) -> list[Leaf]: ...
+
+
+class Server:
+    """Works the ledger off."""
+
+    def __init__(self, store: Blocks, ledger: Ledger, peering: Peering) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._peering = peering
+        self._due = Signal()
+        self._asking: dict[PeerId, None] = {}
+
+    def wake(self) -> None:
+        """There may be batches to read."""
+        self._due.set()
+
+    def ask(self, peer: PeerId) -> None:
+        """A peer has asked what we have."""
+        self._asking[peer] = None
+        self._due.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        reads = trio.Semaphore(READS)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._due.wait()
+                for peer in self._asking:
+                    session = self._peering.session(peer)
+                    if session is not None and not session.answering:
+                        session.answering = True
+                        nursery.start_soon(self._answer, session)
+                self._asking.clear()
+                while True:
+                    await reads.acquire()
+                    batch = self._ledger.next_batch()
+                    if batch is None:
+                        reads.release()
+                        break
+                    nursery.start_soon(self._bring, batch, reads)
+
+    async def _answer(self, session: Session) -> None:
+        """Answer a peer's questions, a message at a time, no faster than it takes the answers."""
+        try:
+            while queries := self._ledger.take_queries(session.peer):
+                try:
+                    found = await self._store.has_many([query.address for query in queries])
+                except CodexError as error:
+                    _log.warning("could not look for what a peer asked about", why=error.message)
+                    continue
+                presences = tuple(
+                    Presence(query.address, have)
+                    for query, have in zip(queries, found, strict=True)
+                    if have or query.deny
+                )
+                if presences:
+                    session.say(Message(presences=presences))
+                while session.notes_bytes > _ANSWERS_BYTES:
+                    await session.room.wait()
+        finally:
+            session.answering = False
+
+    async def _bring(self, batch: Batch, reads: trio.Semaphore) -> None:
+        """Read a batch and hand it to the peer's session."""
+        deliveries: list[Delivery] = []
+        try:
+            try:
+                deliveries = await self._read(batch.addresses)
+            except CodexError as error:
+                _log.warning("could not read blocks that a peer wants", why=error.message)
+            found = {delivery.address for delivery in deliveries}
+            missed = [address for address in batch.addresses if address not in found]
+            denied = self._ledger.missed(batch, missed) if missed else []
+            session = self._peering.session(batch.peer)
+            if session is not None and denied:
+                session.say(Message(presences=tuple(Presence(address, False) for address in denied)))
+            if session is None or not session.talking or not deliveries:
+                self._end(batch)
+                return
+            self._ledger.resize(batch, sum(len(delivery.block.data) for delivery in deliveries))
+            session.deliver(batch, Message(deliveries=tuple(deliveries)))
+        except trio.Cancelled:
+            self._end(batch)
+            raise
+        finally:
+            reads.release()
+
+    def _end(self, batch: Batch) -> None:
+        self._ledger.ended(batch, sent=False)
+        self._due.set()
+
+    async def _read(self, addresses: Sequence[BlockAddress]) -> list[Delivery]:
+        """What is here of these, leaves with their proofs."""
+        blocks = await self._store.find_many(addresses)
+        found = [
+            (address, block) for address, block in zip(addresses, blocks, strict=True) if block is not None
+        ]
+        proofs = await self._prove([address for address, _ in found if isinstance(address, LeafAddress)])
+        deliveries = []
+        for address, block in found:
+            if not isinstance(address, LeafAddress):
+                deliveries.append(Delivery(address, block))
+            elif (proof := proofs.get(address)) is not None:
+                deliveries.append(Delivery(address, block, proof))
+        return deliveries
+
+    async def _prove(self, addresses: Sequence[LeafAddress]) -> dict[LeafAddress, MerkleProof]:
+        by_tree: dict[Cid, list[int]] = {}
+        for address in addresses:
+            by_tree.setdefault(address.tree, []).append(address.index)
+        proofs: dict[LeafAddress, MerkleProof] = {}
+        for tree, indices in by_tree.items():
+            wanted = set(indices)
+            for first, count in _runs(sorted(wanted)):
+                for leaf in await self._store.leaves(tree, first, count):
+                    if leaf.index in wanted:
+                        proofs[LeafAddress(tree, leaf.index)] = leaf.proof
+        return proofs
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut ascending indices into runs (first, count) without wide gaps."""
+    runs: list[tuple[int, int]] = []
+    for index in indices:
+        if runs and index < sum(runs[-1]) + _GAP:
+            runs[-1] = (runs[-1][0], index - runs[-1][0] + 1)
+        else:
+            runs.append((index, 1))
+    return runs

@@ -1,0 +1,148 @@
+"""What the wants know of one peer as a source, and what one fetch knows of its own wants.
+
+Plain state, changed by `Wants` only.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+
+from attrs import define, field
+
+from codex.codec import Cid
+from codex.data import BlockAddress
+from codex.exchange.pace import Pace
+from codex.exchange.verdict import Tried
+from codex.p2p import PeerId
+
+_EXCUSED = 4096
+"""Withdrawn orders of one peer that are remembered: what comes for them was merely late."""
+_HINTS = 256
+
+
+@define(eq=False, slots=True)
+class Want:
+    """A block that has not come yet. `place` counts the wants of its fetch.
+
+    `asked` is the peer it is on order from, at most one; `asked_before` all that ever had the order, whose
+    late answers are as good. `holders` have it, or are taken to have it; `lackers` said that they have not.
+    """
+
+    address: BlockAddress
+    size: int
+    place: int
+    fetch: "Fetch"
+    followers: list["Fetch"] = field(factory=list)
+    asked: PeerId | None = None
+    asked_before: set[PeerId] = field(factory=set)
+    holders: set[PeerId] = field(factory=set)
+    lackers: set[PeerId] = field(factory=set)
+    tries: int = 0
+    over: bool = False
+
+
+@define(eq=False, slots=True)
+class Fetch:
+    """The wants of one caller, all about one dataset or block, in the order in which they are to come.
+
+    `held` are bytes that are on order, or have come and have not been taken away by the caller.
+    """
+
+    subject: Cid
+    key: Hashable
+    progress: float
+    """When something came last, or the fetch began."""
+    tried: Tried = field(factory=Tried)
+    wants: dict[BlockAddress, Want] = field(factory=dict)
+    places: int = 0
+    held: int = 0
+    on_order: int = 0
+    delivered: int = 0
+    ready: dict[PeerId, deque[Want]] = field(factory=dict)
+    """By source: wants that it may be asked for; some may be over or on order by now."""
+    presumed: set[PeerId] = field(factory=set)
+    """Sources that are taken to have everything, for they were said to, or never lacked a thing."""
+    told: dict[PeerId, int] = field(factory=dict)
+    """By peer: up to which place it was asked what it has."""
+    unheard: dict[PeerId, float] = field(factory=dict)
+    """Peers that were asked what they have and have not answered, and since when."""
+    refresh_at: float = 0.0
+    refreshes: int = 0
+    exhausted: Want | None = None
+    """A want that was asked for more often than it may."""
+
+    def presume(self, peer: PeerId) -> None:
+        """Take a peer to have all that is wanted, but for what it said it has not."""
+        self.presumed.add(peer)
+        ready = self.ready.setdefault(peer, deque())
+        for want in self.wants.values():
+            if peer not in want.lackers and peer not in want.holders:
+                want.holders.add(peer)
+                ready.append(want)
+
+    def offer(self, want: Want, *, first: bool = False) -> None:
+        """Let every holder of a want be asked for it."""
+        for peer in want.holders:
+            ready = self.ready.get(peer)
+            if ready is None:
+                continue
+            if first:
+                ready.appendleft(want)
+            else:
+                ready.append(want)
+            if len(ready) > 2 * len(self.wants) + 64:
+                self.ready[peer] = self._swept(ready)
+
+    def _swept(self, ready: deque[Want]) -> deque[Want]:
+        """Without what is over or on order."""
+        return deque(dict.fromkeys(want for want in ready if not want.over and want.asked is None))
+
+    def has_ready(self, peer: PeerId) -> bool:
+        """Whether there is anything to ask of a source; drops what is not, from the head."""
+        ready = self.ready.get(peer)
+        while ready:
+            want = ready[0]
+            if not want.over and want.asked is None and peer in want.holders:
+                return True
+            ready.popleft()
+        return False
+
+
+@define(eq=False, slots=True)
+class Source:
+    """A connected peer, and what it has on order from us.
+
+    `strikes` adds up what it did wrong. A source that is `resting` is not asked before that time.
+    """
+
+    peer: PeerId
+    pace: Pace = field(factory=Pace)
+    asked: dict[BlockAddress, Want] = field(factory=dict)
+    asked_bytes: int = 0
+    heard: float = 0.0
+    """When the last byte came from it, or it was asked after it had been idle."""
+    since: float = 0.0
+    """When it delivered last, or was asked after it had been idle."""
+    hints: OrderedDict[Cid, None] = field(factory=OrderedDict)
+    excused: OrderedDict[BlockAddress, None] = field(factory=OrderedDict)
+    strikes: int = 0
+    stalls: int = 0
+    resting: float = 0.0
+    shunned: bool = False
+
+    @property
+    def room(self) -> int:
+        """Bytes that it may be asked for on top."""
+        return self.pace.window - self.asked_bytes
+
+    def hint(self, subject: Cid) -> None:
+        """Remember that it is said, or seen, to have something of that."""
+        self.hints[subject] = None
+        self.hints.move_to_end(subject)
+        if len(self.hints) > _HINTS:
+            self.hints.popitem(last=False)
+
+    def excuse(self, address: BlockAddress) -> None:
+        """Remember that it had an order which was withdrawn."""
+        self.excused[address] = None
+        if len(self.excused) > _EXCUSED:
+            self.excused.popitem(last=False)
