@@ -20,6 +20,7 @@ from itertools import count
 from attrs import define, frozen
 
 from codex.codec import Multiaddr
+from codex.p2p.addresses import MAX_DIALLED
 from codex.p2p.identity import PeerId
 from codex.p2p.record import SignedPeerRecord
 
@@ -27,6 +28,8 @@ HALF_OPEN = 64
 HALF_OPEN_PER_SOURCE = 8
 REMEMBERED = 4096
 """Failed addresses that are remembered; the oldest are forgotten."""
+KNOWN = 1024
+"""Peers whose addresses are remembered after they left."""
 FIRST_REST = 2.0
 """Seconds that an address rests after its first failure; doubled with each further one."""
 LONGEST_REST = 120.0
@@ -139,6 +142,7 @@ class PeerTable:
         self._dials: set[PeerId] = set()
         self._failures: OrderedDict[tuple[PeerId, Multiaddr], Failure] = OrderedDict()
         self._half_open: dict[int, str] = {}
+        self._known: OrderedDict[PeerId, tuple[Multiaddr, ...]] = OrderedDict()
 
     # -- strangers
 
@@ -207,6 +211,17 @@ class PeerTable:
         if len(self._failures) > REMEMBERED:
             self._failures.popitem(last=False)
         return failure
+
+    def remember(self, peer: PeerId, addresses: Iterable[Multiaddr]) -> None:
+        """A peer that joined can be found there another time."""
+        self._known.pop(peer, None)
+        self._known[peer] = tuple(dict.fromkeys(addresses))[:MAX_DIALLED]
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+
+    def known(self, peer: PeerId) -> tuple[Multiaddr, ...]:
+        """Where a peer that joined once may be found."""
+        return self._known.get(peer, ())
 
     def dialled(self, peer: PeerId) -> None:
         """The dial is over, whatever came of it."""

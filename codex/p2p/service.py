@@ -1,0 +1,233 @@
+"""The switch as a service: takes connections, makes them, keeps them, and answers what it is asked.
+
+One object is one life; nothing of it is left behind but what the board shows. A connection's trouble is its
+own: it ends that connection, with one line in the log. A listener's trouble is waited out.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from math import inf
+from typing import Any, TypeVar
+
+import trio
+
+from codex.codec import Multiaddr
+from codex.config import P2pConfig
+from codex.errors import CodexError, PeerGone
+from codex.logs import get_logger
+from codex.p2p import calls, pinging
+from codex.p2p.addresses import Reach, announced, reach, source_of
+from codex.p2p.board import Switchboard
+from codex.p2p.dialling import Dialler
+from codex.p2p.handlers import Handlers, contained
+from codex.p2p.holding import Holder
+from codex.p2p.identity import Identity
+from codex.p2p.limits import Limits
+from codex.p2p.links import Link, Links
+from codex.p2p.peers import PeerTable
+from codex.p2p.record import SignedPeerRecord
+from codex.p2p.throttling import Throttle
+from codex.p2p.transport import Listener, Transport
+from codex.runtime import Clock, Entropy, Inbox, serve, unwrapped
+
+T = TypeVar("T")
+
+LIMIT = 4096
+"""Calls in work at once. Dials to the dead take long, and must not hold up what is asked about the living."""
+STOPPING = 3.0
+"""Seconds in which connections end in good order; then they are cut."""
+FIRST_PAUSE = 0.01
+LONGEST_PAUSE = 1.0
+
+_log = get_logger("p2p")
+
+
+class SwitchService:
+    """The task behind `Switch`. `board` and `handlers` outlive it."""
+
+    def __init__(
+        self,
+        config: P2pConfig,
+        identity: Identity,
+        *,
+        board: Switchboard,
+        transport: Transport,
+        clock: Clock,
+        entropy: Entropy,
+        handlers: Handlers,
+        limits: Limits | None = None,
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._board = board
+        self._transport = transport
+        self._clock = clock
+        self._entropy = entropy
+        self._limits = limits or Limits()
+        self._table = PeerTable(identity.peer_id, config.max_peers)
+        self._links = Links(self._table, board)
+        self._holder = Holder(
+            identity,
+            config.agent_string,
+            links=self._links,
+            handlers=handlers,
+            limits=self._limits,
+            clock=clock,
+            entropy=entropy,
+        )
+        self._strangers: dict[int, trio.CancelScope] = {}
+
+    async def run(
+        self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen, answer until `inbox` ends, and end every connection. Raises PortTaken, ConfigError."""
+        listeners: list[Listener] = []
+        throttle = Throttle(self._config.upload_limit, self._config.download_limit)
+        try:
+            for address in map(Multiaddr.parse, self._config.listen_addrs):
+                listener = await self._transport.listen(address)
+                listeners.append(listener)
+            self._announce(listeners)
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    dialler = Dialler(
+                        nursery,
+                        self._transport,
+                        table=self._table,
+                        links=self._links,
+                        holder=self._holder,
+                        throttle=throttle,
+                        own=lambda: (*self._board.listening, *self._board.announced),
+                    )
+                    self._links.on_join = dialler.joined
+                    for listener in listeners:
+                        nursery.start_soon(self._accept, nursery, listener, throttle)
+                    nursery.start_soon(self._wind_up, inbox, dialler)
+                    await serve(inbox, partial(self._answer, dialler), limit=LIMIT, task_status=task_status)
+                    await self._ended()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._board.clear()
+            if inbox.stopping.is_set():
+                self._board.close()
+            with trio.CancelScope(shield=True):
+                for listener in listeners:
+                    await listener.aclose()
+
+    def _announce(self, listeners: list[Listener]) -> None:
+        """Show where this node listens and what it tells others about that."""
+        listening = tuple(listener.address for listener in listeners)
+        found = announced(listening, self._config.nat, self._transport.source_address)
+        for note in found.notes:
+            _log.info(note)
+        _log.info("listening", listening=list(map(str, listening)), announced=list(map(str, found.addresses)))
+        # The record with the higher number counts; with the time for a number, that of the last start.
+        number = int(self._clock.now())
+        self._holder.record = SignedPeerRecord.sign(self._identity, number, found.addresses)
+        self._board.listening, self._board.announced = listening, found.addresses
+        self._board.present = self._links
+
+    # -- connections that others make
+
+    async def _accept(self, nursery: trio.Nursery, listener: Listener, throttle: Throttle) -> None:
+        """Take connections, for ever."""
+        pause = 0.0
+        while True:
+            try:
+                stream, remote = await listener.accept()
+            except OSError as error:
+                if not pause:
+                    _log.warning(
+                        "no connection can be taken for now", address=str(listener.address), why=str(error)
+                    )
+                pause = min(LONGEST_PAUSE, 2 * pause or FIRST_PAUSE)
+                await trio.sleep(pause)
+                continue
+            pause = 0.0
+            knock = self._table.knock(source_of(remote), counted=reach(remote) is not Reach.LOOPBACK)
+            if knock.evicted is not None:
+                self._strangers[knock.evicted].cancel()
+            if knock.ticket is None:
+                await trio.aclose_forcefully(stream)
+                continue
+            scope = trio.CancelScope(deadline=trio.current_time() + self._limits.handshake)
+            self._strangers[knock.ticket] = scope
+            nursery.start_soon(self._welcome, throttle.around(stream), remote, knock.ticket, scope)
+
+    async def _welcome(
+        self, stream: trio.abc.Stream, remote: Multiaddr, ticket: int, scope: trio.CancelScope
+    ) -> None:
+        """Serve one connection that somebody made to us, for as long as it lives."""
+
+        def told(error: Exception) -> None:
+            if isinstance(error, CodexError):
+                _log.info("connection refused", address=str(remote), why=error.message)
+            else:
+                _log.error("connection crashed", address=str(remote), exc_info=error)
+
+        def joined() -> None:
+            self._answered(ticket)
+            scope.deadline = inf
+
+        try:
+            with scope, contained(told):
+                await self._holder.hold(stream, remote, dialled=False, joined=joined)
+        finally:
+            self._answered(ticket)
+            await trio.aclose_forcefully(stream)
+
+    def _answered(self, ticket: int) -> None:
+        self._table.answered(ticket)
+        self._strangers.pop(ticket, None)
+
+    # -- what is asked
+
+    async def _answer(self, dialler: Dialler, call: Any) -> Any:
+        match call:
+            case calls.Connect(peer, addresses):
+                return await dialler.connect(peer, addresses)
+            case calls.Disconnect(peer, why):
+                for link in self._links.part(peer, why or "this side ended the connection"):
+                    await link.left.wait()
+                return await trio.lowlevel.checkpoint()
+            case calls.OpenStream(peer, protocols):
+                link = self._links.get(peer)
+                return await _on(link, partial(link.connection.open_stream, *protocols))
+            case calls.Ping(peer):
+                link = self._links.get(peer)
+                return await _on(link, partial(self._ping, link))
+        raise TypeError(f"the switch has no answer to {type(call).__name__}")
+
+    async def _ping(self, link: Link) -> float:
+        with trio.move_on_after(pinging.PATIENCE):
+            link.latency = await pinging.measure(link.connection, clock=self._clock, entropy=self._entropy)
+            return link.latency
+        raise PeerGone(f"{link.connection.peer} did not answer a ping within {pinging.PATIENCE:.0f} s")
+
+    # -- the end
+
+    async def _wind_up(self, inbox: Inbox, dialler: Dialler) -> None:
+        """When the service is to finish, let nobody wait any longer for what will not come."""
+        await inbox.stopping.wait()
+        dialler.stop()
+        for scope in self._strangers.values():
+            scope.cancel()
+        self._links.part_all("this node stops")
+
+    async def _ended(self) -> None:
+        """Wait a moment for the connections to end."""
+        with trio.move_on_after(STOPPING):
+            for link in self._links.all():
+                await link.left.wait()
+
+
+async def _on(link: Link, work: Callable[[], Awaitable[T]]) -> T:
+    """Do something on a connection. A bug in it ends that connection, and is no more than that."""
+    try:
+        return await work()
+    except CodexError:
+        raise
+    except Exception as error:
+        _log.error("connection crashed", peer=str(link.connection.peer), exc_info=error)
+        link.connection.close("this node failed over it")
+        raise PeerGone("this node failed over the connection, and has ended it") from error
