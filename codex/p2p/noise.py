@@ -126,11 +126,6 @@ class Frames:
             at = after
         self._rest = bytes(view[at:])
 
-    def rest(self) -> bytes:
-        """What has come of the frame that is not complete; it is given away."""
-        rest, self._rest = self._rest, b""
-        return rest
-
 
 @frozen
 class Keys:

@@ -45,9 +45,10 @@ class Outbox:
         """Frames without content, and streams, that wait."""
         return len(self._control) + len(self._senders)
 
-    def announce(self, kind: Kind, key: Key) -> None:
-        """Queue a frame without content. It goes before content that is not in a batch yet."""
+    def announce(self, kind: Kind, key: Key) -> int:
+        """Queue a frame without content, before content that is in no batch yet; how many are queued now."""
         self._control.append(header(kind, key))
+        return len(self._control)
 
     def enter(self, sender: Sender) -> None:
         """Let a stream take part. Leaves by itself, when it has no more to give."""

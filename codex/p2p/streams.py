@@ -163,8 +163,9 @@ class Stream:
 
     def reset(self, why: str) -> None:
         """Give it up at once, both ways. Who waits on it here gets PeerGone with `why`."""
-        if self._why is None and not (self._closed and self._remote_ended):
-            self._link.announce(Kind.RESET, self)
+        if self._why is None:
+            if self.open:
+                self._link.announce(Kind.RESET, self)
             self.end(why)
             self._drop_unread()
 
@@ -172,7 +173,7 @@ class Stream:
 
     @property
     def open(self) -> bool:
-        """Whether anything can still happen on it."""
+        """Whether anything can still be sent on it, by either side."""
         return self._why is None and not (self._closed and self._remote_ended)
 
     @property
@@ -205,6 +206,7 @@ class Stream:
             taken.append(part)
             left -= len(part)
         self._begun = True
+        self.last = trio.current_time()
         if not outgoing and self._gone is not None:
             self._gone.set()
         return limit - left, taken
@@ -264,7 +266,8 @@ class Stream:
             self._leave_when_over()
 
     def _leave_when_over(self) -> None:
-        if self._closed and self._remote_ended:
+        # With bytes that nobody has received it still counts.
+        if self._closed and self._remote_ended and not self.unread:
             self._link.leave(self)
 
     def _wake(self) -> None:
@@ -284,6 +287,7 @@ class Stream:
             left -= len(piece)
         self.unread -= count
         self._link.taken(self, count)
+        self._leave_when_over()
         return taken
 
     def _drop_unread(self) -> None:
@@ -291,3 +295,4 @@ class Stream:
         self._pieces.clear()
         if count:
             self._link.taken(self, count)
+            self._leave_when_over()

@@ -14,9 +14,10 @@ import trio
 from watching import watch_on_signal
 
 from codex.p2p import Identity
-from codex.p2p.connection import Handler, open_connection
+from codex.p2p.connection import open_connection
 from codex.p2p.framing import MessageReader
 from codex.p2p.limits import Limits
+from codex.p2p.negotiating import Handler
 from codex.p2p.streams import Stream
 from codex.runtime import SystemClock, SystemEntropy
 
