@@ -10,6 +10,7 @@ from codex.node.events import (
 )
 from codex.node.job import JobKind, JobState, JobView
 from codex.node.jobs import Job, Jobs
+from codex.node.network import PeerView
 from codex.node.node import Node, NodeInfo, open_node
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
@@ -29,6 +30,7 @@ __all__ = [
     "Node",
     "NodeEvent",
     "NodeInfo",
+    "PeerView",
     "Retrieval",
     "Seams",
     "Source",

@@ -4,15 +4,18 @@ Nobody asks the store about a whole dataset at once: that would be millions of l
 stretch, but for the two ends of the scale, a dataset that is here and one of which nothing is.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
+import trio
 from attrs import frozen
 
 from codex.codec import Cid
 from codex.data import Block, BlockAddress, LeafAddress, Manifest
-from codex.node.job import Json, Progress
+from codex.errors import CodexError, JobCancelled, NotEnabled
+from codex.node.job import JobKind, JobState, Json, Progress
+from codex.node.jobs import Job, Jobs
 
 STRETCH = 4096  # leaves that the store is asked about at once: 256 MiB of content
 
@@ -78,3 +81,59 @@ async def fetch_dataset(store: Holdings, network: Leaves, manifest: Manifest, pr
                     came += len(blocks)
                     progress.bytes_done += len(blocks) * manifest.block_size
     return {"blocks": came}
+
+
+async def begin(
+    jobs: Jobs,
+    store: Holdings,
+    network: Leaves | None,
+    cid: Cid,
+    find: Callable[[], Awaitable[Manifest]],
+) -> Job:
+    """Begin to fetch the dataset `cid`, whose manifest `find` brings; the job, once it is known what is
+    missing, or that nothing is.
+
+    Raises what `find` raises, and NotEnabled where blocks are missing and there is no network: then the job
+    has failed. Cancelled before it returns, it cancels the job.
+    """
+    underway = trio.Event()
+    failures: list[CodexError] = []
+
+    async def work(job: Job) -> Json:
+        job.phase = "finding"
+        try:
+            manifest = await find()
+            missing = await store.missing(manifest.tree_cid, 0, manifest.block_count)
+            job.bytes_total = missing * manifest.block_size
+            if missing and network is None:
+                raise NotEnabled(
+                    f"{missing} blocks of {cid} are not on this node, which was started without a network",
+                    remedy="use datasets stored on this node",
+                )
+        except CodexError as error:
+            failures.append(error)
+            raise
+        if network is None or not missing:
+            return {"blocks": 0}
+        underway.set()
+        return await fetch_dataset(store, network, manifest, job)
+
+    job = jobs.start(JobKind.FETCH, work, subject=str(cid))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_when_ended, job, underway)
+            await underway.wait()
+            nursery.cancel_scope.cancel()
+    except trio.Cancelled:
+        jobs.cancel(job.id)
+        raise
+    if failures:
+        raise failures[0]
+    if job.state is JobState.CANCELLED:
+        raise JobCancelled(f"the fetch of {cid} was cancelled")
+    return job
+
+
+async def _when_ended(job: Job, event: trio.Event) -> None:
+    await job.wait()
+    event.set()

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from attrs import frozen
@@ -20,19 +20,23 @@ from codex.config import Config
 from codex.data import Manifest
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.logs import get_logger
-from codex.node import retrieving, storing, tasks
+from codex.node import fetching, retrieving, storing, tasks
 from codex.node.events import ManifestDeleted, ManifestStored, NodeEvent
 from codex.node.job import JobKind, JobState
 from codex.node.jobs import Job, Jobs
+from codex.node.network import Network, PeerView
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
 from codex.node.wiring import Parts, Seams, open_parts
-from codex.p2p import PeerId
+from codex.p2p import PeerId, SignedPeerRecord, self_record
 from codex.runtime.broadcast import Subscription
 from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.store import Space
 from codex.version import CONTRACTS, REVISION, VERSION
+
+if TYPE_CHECKING:
+    from codex.discovery import TableNode
 
 log = get_logger("node")
 
@@ -42,16 +46,20 @@ PIECE = 1 << 20  # bytes
 
 @frozen
 class NodeInfo:
-    """Who the node is and where it listens. Addresses are multiaddresses as text; `spr` is its signed peer
-    record."""
+    """Who the node is and where it listens.
+
+    Addresses are multiaddresses as text, but for `discovery_address`, which is host and port; `spr` is its
+    signed peer record, `table` the nodes that discovery knows. A node without a network listens nowhere.
+    """
 
     peer_id: PeerId
     node_id: bytes
     spr: str
     repo: Path
-    addresses: tuple[str, ...]
-    announced: tuple[str, ...]
-    discovery_address: str | None
+    addresses: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()
+    discovery_address: str | None = None
+    table: "tuple[TableNode, ...]" = ()
     version: str = VERSION
     revision: str = REVISION
     contracts: str = CONTRACTS
@@ -61,7 +69,7 @@ class Node:
     """One node of the network on one data directory.
 
     Every method but `start` may be called from any task while the node runs, and raises ServiceUnavailable
-    otherwise. What needs the network or the marketplace raises NotEnabled as long as the node has none.
+    otherwise. What needs the network or the marketplace raises NotEnabled on a node that has none.
     """
 
     def __init__(self, config: Config, *, seams: Seams | None = None) -> None:
@@ -159,8 +167,12 @@ class Node:
         parts = self._running
         async with parts.jobs.track(JobKind.DOWNLOAD, subject=str(cid)) as job:
             if cid.codec == CODEX_MANIFEST or manifest_only:
+                job.phase = "finding"
                 manifest = await self.fetch_manifest(cid, local=local)
-                opened = retrieving.open_dataset(parts.store, manifest, offset, length, progress=job)
+                others = None if local or parts.network is None else parts.network.exchange
+                opened = retrieving.open_dataset(
+                    parts.store, manifest, offset, length, network=others, progress=job
+                )
             else:
                 opened = retrieving.open_block(await self._read_block(cid, local), progress=job)
             async with opened as retrieval:
@@ -168,23 +180,30 @@ class Node:
                 yield retrieval
 
     async def _read_block(self, cid: Cid, local: bool) -> bytes | memoryview:
+        parts = self._running
         try:
-            [block] = await self._running.store.get_many([cid])
+            [block] = await parts.store.get_many([cid])
         except BlockNotFound:
-            raise _not_here(cid, local) from None
+            if local or parts.network is None:
+                raise _not_here(local) from None
+            block = await parts.network.fetch_block(cid)
         return block.data
 
     async def fetch_manifest(self, cid: Cid, *, local: bool = False) -> Manifest:
         """The manifest with that CID, from this node first, then from the network.
 
-        Raises BlockNotFound, and NotAManifest when the CID names something else that is here.
+        Raises BlockNotFound (NotOnNetwork when others were asked), and NotAManifest when the CID names
+        something else.
         """
+        parts = self._running
         try:
-            return await self._running.store.get_manifest(cid)
+            return await parts.store.get_manifest(cid)
         except NotAManifest:
             raise NotAManifest("Unable to decode as manifest") from None
         except BlockNotFound:
-            raise _not_here(cid, local) from None
+            if local or parts.network is None:
+                raise _not_here(local) from None
+        return await parts.network.fetch_manifest(cid)
 
     async def iterate_manifests(
         self, *, after: Cid | None = None
@@ -229,11 +248,14 @@ class Node:
         """Whether a dataset is kept from expiring. Raises BlockNotFound."""
         return await self._running.store.is_pinned(cid)
 
-    async def check_whole(self, manifest: Manifest, offset: int, length: int) -> None:
-        """Raise BlockNotFound, which says how many, when blocks with these bytes of a dataset are not here.
+    async def check_whole(self, manifest: Manifest, offset: int, length: int, *, local: bool = True) -> None:
+        """Raise BlockNotFound, which says how many, when blocks with these bytes of a dataset are not here;
+        unless `local` is false and there are others to ask for them.
 
         Known damage counts; blocks are not read for it.
         """
+        if not local and self._running.network is not None:
+            return
         first = offset // manifest.block_size
         count = -(-(offset + length) // manifest.block_size) - first
         missing = await self._running.store.missing(manifest.tree_cid, first, count)
@@ -262,20 +284,19 @@ class Node:
         return self._running.events.subscribe(size)
 
     async def fetch_dataset_async_task(self, cid: Cid) -> Job:
-        """Fetch every block of a dataset in the background; the job of it.
+        """Fetch every block of a dataset in the background; the job of it, once the manifest is here.
 
-        A dataset that is complete on this node needs nothing, and its job is done when this returns. Raises
-        BlockNotFound, NotAManifest, and NotEnabled when blocks would have to come from the network; the job
-        has failed then.
+        A dataset that is complete on this node needs nothing, and its job is done when this returns. While
+        one is being fetched there is no second job for it. Raises what `fetch_manifest` raises, and
+        NotEnabled when blocks would have to come from a network that there is not; the job has failed then.
         """
         parts = self._running
-        async with parts.jobs.track(JobKind.FETCH, subject=str(cid)) as job:
-            manifest = await self.fetch_manifest(cid)
-            missing = await parts.store.missing(manifest.tree_cid, 0, manifest.block_count)
-            job.bytes_total = missing * manifest.block_size
-            if missing:
-                raise _no_network(f"{missing} blocks of {cid} are not on this node")
-        return job
+        await trio.lowlevel.checkpoint()
+        for job in parts.jobs.list(JobKind.FETCH, JobState.RUNNING):
+            if job.subject == str(cid) and job.bytes_total is not None:
+                return job
+        others = None if parts.network is None else parts.network.exchange
+        return await fetching.begin(parts.jobs, parts.store, others, cid, lambda: self.fetch_manifest(cid))
 
     async def verify(self, cid: Cid) -> Job:
         """Read a dataset in the background and check that it is whole: see `tasks.verify` for the result.
@@ -315,23 +336,51 @@ class Node:
     def info(self) -> NodeInfo:
         """Who the node is and where it listens."""
         parts = self._running
+        network = parts.network
+        if network is None:
+            return NodeInfo(
+                peer_id=parts.identity.peer_id,
+                node_id=parts.identity.node_id,
+                spr=self_record(parts.identity, parts.started),
+                repo=self.config.data_dir,
+            )
         return NodeInfo(
             peer_id=parts.identity.peer_id,
             node_id=parts.identity.node_id,
-            spr=parts.spr,
+            spr=str(network.discovery.record()),
             repo=self.config.data_dir,
-            addresses=tuple(str(address) for address in self.config.p2p.listen_addrs),
-            announced=(),
-            discovery_address=f"0.0.0.0:{self.config.discovery.port}",
+            addresses=tuple(str(address) for address in network.switch.listening()),
+            announced=tuple(str(address) for address in network.switch.announced()),
+            discovery_address=network.discovery_address(),
+            table=tuple(network.discovery.table()),
         )
 
-    async def find_peer(self, peer_id: PeerId) -> None:
-        """Find a peer's addresses. Raises NotEnabled: this node has no network yet."""
-        raise _no_network(f"{peer_id} cannot be looked up")
+    def peers(self) -> list[PeerView]:
+        """Everybody that the node is connected to; nobody when it has no network."""
+        network = self._running.network
+        return [] if network is None else network.peers()
+
+    async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
+        """A peer's own record of where it listens. Raises NotFound, NotEnabled."""
+        return await self._network(f"{peer_id} cannot be looked up").find_peer(peer_id)
 
     async def connect(self, peer_id: PeerId, addresses: Sequence[str] = ()) -> None:
-        """Connect to a peer. Raises NotEnabled: this node has no network yet."""
-        raise _no_network(f"{peer_id} cannot be dialled")
+        """Connect to a peer; see `Network.connect`. Raises NotFound, PeerUnreachable, InvalidInput,
+        NotEnabled.
+        """
+        await self._network(f"{peer_id} cannot be dialled").connect(peer_id, addresses)
+
+    async def disconnect(self, peer_id: PeerId) -> None:
+        """End the connection to a peer; nothing to do when there is none. Raises NotEnabled."""
+        await self._network(f"{peer_id} is not connected").disconnect(peer_id)
+
+    def _network(self, what: str) -> Network:
+        network = self._running.network
+        if network is None:
+            raise NotEnabled(
+                f"{what}: this node was started without a network", remedy="use datasets stored on this node"
+            )
+        return network
 
     async def request_storage(self, cid: Cid, **terms: Any) -> None:
         """Buy storage for a dataset. Raises NotEnabled: this node has no marketplace yet."""
@@ -369,16 +418,10 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + PIECE]
 
 
-def _not_here(cid: Cid, local: bool) -> NotFound:
+def _not_here(local: bool) -> NotFound:
     message = "The requested CID could not be retrieved (Block not found in local store)."
-    remedy = "" if local else "this node keeps to its own store: it was built without a network"
+    remedy = "" if local else "this node keeps to its own store: it was started without a network"
     return BlockNotFound(message, remedy=remedy)
-
-
-def _no_network(what: str) -> NotEnabled:
-    return NotEnabled(
-        f"{what}: the network is not part of this version", remedy="use datasets stored on this node"
-    )
 
 
 def _no_market(what: str) -> NotEnabled:

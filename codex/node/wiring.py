@@ -16,7 +16,8 @@ from codex.lock import DataDir, open_data_dir
 from codex.logs import get_logger
 from codex.node.events import Events
 from codex.node.jobs import Jobs
-from codex.p2p import Identity, load_or_create, self_record
+from codex.node.network import Network
+from codex.p2p import Identity, load_or_create
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
 from codex.runtime.supervisor import (
     CRITICAL,
@@ -60,7 +61,10 @@ class Parts:
     offload: Offload
     data_dir: DataDir
     identity: Identity
-    spr: str
+    started: int
+    """Unix seconds."""
+    network: Network | None
+    """None when the node is by itself."""
 
 
 @asynccontextmanager
@@ -85,9 +89,9 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                 )
                 jobs = Jobs(clock=seams.clock, entropy=seams.entropy, events=events)
                 await supervisor.start("jobs", lambda: jobs, Policy(), stop_timeout=STOP)
-                spr = self_record(identity, int(seams.clock.now()))
                 store = BlockStore(mailbox)
-                yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, spr)
+                started = int(seams.clock.now())
+                yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, started, None)
 
 
 def _tell(event: ServiceEvent) -> None:

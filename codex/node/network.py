@@ -1,0 +1,156 @@
+"""The node among others: whom it is connected to, whom it can find, and what it gets from them.
+
+Joins the three services of the network into what the node offers. Holds no state of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from codex.codec import Cid, Multiaddr
+from codex.codec.cid import CODEX_MANIFEST
+from codex.data import Block, Manifest
+from codex.errors import DecodeError, InvalidInput, NotAManifest, NotFound
+from codex.logs import get_logger
+from codex.p2p import PeerId, SignedPeerRecord
+
+if TYPE_CHECKING:
+    from codex.discovery import Discovery
+    from codex.exchange import Exchange
+    from codex.p2p import Switch
+
+MAX_ADDRESSES = 64  # of one peer that are dialled for one call
+
+log = get_logger("node")
+
+
+@frozen
+class PeerView:
+    """A peer that the node is connected to.
+
+    `address` is a multiaddress as text, `dialled` whether we dialled it, `since` unix seconds; bytes are
+    those of the connection, `latency` seconds, None until it was measured. `wants` is how many blocks it
+    wants of us, `wanted` how many we want of it; `blocks_in` and `blocks_out` are bytes of blocks.
+    """
+
+    peer_id: PeerId
+    address: str
+    dialled: bool
+    agent: str
+    protocols: tuple[str, ...]
+    since: float
+    bytes_in: int
+    bytes_out: int
+    latency: float | None
+    streams: int
+    wants: int = 0
+    wanted: int = 0
+    blocks_in: int = 0
+    blocks_out: int = 0
+
+
+@frozen
+class Network:
+    """The services that make a node one of many."""
+
+    switch: "Switch"
+    discovery: "Discovery"
+    exchange: "Exchange"
+    on_manifest: Callable[[Cid], None]
+    """Told the CID of each manifest that came from others."""
+
+    # -- peers
+
+    def peers(self) -> list[PeerView]:
+        """Everybody that the node is connected to, in the order in which they came."""
+        ledger = self.exchange.ledger()
+        found = []
+        for peer in self.switch.peers():
+            account = ledger.get(peer.peer)
+            found.append(
+                PeerView(
+                    peer_id=peer.peer,
+                    address=str(peer.address),
+                    dialled=peer.dialled,
+                    agent=peer.agent,
+                    protocols=tuple(peer.protocols),
+                    since=peer.since,
+                    bytes_in=peer.bytes_in,
+                    bytes_out=peer.bytes_out,
+                    latency=peer.latency,
+                    streams=peer.streams,
+                    wants=account.wants_theirs if account else 0,
+                    wanted=account.wants_ours if account else 0,
+                    blocks_in=account.bytes_in if account else 0,
+                    blocks_out=account.bytes_out if account else 0,
+                )
+            )
+        return found
+
+    async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
+        """A peer's own record of where it listens. Raises NotFound."""
+        record = await self.discovery.find_peer(peer_id)
+        if record is None:
+            raise NotFound(
+                f"{peer_id} was not found in the network",
+                remedy="Check the peer id, and that this node knows others: `codex info` shows its table.",
+            )
+        return record
+
+    async def connect(self, peer_id: PeerId, addresses: Sequence[str] = ()) -> None:
+        """Connect to a peer at one of the addresses; without a usable one it is looked up.
+
+        Raises NotFound when it is not found, PeerUnreachable (a NotFound) when it is not reached, and
+        InvalidInput for this node itself.
+        """
+        if peer_id == self.switch.peer_id:
+            raise InvalidInput("a node does not connect to itself", remedy="Name another node's peer id.")
+        if self.switch.is_connected(peer_id):
+            return
+        usable = [address for text in addresses[:MAX_ADDRESSES] if (address := _parsed(text)) is not None]
+        if not usable:
+            usable = list((await self.find_peer(peer_id)).record.addresses)
+        await self.switch.connect(peer_id, usable)
+
+    async def disconnect(self, peer_id: PeerId) -> None:
+        """End the connection to a peer; nothing to do when there is none."""
+        await self.switch.disconnect(peer_id, "asked for")
+
+    def discovery_address(self) -> str | None:
+        """Host and port at which the others reach this node's discovery, by its own record."""
+        for address in self.discovery.record().record.addresses:
+            if address.protocols[1:2] == ("udp",):
+                return f"{address.parts[0][1]}:{address.parts[1][1]}"
+        return None
+
+    # -- what others have
+
+    async def fetch_manifest(self, cid: Cid) -> Manifest:
+        """A manifest that is not here; it is kept. Raises NotOnNetwork, and NotAManifest for what is none or
+        cannot be one.
+        """
+        if cid.codec != CODEX_MANIFEST:
+            raise NotAManifest(
+                f"CID has invalid content type for manifest {cid}",
+                remedy="Use the CID that the upload was answered with; it begins with zDv.",
+            )
+        block = await self.fetch_block(cid)
+        try:
+            manifest = Manifest.from_bytes(bytes(block.data))
+        except DecodeError as error:
+            raise NotAManifest("Unable to decode as manifest") from error
+        log.info("manifest fetched", cid=str(cid), blocks=manifest.block_count)
+        self.on_manifest(cid)
+        return manifest
+
+    async def fetch_block(self, cid: Cid) -> Block:
+        """A block that is not here; it is kept. Raises NotOnNetwork."""
+        return await self.exchange.fetch_block(cid)
+
+
+def _parsed(text: str) -> Multiaddr | None:
+    try:
+        return Multiaddr.parse(text)
+    except DecodeError:
+        return None
