@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import trio
 from attrs import Factory, define, frozen
 
 from codex.discovery.events import Counts
@@ -47,6 +48,22 @@ class Stats:
     packets: Counts = Factory(Counts)
 
 
+@frozen
+class Advertising:
+    """How the announcements of our own contents stand.
+
+    Of `contents`, `due` should have been announced and were not yet, the oldest of them for `lag` seconds.
+    `announced` counts announcements since the service began; `last_error` is why one did not get out, or
+    empty.
+    """
+
+    contents: int
+    due: int
+    lag: float
+    announced: int
+    last_error: str
+
+
 def _nobody() -> list[TableNode]:
     return []
 
@@ -60,6 +77,8 @@ class Board:
 
     records: OwnRecords
     port: int | None = None
+    arrivals: trio.lowlevel.ParkingLot = Factory(trio.lowlevel.ParkingLot)
+    """Woken whenever a node has shown that it is there."""
     table: Callable[[], list[TableNode]] = _nobody
     stats: Callable[[], Stats] = Stats
 

@@ -1,5 +1,5 @@
-"""Everything that discovery can be asked. What each call does and raises stands at the handle's method of its
-name.
+"""Everything that discovery and the advertiser can be asked. What each call does and raises stands at the
+handle's method of its name.
 """
 
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from codex.codec import Cid, Multiaddr
+from codex.discovery.board import Advertising
 from codex.p2p import PeerId, SignedPeerRecord
 from codex.runtime import Call
 
@@ -41,3 +42,18 @@ class ForgetProvider(Call[None]):
 @frozen
 class AddNode(Call[bool]):
     record: SignedPeerRecord
+
+
+@frozen
+class Announce(Call[None]):
+    cids: Sequence[Cid]
+
+
+@frozen
+class Withdraw(Call[None]):
+    cids: Sequence[Cid]
+
+
+@frozen
+class GetAdvertising(Call[Advertising]):
+    pass

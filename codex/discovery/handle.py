@@ -1,4 +1,5 @@
-"""The door of discovery: typed methods over its mailbox, and what can be read without asking.
+"""The doors of discovery and of the advertiser: typed methods over their mailboxes, and what can be read
+without asking.
 
 Any method that waits may raise ServiceUnavailable. What is not found is an answer, never an error: a node
 that knows nobody finds nobody.
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 
 from codex.codec import Cid, Multiaddr
 from codex.discovery import calls
-from codex.discovery.board import Board, Stats, TableNode
+from codex.discovery.board import Advertising, Board, Stats, TableNode
 from codex.p2p import PeerId, SignedPeerRecord
 from codex.runtime import Mailbox
 
@@ -55,6 +56,11 @@ class Discovery:
         """Make the acquaintance of a node that was heard of otherwise; whether it answers."""
         return await self._mailbox.ask(calls.AddNode(record))
 
+    async def wait_for_peers(self) -> None:
+        """Wait until there is a node that answers."""
+        while not self._board.stats().peers:
+            await self._board.arrivals.park()
+
     def record(self) -> SignedPeerRecord:
         """Our own record, as others are told it; its text is what they take as a bootstrap node."""
         return self._board.records.node
@@ -66,3 +72,25 @@ class Discovery:
     def stats(self) -> Stats:
         """How discovery stands; all zero while the service is down."""
         return self._board.stats()
+
+
+class Advertiser:
+    """What this node tells the network that it has."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    async def announce(self, cids: Sequence[Cid]) -> None:
+        """Announce contents that are new here, before all others; returns when that is noted.
+
+        For a dataset, these are its manifest and its tree.
+        """
+        await self._mailbox.ask(calls.Announce(tuple(cids)))
+
+    async def withdraw(self, cids: Sequence[Cid]) -> None:
+        """Announce contents no more that are gone from here. Others forget them within a day."""
+        await self._mailbox.ask(calls.Withdraw(tuple(cids)))
+
+    async def stats(self) -> Advertising:
+        """How the announcements stand."""
+        return await self._mailbox.ask(calls.GetAdvertising())

@@ -22,6 +22,8 @@ from codex.p2p import SignedPeerRecord
 
 ALPHA = 3
 """Questions at once."""
+ALPHA_MOST = 10
+"""Questions at once when many are silent: one more for each of them."""
 PATIENCE = 0.5
 """Seconds without an answer after which the next node is asked; an answer that comes later still counts."""
 MAX_QUESTIONS = 64
@@ -54,6 +56,7 @@ class Lookup:
     ) -> None:
         self.target = target
         self.questions = 0
+        self._failures = 0
         self._own = own
         self._number = int.from_bytes(target)
         self._k = k
@@ -71,8 +74,12 @@ class Lookup:
     def due(self, now: float) -> list[Node]:
         """The nodes to ask now; from here on they count as asked."""
         due: list[Node] = []
-        free = min(self._alpha - len(self._awaited(now)), MAX_QUESTIONS - self.questions)
-        for candidate in self._best(now):
+        awaited = len(self._awaited(now))
+        silent = len(self._pending) - awaited + self._failures
+        at_once = min(ALPHA_MOST, self._alpha + silent)
+        free = min(at_once - awaited, MAX_QUESTIONS - self.questions)
+        # Where many are silent, those behind the closest are asked too, before it is known who is missing.
+        for candidate in self._best(now, self._k + min(silent, self._k)):
             if len(due) >= free:
                 break
             if candidate.asked_at is None:
@@ -97,7 +104,7 @@ class Lookup:
             return False
         if self.questions >= MAX_QUESTIONS:
             return True
-        return all(candidate.asked_at is not None for candidate in self._best(now))
+        return all(candidate.asked_at is not None for candidate in self._best(now, self._k))
 
     def distances_for(self, node: Node) -> list[int]:
         """The logarithmic distances from `node` to ask it for: where the target is, and around."""
@@ -128,6 +135,7 @@ class Lookup:
         candidate = self._settle(node)
         if candidate is not None:
             candidate.failed = True
+            self._failures += 1
             for teller in candidate.tellers:
                 self._credit[teller] -= 1
 
@@ -164,9 +172,10 @@ class Lookup:
         times = [candidate.asked_at for candidate in self._pending.values()]
         return [asked for asked in times if asked is not None and now < asked + PATIENCE]
 
-    def _best(self, now: float) -> Iterator[_Candidate]:
-        """The k closest of those who have answered, may answer soon, or may be asked."""
-        return self._chosen(one for one in self._order if not one.failed and self._hopeful(one, now))
+    def _best(self, now: float, count: int) -> Iterator[_Candidate]:
+        """The `count` closest of those who have answered, may answer soon, or may be asked."""
+        hopeful = (one for one in self._order if not one.failed and self._hopeful(one, now))
+        return self._chosen(hopeful, count)
 
     def _hopeful(self, one: _Candidate, now: float) -> bool:
         if one.asked_at is not None:
@@ -174,12 +183,11 @@ class Lookup:
         return not one.tellers or any(self._credit[teller] > -_DISBELIEF for teller in one.tellers)
 
     def _found(self) -> Iterator[_Candidate]:
-        return self._chosen(one for one in self._order if one.answered)
+        return self._chosen((one for one in self._order if one.answered), self._k)
 
-    def _chosen(self, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
-        """The first k, with no more of one public /24 than may be."""
+    def _chosen(self, candidates: Iterable[_Candidate], count: int) -> Iterator[_Candidate]:
+        """The first `count`, with no more of one public /24 than may be."""
         crowd: Counter[str] = Counter()
-        count = 0
         for candidate in candidates:
             group = candidate.node.group
             if group is not None:
@@ -187,8 +195,8 @@ class Lookup:
                     continue
                 crowd[group] += 1
             yield candidate
-            count += 1
-            if count == self._k:
+            count -= 1
+            if not count:
                 return
 
 

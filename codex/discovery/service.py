@@ -16,6 +16,7 @@ from attrs import frozen
 from codex.codec import Multiaddr
 from codex.config import DiscoveryConfig
 from codex.discovery import calls
+from codex.discovery.advertising import AdvertiserService
 from codex.discovery.answers import Answers
 from codex.discovery.archive import Archive, open_archive
 from codex.discovery.board import Board, Stats, TableNode
@@ -35,6 +36,8 @@ from codex.errors import CodexError, DecodeError
 from codex.logs import get_logger
 from codex.p2p import Identity, SignedPeerRecord
 from codex.runtime import Clock, Entropy, Inbox, Offload, serve
+
+__all__ = ["AdvertiserService", "DiscoveryService"]
 
 LIMIT = 64
 """Calls in work at once."""
@@ -128,7 +131,7 @@ class DiscoveryService:
             entry = table.get(node_id)
             return None if entry is None else entry.node.record
 
-        witness = Witness(table, memory.seeds, votes, clock=clock)
+        witness = Witness(table, memory.seeds, votes, arrivals=self._board.arrivals, clock=clock)
         answers = Answers(table, memory.providers, lambda: records.node)
         messenger = Messenger(self._identity, lambda: records.node, entropy=self._entropy, known=known)
         talk = Talk(
@@ -146,7 +149,7 @@ class DiscoveryService:
             records,
             talk=talk,
             finder=finder,
-            witness=witness,
+            arrivals=self._board.arrivals,
             entropy=self._entropy,
         )
         return _Parts(table, votes, messenger, talk, finder, upkeep, memory)

@@ -41,11 +41,15 @@ _log = get_logger("discovery")
 
 
 class Witness:
-    """Notes in table, seeds and votes how others behave, the moment it is known. Waits for nothing."""
+    """Notes in table, seeds and votes how others behave, the moment it is known. Waits for nothing.
 
-    def __init__(self, table: Table, seeds: Seeds, votes: Votes, *, clock: Clock) -> None:
-        self.arrivals = trio.lowlevel.ParkingLot()
-        """Woken whenever a node has shown that it is there."""
+    `arrivals` is woken whenever a node has shown that it is there.
+    """
+
+    def __init__(
+        self, table: Table, seeds: Seeds, votes: Votes, *, arrivals: trio.lowlevel.ParkingLot, clock: Clock
+    ) -> None:
+        self._arrivals = arrivals
         self._table = table
         self._seeds = seeds
         self._votes = votes
@@ -75,7 +79,7 @@ class Witness:
     def _is_there(self, node: Node) -> None:
         self._table.answered(node)
         self._seeds.saw(node, self._clock.now())
-        self.arrivals.unpark_all()
+        self._arrivals.unpark_all()
 
 
 class Upkeep:
@@ -90,7 +94,7 @@ class Upkeep:
         *,
         talk: Talk,
         finder: Finder,
-        witness: Witness,
+        arrivals: trio.lowlevel.ParkingLot,
         entropy: Entropy,
     ) -> None:
         self.searching = False
@@ -101,7 +105,7 @@ class Upkeep:
         self._records = records
         self._talk = talk
         self._finder = finder
-        self._witness = witness
+        self._arrivals = arrivals
         self._entropy = entropy
         for node in bootstrap:
             table.pinned.add(node.node_id)
@@ -139,7 +143,7 @@ class Upkeep:
             await self._call()
             if not self._table.verified:
                 with trio.move_on_after(pause):
-                    await self._witness.arrivals.park()
+                    await self._arrivals.park()
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def revalidate(self) -> None:

@@ -289,7 +289,7 @@ def test_dead_nodes_cost_time_and_no_result(network: Callable[..., Network]) -> 
         target = random.Random(seed).randbytes(32)
         lookup, took = world.look_up(target, world.nodes[0])
         assert lookup.closest()[0] == world.closest(target, world.nodes[0])[0]
-        assert took < 6
+        assert took < 5
 
 
 def test_lying_nodes_do_not_keep_the_closest_from_being_found(network: Callable[..., Network]) -> None:
