@@ -30,8 +30,8 @@ REFILL = 256
 """Leaves that are added to what is wanted at once, but for the first time."""
 WRITE_BYTES = 4 << 20
 """Bytes that are stored at once; less at first, so that something comes soon."""
-WRITES = 2
-"""Batches that are being stored at once: while one is flushed to the disk, the next is on its way to it."""
+WRITES = 4
+"""Batches that are being stored at once: those that wait for the disk together share one flush."""
 TICK = 0.25
 """Seconds between two looks at the time."""
 GRACE = 3.0

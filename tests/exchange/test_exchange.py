@@ -6,7 +6,7 @@ import trio
 from codex.errors import NotOnNetwork
 
 
-async def test_a_dataset_comes_from_a_connected_peer(world):
+async def test_a_dataset_comes_from_a_connected_peer(world, autojump_clock):
     alice, bob = await world.person("alice"), await world.person("bob")
     dataset = world.dataset(300)
     await alice.keep(dataset)
@@ -19,7 +19,7 @@ async def test_a_dataset_comes_from_a_connected_peer(world):
     assert all(leaf.proof == dataset.tree.proof(leaf.index) for leaf in leaves)
 
 
-async def test_a_manifest_comes_and_is_kept(world):
+async def test_a_manifest_comes_and_is_kept(world, autojump_clock):
     alice, bob = await world.person("alice"), await world.person("bob")
     dataset = world.dataset(3)
     await alice.keep(dataset)
@@ -30,7 +30,7 @@ async def test_a_manifest_comes_and_is_kept(world):
     assert bob.idle()
 
 
-async def test_what_nobody_has_ends_soon(world):
+async def test_what_nobody_has_ends_soon(world, autojump_clock):
     bob = await world.person("bob")
     start = trio.current_time()
     with pytest.raises(NotOnNetwork, match="no peer was found"):
