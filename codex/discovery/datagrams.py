@@ -82,7 +82,7 @@ class UdpSocket:
         try:
             await self._socket.sendto(data, to)
         except OSError:
-            self._check_open()
+            self.check_open()
             self.lost += 1
 
     async def receive(self) -> tuple[bytes, Address]:
@@ -92,7 +92,7 @@ class UdpSocket:
             try:
                 data, source = await self._socket.recvfrom(MAX_DATAGRAM)
             except OSError:
-                self._check_open()
+                self.check_open()
                 # Told once about each datagram that came back, or again and again while a network is down.
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -103,7 +103,7 @@ class UdpSocket:
         """Free the port; a receive in progress raises trio.ClosedResourceError."""
         self._socket.close()
 
-    def _check_open(self) -> None:
-        """Raise trio.ClosedResourceError when the error is that this socket is closed."""
+    def check_open(self) -> None:
+        """Raise trio.ClosedResourceError if the socket is closed; any other trouble is that of a network."""
         if self._socket.fileno() == -1:
             raise trio.ClosedResourceError
