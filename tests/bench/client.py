@@ -54,9 +54,9 @@ class Client:
         self._send_head("DELETE", path)
         self._reply(f"DELETE {path}")
 
-    def pieces(self, path: str) -> Iterable[memoryview]:
+    def pieces(self, path: str, header: tuple[str, str] | None = None) -> Iterable[memoryview]:
         """The body of a GET as it comes, in views of one buffer that is used again for each."""
-        self._send_head("GET", path)
+        self._send_head("GET", path, f"{header[0]}: {header[1]}\r\n" if header else "")
         length, early = self._reply_head(f"GET {path}")
         yield memoryview(early)
         left = length - len(early)

@@ -15,11 +15,13 @@ from pathlib import Path
 from types import FrameType
 
 import calls
+import commands
 import download
 import embedded
 import loop
 import memory
 import p2p
+import serving
 import start
 import upload
 import websocket
@@ -33,7 +35,9 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "memory": memory.figures,
     "start": start.figures,
     "calls": calls.figures,
+    "serving": serving.figures,
     "websocket": websocket.figures,
+    "commands": commands.figures,
     "loop": loop.figures,
     "p2p": p2p.figures,
 }
