@@ -26,9 +26,9 @@ def routes(node: Node) -> list[Route]:
 
     async def fetch(cid: str) -> Reply:
         parsed = parse_cid(cid)
-        manifest = await node.fetch_manifest(parsed)
-        await node.fetch_dataset_async_task(parsed)
-        return as_json(content_json(parsed, manifest))
+        job = await node.fetch_dataset_async_task(parsed)
+        manifest = await node.fetch_manifest(parsed, local=True)
+        return as_json(content_json(parsed, manifest), headers={"X-Job-Id": job.id})
 
     async def fetch_manifest(cid: str) -> Reply:
         parsed = parse_cid(cid)

@@ -6,10 +6,10 @@ from importlib import resources
 from quart import request
 
 from codex import logs
-from codex.api.objects import health_json, info_json, ready_json
+from codex.api.objects import health_json, info_json, peer_json, ready_json, record_json
 from codex.api.problems import Refusal
 from codex.api.routes import Reply, Route, as_json, as_text, nothing
-from codex.errors import DecodeError, InvalidInput, NotEnabled
+from codex.errors import CodexError, DecodeError, InvalidInput, NotEnabled, NotFound, PeerUnreachable
 from codex.node import Node
 from codex.p2p import PeerId
 from codex.runtime.lifecycle import State
@@ -34,6 +34,11 @@ def _wants_text() -> bool:
     return str(best[0]).lower() == "text/plain"
 
 
+def _refused(status: int, text: str, error: CodexError) -> Refusal:
+    """The reference's text; what was tried is for whoever asks for problem details."""
+    return Refusal(status, text, error.code, error.remedy, detail=error.message)
+
+
 def routes(node: Node) -> list[Route]:
     """The rows of this page, on `node`."""
 
@@ -52,12 +57,26 @@ def routes(node: Node) -> list[Route]:
             return _NO_PEER_ID
         try:
             await node.connect(parsed, request.args.getlist("addrs"))
-        except NotEnabled as error:
-            return Refusal(400, f"Unable to dial peer: {error.message}", error.code, error.remedy)
+        except (PeerUnreachable, NotEnabled, InvalidInput) as error:
+            return _refused(400, "Unable to dial peer", error)
+        except NotFound as error:
+            return _refused(400, "Unable to find Peer!", error)
+        except CodexError as error:
+            return _refused(500, "Unknown error dialling peer", error)
         return as_text("Successfully connected to peer")
 
+    async def peer(peer: str) -> Reply | Refusal:
+        try:
+            parsed = PeerId.parse(peer)
+        except DecodeError:
+            return _NO_PEER_ID
+        try:
+            return as_json(record_json(await node.find_peer(parsed)))
+        except (NotFound, NotEnabled) as error:
+            return _refused(400, "Unable to find Peer!", error)
+
     async def peers() -> Reply:
-        return as_json({"peers": []})  # nobody, as long as the node has no network
+        return as_json({"peers": [peer_json(peer) for peer in node.peers()]})
 
     async def info() -> Reply:
         return as_json(info_json(node.info()), pretty=True)
@@ -91,6 +110,7 @@ def routes(node: Node) -> list[Route]:
         Route("GET", "/connect/<peer>", connect),
         Route("GET", "/peers", peers),
         Route("GET", "/debug/info", info),
+        Route("GET", "/debug/peer/<peer>", peer),
         Route("POST", "/debug/chronicles/loglevel", log_level),
         Route("GET", "/health", health),
         Route("GET", "/ready", ready),

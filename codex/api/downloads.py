@@ -35,13 +35,13 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
             part = ranges.part(asked, manifest.original_size)
         if exchange.method == "HEAD":
             size = part.length if part else manifest.original_size
-            await node.check_whole(manifest, part.offset if part else 0, size)
+            await node.check_whole(manifest, part.offset if part else 0, size, local=local)
             await exchange.respond(_status(part), validators + _description(manifest, part), size)
             return
     offset, length = (part.offset, part.length) if part else (0, None)
     async with node.retrieve(cid, offset=offset, length=length, local=local, manifest_only=True) as retrieval:
         manifest = _manifest(retrieval)
-        first = await _first(node, manifest, retrieval)
+        first = await _first(node, manifest, retrieval, local)
         headers = validators + _description(manifest, part)
         job = retrieval.job_id
         if job:
@@ -53,15 +53,15 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
             await exchange.send(piece)
 
 
-async def _first(node: Node, manifest: Manifest, retrieval: Retrieval) -> bytes | memoryview:
+async def _first(node: Node, manifest: Manifest, retrieval: Retrieval, local: bool) -> bytes | memoryview:
     """The first piece; whatever is known to be missing behind it is told now, and not half-way through."""
     try:
         first = await anext(retrieval, b"")
     except BlockNotFound:
-        await node.check_whole(manifest, retrieval.offset, retrieval.size)
+        await node.check_whole(manifest, retrieval.offset, retrieval.size, local=local)
         raise
     if len(first) < retrieval.size:
-        await node.check_whole(manifest, retrieval.offset, retrieval.size)
+        await node.check_whole(manifest, retrieval.offset, retrieval.size, local=local)
     return first
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from codex.codec import Cid
 from codex.data import Manifest
 from codex.errors import Problem
-from codex.node import JobView, NodeInfo
+from codex.node import JobView, NodeInfo, PeerView
+from codex.p2p import SignedPeerRecord
 from codex.runtime.lifecycle import State
 from codex.runtime.supervisor import ServiceState
 from codex.store import Space
@@ -63,9 +64,47 @@ def info_json(info: NodeInfo) -> Object:
                 "address": info.discovery_address,
                 "seen": False,
             },
-            "nodes": [],
+            "nodes": [
+                {
+                    "nodeId": known.node_id.hex(),
+                    "peerId": str(known.peer_id),
+                    "record": known.record,
+                    "address": known.address,
+                    "seen": known.seen,
+                }
+                for known in info.table
+            ],
         },
         "codex": {"version": info.version, "revision": info.revision, "contracts": info.contracts},
+    }
+
+
+def record_json(signed: SignedPeerRecord) -> Object:
+    """What a node says of itself: where it listens, and the number of its record."""
+    return {
+        "peerId": str(signed.record.peer_id),
+        "seqNo": signed.record.seq,
+        "addresses": [str(address) for address in signed.record.addresses],
+    }
+
+
+def peer_json(peer: PeerView) -> Object:
+    """A peer that the node is connected to. `latency` is seconds, null until it was measured."""
+    return {
+        "peerId": str(peer.peer_id),
+        "address": peer.address,
+        "dialled": peer.dialled,
+        "agent": peer.agent,
+        "protocols": list(peer.protocols),
+        "since": round(peer.since, 3),
+        "bytesIn": peer.bytes_in,
+        "bytesOut": peer.bytes_out,
+        "latency": None if peer.latency is None else round(peer.latency, 6),
+        "streams": peer.streams,
+        "wants": peer.wants,
+        "wanted": peer.wanted,
+        "blockBytesIn": peer.blocks_in,
+        "blockBytesOut": peer.blocks_out,
     }
 
 

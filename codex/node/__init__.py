@@ -7,6 +7,8 @@ from codex.node.events import (
     ManifestDeleted,
     ManifestStored,
     NodeEvent,
+    PeerJoined,
+    PeerLeft,
 )
 from codex.node.job import JobKind, JobState, JobView
 from codex.node.jobs import Job, Jobs
@@ -30,6 +32,8 @@ __all__ = [
     "Node",
     "NodeEvent",
     "NodeInfo",
+    "PeerJoined",
+    "PeerLeft",
     "PeerView",
     "Retrieval",
     "Seams",

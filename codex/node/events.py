@@ -12,6 +12,7 @@ from attrs import frozen
 
 from codex.codec import Cid
 from codex.node.job import JobView
+from codex.p2p import PeerId
 from codex.runtime.broadcast import Broadcast, Subscription
 
 
@@ -55,7 +56,23 @@ class ManifestDeleted:
     cid: Cid
 
 
-NodeEvent = JobStarted | JobProgressed | JobEnded | ManifestStored | ManifestDeleted
+@frozen
+class PeerJoined:
+    """A peer is connected; `address` is the multiaddress of its end, as text."""
+
+    peer_id: PeerId
+    address: str
+
+
+@frozen
+class PeerLeft:
+    """A peer is connected no more, for the reason in `why`, which may be empty."""
+
+    peer_id: PeerId
+    why: str
+
+
+NodeEvent = JobStarted | JobProgressed | JobEnded | ManifestStored | ManifestDeleted | PeerJoined | PeerLeft
 
 
 class Events:

@@ -3,7 +3,7 @@
 Each kind of event is a notification of its own, with the number of the subscription in it. Only what was
 asked for is kept, at most as many events as the subscription's size; when a connection takes them more
 slowly than they come, the oldest are dropped, and in their place comes `lagged` with how many there were.
-Then, and at the beginning, the present state is a matter of asking (`jobs`, `iterateManifests`).
+Then, and at the beginning, the present state is a matter of asking (`jobs`, `iterateManifests`, `peers`).
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,8 +17,24 @@ from attrs import frozen
 from codex.api.objects import Object, job_json
 from codex.api.rpc.limits import MAX_QUEUE
 from codex.api.rpc.params import Topic
-from codex.api.rpc.results import JobEvent, LaggedEvent, ManifestEvent
-from codex.node import JobEnded, JobProgressed, JobStarted, ManifestDeleted, ManifestStored, Node, NodeEvent
+from codex.api.rpc.results import (
+    JobEvent,
+    LaggedEvent,
+    ManifestEvent,
+    PeerJoinedEvent,
+    PeerLeftEvent,
+)
+from codex.node import (
+    JobEnded,
+    JobProgressed,
+    JobStarted,
+    ManifestDeleted,
+    ManifestStored,
+    Node,
+    NodeEvent,
+    PeerJoined,
+    PeerLeft,
+)
 from codex.runtime.broadcast import Broadcast, Lagged, Subscription
 
 
@@ -39,6 +55,14 @@ def _job(event: JobStarted | JobProgressed | JobEnded) -> Object:
 
 def _manifest(event: ManifestStored | ManifestDeleted) -> Object:
     return {"cid": str(event.cid)}
+
+
+def _joined(event: PeerJoined) -> Object:
+    return {"peerId": str(event.peer_id), "address": event.address}
+
+
+def _left(event: PeerLeft) -> Object:
+    return {"peerId": str(event.peer_id), "why": event.why}
 
 
 EVENTS: Mapping[type, Event] = {
@@ -63,6 +87,8 @@ EVENTS: Mapping[type, Event] = {
     ManifestDeleted: Event(
         "manifestDeleted", ManifestEvent, Topic.MANIFESTS, _manifest, "A dataset was deleted on request."
     ),
+    PeerJoined: Event("peerJoined", PeerJoinedEvent, Topic.PEERS, _joined, "A node is connected."),
+    PeerLeft: Event("peerLeft", PeerLeftEvent, Topic.PEERS, _left, "A node is connected no more."),
     Lagged: Event(
         "lagged",
         LaggedEvent,

@@ -21,6 +21,8 @@ from codex.api.objects import (
     info_json,
     job_json,
     manifest_json,
+    peer_json,
+    record_json,
     space_json,
 )
 from codex.api.rpc.limits import MAX_LIST, WINDOW
@@ -198,7 +200,9 @@ async def space(call: Call, params: Nothing) -> Object:
 
 
 async def fetch_dataset_async_task(call: Call, params: Dataset) -> Object:
-    """Fetch every block of a dataset in the background; the job of it."""
+    """Fetch every block of a dataset in the background; the job of it, once the manifest is here. While it is
+    being fetched there is no second job for it.
+    """
     return _seen(await call.node.fetch_dataset_async_task(params.cid))
 
 
@@ -256,16 +260,16 @@ async def info(call: Call, params: Nothing) -> Object:
 
 async def peers(call: Call, params: Nothing) -> Object:
     """Whom this node is connected to."""
-    return {"peers": []}
+    return {"peers": [peer_json(peer) for peer in call.node.peers()]}
 
 
-async def find_peer(call: Call, params: Peer) -> None:
-    """Find a node's addresses."""
-    await call.node.find_peer(params.peer_id)
+async def find_peer(call: Call, params: Peer) -> Object:
+    """Find a node's addresses, in its own words."""
+    return record_json(await call.node.find_peer(params.peer_id))
 
 
 async def connect(call: Call, params: Dial) -> None:
-    """Connect to a node."""
+    """Connect to a node; nothing to do when it is connected."""
     await call.node.connect(params.peer_id, params.addrs)
 
 

@@ -21,7 +21,7 @@ class Topic(StrEnum):
 
     JOBS = "jobs"
     MANIFESTS = "manifests"
-    PEERS = "peers"  # of which nothing is told until the network exists
+    PEERS = "peers"
 
 
 @frozen

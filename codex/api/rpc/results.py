@@ -161,10 +161,39 @@ class Cancelled:
 
 
 @frozen
-class Peers:
-    """Who this node is connected to."""
+class Peer:
+    """A node that this one is connected to."""
 
-    peers: Annotated[tuple[Any, ...], "empty until the network exists"]
+    peer_id: Annotated[str, "its peer id"]
+    address: Annotated[str, "the multiaddress of its end of the connection"]
+    dialled: Annotated[bool, "whether this node dialled it"]
+    agent: Annotated[str, "what it calls itself"]
+    protocols: Annotated[tuple[str, ...], "what it speaks"]
+    since: Annotated[float, "unix seconds"]
+    bytes_in: Annotated[int, "bytes that came over the connection"]
+    bytes_out: Annotated[int, "bytes that went over it"]
+    latency: Annotated[float | None, "seconds there and back; null until it was measured"]
+    streams: Annotated[int, "streams that are open on the connection"]
+    wants: Annotated[int, "blocks that it wants of this node"]
+    wanted: Annotated[int, "blocks that this node wants of it"]
+    block_bytes_in: Annotated[int, "bytes of blocks that came from it"]
+    block_bytes_out: Annotated[int, "bytes of blocks that it was sent"]
+
+
+@frozen
+class Peers:
+    """Whom this node is connected to."""
+
+    peers: Annotated[tuple[Peer, ...], "the nodes, in the order in which they were connected"]
+
+
+@frozen
+class PeerRecord:
+    """What a node says of itself."""
+
+    peer_id: Annotated[str, "its peer id"]
+    seq_no: Annotated[int, "the number of its record; the higher one of two is the later"]
+    addresses: Annotated[tuple[str, ...], "multiaddresses that it listens on"]
 
 
 @frozen
@@ -221,6 +250,24 @@ class ManifestEvent:
 
     subscription: Annotated[int, "which subscription this is for"]
     cid: Annotated[str, "the CID of its manifest"]
+
+
+@frozen
+class PeerJoinedEvent:
+    """A node is connected."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    peer_id: Annotated[str, "its peer id"]
+    address: Annotated[str, "the multiaddress of its end of the connection"]
+
+
+@frozen
+class PeerLeftEvent:
+    """A node is connected no more."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    peer_id: Annotated[str, "its peer id"]
+    why: Annotated[str, "why the connection ended; may be empty"]
 
 
 @frozen

@@ -54,7 +54,7 @@ _ROWS: tuple[Method[Any], ...] = (
     Method("cancelJob", params.OneJob, results.Cancelled, methods.cancel_job),
     Method("info", params.Nothing, results.Info, methods.info),
     Method("peers", params.Nothing, results.Peers, methods.peers),
-    Method("findPeer", params.Peer, None, methods.find_peer),
+    Method("findPeer", params.Peer, results.PeerRecord, methods.find_peer),
     Method("connect", params.Dial, None, methods.connect),
     Method("requestStorage", params.StorageRequest, None, methods.request_storage),
     Method("health", params.Nothing, results.Health, methods.health),
