@@ -177,6 +177,8 @@ class Ledger:
             self._note(account, entry)
         if account.waiting:
             self._turns.setdefault(peer)
+        else:
+            self._turns.pop(peer, None)
         return account.forgotten < FLOOD
 
     def _note(self, account: Account, entry: Entry) -> None:
