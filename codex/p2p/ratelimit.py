@@ -6,6 +6,8 @@ moved, however much that was: over any longer time the rate is kept, and nobody 
 
 BURST = 0.25
 """Seconds of the rate that may be moved at once after a pause."""
+LEAST_WAIT = 0.001
+"""Seconds. Shorter ones gain nothing, and the shortest would not even move the clock."""
 MIN_PIECE = 1024
 MAX_PIECE = 65536
 
@@ -28,7 +30,7 @@ class TokenBucket:
     def wait(self, now: float) -> float:
         """Seconds until the bucket is out of debt; 0 when it is."""
         self._fill(now)
-        return max(0.0, -self._level / self.rate)
+        return max(LEAST_WAIT, -self._level / self.rate) if self._level < 0 else 0.0
 
     def charge(self, count: int, now: float) -> None:
         """Note that `count` bytes were moved."""

@@ -1,4 +1,4 @@
-"""Switches for tests: each on a host of a network in memory, or on any other transport, with a key by name."""
+"""Switches for tests: each on a host of a network in memory or on another transport, with a key by name."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
