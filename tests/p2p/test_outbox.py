@@ -1,0 +1,100 @@
+"""What is sent next: control first, streams in turn, and never more in a frame than it holds."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codex.p2p.mplex import Frame, Key, Kind, Parser
+from codex.p2p.noise import MAX_PLAIN
+from codex.p2p.outbox import Outbox, Part
+
+PAYLOAD = 65_500
+
+
+class Letter:
+    """A stream that has so many bytes to send, all alike."""
+
+    def __init__(self, number: int, size: int) -> None:
+        self.key = Key(number, True)
+        self.left = size
+
+    def take(self, limit: int) -> tuple[int, Sequence[memoryview]]:
+        count = min(limit, self.left)
+        self.left -= count
+        half = count // 2
+        content = bytes([self.key.number]) * count
+        return count, [memoryview(content)[:half], memoryview(content)[half:]] if count else []
+
+    @property
+    def sending(self) -> bool:
+        return self.left > 0
+
+
+def read(batch: Sequence[Sequence[Part]]) -> list[Frame]:
+    parser, frames = Parser(), list[Frame]()
+    for parts in batch:
+        data = b"".join(parts)
+        assert 0 < len(data) <= MAX_PLAIN
+        frames += parser.feed(data)
+    return frames
+
+
+def test_nothing_to_send() -> None:
+    outbox = Outbox(PAYLOAD)
+    assert not outbox
+    assert outbox.fill(1000) == []
+
+
+def test_control_goes_first_and_streams_take_turns() -> None:
+    outbox = Outbox(PAYLOAD)
+    outbox.enter(Letter(1, 200_000))
+    outbox.enter(Letter(2, 100))
+    outbox.enter(Letter(3, 70_000))
+    assert outbox.announce(Kind.OPEN, Key(9, True)) == 1
+    assert outbox.announce(Kind.RESET, Key(8, False)) == 2
+    assert len(outbox) == 5
+    frames = read(outbox.fill(10**6))
+    assert [(frame.kind, frame.key.number) for frame in frames[:2]] == [(Kind.OPEN, 9), (Kind.RESET, 8)]
+    # 200,000 bytes are four frames, and 70,000 are two.
+    assert [frame.key.number for frame in frames[2:]] == [1, 2, 3, 1, 3, 1, 1]
+    assert [len(frame.data) for frame in frames[2:5]] == [PAYLOAD, 100, PAYLOAD]
+    assert not outbox
+
+
+def test_a_batch_ends_near_its_size_and_the_next_goes_on() -> None:
+    outbox = Outbox(PAYLOAD)
+    outbox.enter(Letter(1, 10**6))
+    first = read(outbox.fill(200_000))
+    assert 200_000 <= sum(len(frame.data) for frame in first) < 200_000 + PAYLOAD
+    outbox.enter(Letter(2, 10))
+    second = read(outbox.fill(200_000))
+    assert [frame.key.number for frame in second[:2]] == [1, 2]
+
+
+def test_a_stream_that_was_reset_while_it_waited() -> None:
+    outbox = Outbox(PAYLOAD)
+    gone, other = Letter(1, 10), Letter(2, 10)
+    outbox.enter(gone)
+    outbox.enter(other)
+    gone.left = 0
+    assert [frame.key.number for frame in read(outbox.fill(1000))] == [2]
+    assert not outbox
+
+
+@given(st.lists(st.integers(1, 300_000), max_size=6), st.integers(0, 30), st.integers(1, 400_000))
+def test_everything_is_sent_once(sizes: list[int], control: int, batch: int) -> None:
+    outbox = Outbox(PAYLOAD)
+    for number, size in enumerate(sizes):
+        outbox.enter(Letter(number, size))
+    for number in range(control):
+        outbox.announce(Kind.CLOSE, Key(number, True))
+    frames = list[Frame]()
+    while outbox:
+        frames += read(outbox.fill(batch))
+    came = [0] * len(sizes)
+    for frame in frames:
+        if frame.kind is Kind.DATA:
+            came[frame.key.number] += len(frame.data)
+    assert came == sizes
+    assert sum(frame.kind is Kind.CLOSE for frame in frames) == control
