@@ -9,6 +9,8 @@ looks for a place asks those who are closer (lookup.py). The protocol is the ref
 from codex.discovery.board import Advertising, Board, Stats, TableNode
 from codex.discovery.datagrams import DatagramSocket, open_udp
 from codex.discovery.handle import Advertiser, Discovery
+from codex.discovery.lan import MulticastSocket
+from codex.discovery.multicast import open_multicast
 
 __all__ = [
     "Advertiser",
@@ -16,7 +18,9 @@ __all__ = [
     "Board",
     "DatagramSocket",
     "Discovery",
+    "MulticastSocket",
     "Stats",
     "TableNode",
+    "open_multicast",
     "open_udp",
 ]

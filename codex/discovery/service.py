@@ -24,6 +24,7 @@ from codex.discovery.datagrams import DatagramSocket
 from codex.discovery.distance import content_id
 from codex.discovery.events import Counts
 from codex.discovery.finding import Finder
+from codex.discovery.lan import LanService
 from codex.discovery.messenger import Messenger
 from codex.discovery.nodes import Node, reach_of
 from codex.discovery.providers import Providers
@@ -37,7 +38,7 @@ from codex.logs import get_logger
 from codex.p2p import Identity, SignedPeerRecord
 from codex.runtime import Clock, Entropy, Inbox, Offload, serve
 
-__all__ = ["AdvertiserService", "DiscoveryService"]
+__all__ = ["AdvertiserService", "DiscoveryService", "LanService"]
 
 LIMIT = 64
 """Calls in work at once."""
