@@ -19,7 +19,6 @@ from codex.exchange.messages import PROTOCOL, Message, Part, encode
 from codex.exchange.ports import Stream, Switch
 from codex.logs import get_logger
 from codex.p2p import MessageReader, PeerId
-from codex.runtime import unwrapped
 
 MESSAGE_BYTES = 100 << 20
 """Bytes of the largest message of the network."""
@@ -202,14 +201,15 @@ class Peering:
         """Talk on a stream, and listen on it, until it ends; whether anything could be said."""
         said = False
         try:
-            with unwrapped():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._hear_out, stream)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear_out, stream, nursery.cancel_scope)
+                try:
                     while True:
                         said = await self._pump(session, stream) or said
                         await session.work.wait()
-        except PeerGone as error:
-            _log.debug("the stream to a peer has ended", peer=str(session.peer), why=error.message)
+                except PeerGone as error:
+                    _log_end(session.peer, error)
+                    nursery.cancel_scope.cancel()
         finally:
             stream.reset("its sender is done with it")
         return said
@@ -249,14 +249,17 @@ class Peering:
                 self.begin(stream.peer)
                 await self._hear(stream)
         except PeerGone as error:
-            _log.debug("a peer's stream has ended", peer=str(stream.peer), why=error.message)
+            _log_end(stream.peer, error)
         finally:
             done.set()
 
-    async def _hear_out(self, stream: Stream) -> None:
-        """Listen on our own stream. That the peer ends it tells that it hears us no more."""
-        await self._hear(stream)
-        raise PeerGone("the peer has closed the stream")
+    async def _hear_out(self, stream: Stream, scope: trio.CancelScope) -> None:
+        """Listen on our own stream, and end all that goes on there when the peer does: it hears us no more."""
+        try:
+            await self._hear(stream)
+        except PeerGone as error:
+            _log_end(stream.peer, error)
+        scope.cancel()
 
     async def _hear(self, stream: Stream) -> None:
         """Receive messages until the stream ends. Raises PeerGone."""
@@ -300,3 +303,7 @@ async def _send(stream: Stream, parts: Sequence[Part]) -> None:
         await stream.send_all(*parts)
     if scope.cancelled_caught:
         raise PeerGone(f"the peer did not take a message within {SEND_TIME:g} s")
+
+
+def _log_end(peer: PeerId, error: PeerGone) -> None:
+    _log.debug("a stream to a peer has ended", peer=str(peer), why=error.message)

@@ -31,7 +31,8 @@ from codex.p2p import (
     write_message,
 )
 from codex.runtime import Broadcast, Inline, Offload, Policy, SeededEntropy, Supervisor, open_supervisor
-from codex.store import BlockStore
+from codex.runtime.supervisor import ServiceEvent
+from codex.store import BlockStore, Leaf
 from codex.testing.stores import make_dataset, open_test_store
 
 UNREAD = 2 << 20  # bytes of one stream on their way or unread; then its sender waits
@@ -232,8 +233,6 @@ class Person:
             await self.store.stage(ingest, 0, dataset.blocks)
             await self.store.commit(ingest, dataset.tree, dataset.manifest)
         else:
-            from codex.store import Leaf
-
             leaves = [Leaf(i, dataset.blocks[i].cid, dataset.tree.proof(i)) for i in indices]
             await self.store.put_leaves(dataset.cid, leaves, [dataset.blocks[i] for i in indices])
 
@@ -324,6 +323,7 @@ class World:
         self.switches: dict[PeerId, MemorySwitch] = {}
         self.providers: defaultdict[Cid, list[SignedPeerRecord]] = defaultdict(list)
         self.offload: Offload = Inline()
+        self.crashes: list[BaseException] = []
 
     def dataset(self, count: int, size: int = 1024, *, seed: int = 0) -> Dataset:
         blocks = [Block.of((seed * 1_000_003 + i).to_bytes(8, "big") * (size // 8)) for i in range(count)]
@@ -337,6 +337,10 @@ class World:
         person: Person = await self.nursery.start(self._live, name, config or ExchangeConfig(), store)
         return person
 
+    def _note(self, event: ServiceEvent) -> None:
+        if event.error is not None:
+            self.crashes.append(event.error)
+
     async def _live(
         self, name: str, config: ExchangeConfig, store: StoreConfig | None, *, task_status: Any
     ) -> None:
@@ -344,7 +348,7 @@ class World:
         board, discovery = ExchangeBoard(switch), MemoryDiscovery(self)
         made: list[ExchangeService] = []
         opened = open_test_store(self.directory / name, store, offload=self.offload)
-        async with opened as blocks, open_supervisor() as supervisor:
+        async with opened as blocks, open_supervisor(on_event=self._note) as supervisor:
 
             def make() -> ExchangeService:
                 parts = {"switch": switch, "discovery": discovery, "store": blocks, "board": board}
@@ -409,6 +413,7 @@ class World:
     async def handle(self, handler: Callable[[Any], Awaitable[None]], stream: MemoryStream) -> None:
         try:
             await handler(stream)
+            stream.reset("its handler is done with it")
         except CodexError as error:
             stream.reset(error.message)
 
@@ -416,8 +421,11 @@ class World:
 @asynccontextmanager
 async def open_world(directory: Path) -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
-        yield World(directory, nursery)
+        world = World(directory, nursery)
+        yield world
         nursery.cancel_scope.cancel()
+    if world.crashes:
+        raise world.crashes[0]
 
 
 @pytest.fixture

@@ -82,7 +82,10 @@ def test_a_peer_that_does_not_read_holds_nobody_up(monkeypatch):
 def test_questions_are_answered_once_and_in_order():
     ledger = with_peers(ALICE)
     ledger.note(ALICE, [*have(1), *have(2, deny=True), *block(3), *have(3), *cancel(4)])
-    assert [(query.address.index, query.deny) for query in ledger.take_queries(ALICE)] == [(1, False), (2, True)]
+    assert [(query.address.index, query.deny) for query in ledger.take_queries(ALICE)] == [
+        (1, False),
+        (2, True),
+    ]
     assert ledger.take_queries(ALICE) == []
 
 
@@ -257,12 +260,12 @@ class Serving(RuleBasedStateMachine):
             parts = [set(account.waiting), set(account.sending), set(account.absent)]
             assert sum(map(len, parts)) == len(set.union(*parts)) == len(self.wanted[peer])
             assert set.union(*parts) == self.wanted[peer]
-            assert account.batches == sum(batch.account is account for batch in self.under_way) <= PEER_BATCHES
+            assert (
+                account.batches == sum(batch.account is account for batch in self.under_way) <= PEER_BATCHES
+            )
             assert bool(account.waiting) == (peer in self.ledger._turns)
         assert self.ledger.bytes == sum(batch.size for batch in self.under_way) <= TOTAL_BYTES
-        seekers = {
-            (address, peer) for address, peers in self.ledger._seekers.items() for peer in peers
-        }
+        seekers = {(address, peer) for address, peers in self.ledger._seekers.items() for peer in peers}
         absent = {(address, peer) for peer in self.peers for address in self.ledger._accounts[peer].absent}
         assert seekers == absent
 

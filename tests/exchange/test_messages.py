@@ -142,9 +142,7 @@ def deliveries(draw: st.DrawFn) -> Delivery:
     block = draw(blocks)
     if draw(st.booleans()):
         return Delivery(block.cid, block)
-    return Delivery(
-        LeafAddress(draw(cids), draw(st.integers(0, 2**62 - 1))), block, draw(st.none() | proofs)
-    )
+    return Delivery(LeafAddress(draw(cids), draw(st.integers(0, 2**62 - 1))), block, draw(st.none() | proofs))
 
 
 def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -209,8 +207,14 @@ def address_field(number: int = 1) -> bytes:
         (nested(1, nested(1, address_field() + Writer().varint(4, 2).finish())), "want type 2"),
         (nested(1, nested(1, nested(1, b""))), "CID"),
         (nested(1, nested(1, nested(1, b"\x08\x01\x18" + b"\xff" * 9 + b"\x01"))), "no dataset"),
-        (nested(3, Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"").finish()), "lacks its data or its address"),
-        (nested(3, Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"x").finish() + address_field(3)), "not those"),
+        (
+            nested(3, Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"").finish()),
+            "lacks its data or its address",
+        ),
+        (
+            nested(3, Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"x").finish() + address_field(3)),
+            "not those",
+        ),
         (
             nested(3, Writer().bytes(1, EMPTY_BLOCK.raw).bytes(4, bytes(5000)).finish()),
             "bytes of a proof",
@@ -260,5 +264,7 @@ def test_a_price_that_is_too_long_is_ignored():
 
 
 def test_a_proof_of_what_is_no_leaf_is_ignored():
-    body = Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"").finish() + address_field(3) + nested(4, b"garbage")
+    body = (
+        Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"").finish() + address_field(3) + nested(4, b"garbage")
+    )
     assert decode(nested(3, body)).deliveries == (Delivery(EMPTY_BLOCK, Block(EMPTY_BLOCK, b"")),)

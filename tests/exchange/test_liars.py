@@ -1,0 +1,265 @@
+"""Peers that lie, flood, babble or say nothing: each is found out, and the data come from the honest."""
+
+import pytest
+import trio
+from attrs import evolve
+
+from codex.codec import Cid
+from codex.data import Block, LeafAddress
+from codex.errors import NotOnNetwork
+from codex.exchange import ledger
+from codex.exchange.messages import MAX_ENTRIES, Delivery, Entry, Message, Presence, encode
+
+WRONG = Block.of(b"wrong" * 200)
+
+
+def asked_for(message: Message) -> list[LeafAddress]:
+    return [entry.address for entry in message.entries if not entry.have and not entry.cancel]
+
+
+def says_have(message: Message) -> tuple[Presence, ...]:
+    return tuple(Presence(e.address, True) for e in message.entries if e.have and not e.cancel)
+
+
+def truth(dataset, address: LeafAddress) -> Delivery:
+    return Delivery(address, dataset.blocks[address.index], dataset.tree.proof(address.index))
+
+
+def wrong_block(dataset, address):
+    """Another block under its own name, with the proof of the right one: a reference takes it."""
+    return evolve(truth(dataset, address), block=WRONG)
+
+
+def wrong_proof(dataset, address):
+    proof = dataset.tree.proof(address.index)
+    return evolve(truth(dataset, address), proof=evolve(proof, path=(b"x" * 32,) * len(proof.path)))
+
+
+def no_proof(dataset, address):
+    return evolve(truth(dataset, address), proof=None)
+
+
+def neighbours_block(dataset, address):
+    other = (address.index + 1) % len(dataset.blocks)
+    return Delivery(address, dataset.blocks[other], dataset.tree.proof(other))
+
+
+def other_codec(dataset, address):
+    """The right bytes under a name that is not that of a block."""
+    block = dataset.blocks[address.index]
+    return evolve(
+        truth(dataset, address), block=Block(Cid(b"\x01\x55\x12\x20" + block.cid.digest), block.data)
+    )
+
+
+LIES = [wrong_block, wrong_proof, no_proof, neighbours_block, other_codec]
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_the_data_come_from_the_honest_and_the_liar_is_sent_away(world, autojump_clock, lie):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(60)
+    await alice.keep(dataset)
+
+    def play(actor, message):
+        lies = tuple(lie(dataset, address) for address in asked_for(message))
+        return Message(presences=says_have(message), deliveries=lies)
+
+    liar = world.actor("liar", play)
+    world.join(liar, bob)
+    # The liar is known to have it, the honest one is found later.
+    bob.service._wants.hint(liar.peer_id, dataset.cid)
+    world.announce(dataset.cid, alice)
+    assert await bob.fetch(dataset) == dict(enumerate(dataset.blocks))
+    leaves = await bob.store.leaves(dataset.cid, 0, 60)
+    assert all(leaf.proof == dataset.tree.proof(leaf.index) for leaf in leaves)
+    assert [peer for peer, _ in bob.switch.dropped] == [liar.peer_id]
+    assert bob.idle()
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_with_a_liar_alone_the_verdict_names_it(world, autojump_clock, lie):
+    bob = await world.person("bob")
+    dataset = world.dataset(8)
+
+    def play(actor, message):
+        lies = tuple(lie(dataset, address) for address in asked_for(message))
+        return Message(presences=says_have(message), deliveries=lies)
+
+    liar = world.actor("liar", play)
+    world.join(liar, bob)
+    start = trio.current_time()
+    with pytest.raises(NotOnNetwork, match="1 sent what is not in it"):
+        await bob.fetch(dataset)
+    assert trio.current_time() - start < 15
+    assert await bob.store.missing(dataset.cid, 0, 8) == 8
+    # Back again, it is not asked for anything.
+    world.join(liar, bob)
+    liar.heard.clear()
+    with pytest.raises(NotOnNetwork):
+        await bob.fetch(dataset)
+    assert liar.heard == []
+
+
+GARBAGE = [
+    b"\x0b\x0c",
+    b"\xff" * 50,
+    b"\x0a\xff\xff\xff\x7f",
+    b"".join(encode(Message(deliveries=(Delivery(WRONG.cid, Block(WRONG.cid, b"other")),)))),
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_garbage_costs_its_own_stream_and_then_its_connection(world, autojump_clock, garbage):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(30)
+    await alice.keep(dataset)
+    babbler = world.actor("babbler", lambda actor, message: garbage)
+    world.join(babbler, bob)
+    world.join(alice, bob)
+    assert len(await bob.fetch(dataset)) == 30
+    for _ in range(3):
+        if bob.peer_id in babbler.switch.links:
+            await babbler.say(bob.peer_id, garbage)
+            await trio.sleep(1)
+    assert [peer for peer, _ in bob.switch.dropped] == [babbler.peer_id]
+    assert len(await bob.fetch(world.dataset(30), range(3))) == 3
+
+
+async def test_a_message_that_grows_and_grows_is_cut(world, autojump_clock):
+    bob = await world.person("bob")
+    actor = world.actor("grower", lambda actor, message: None)
+    world.join(actor, bob)
+    stream = await actor.switch.open_stream(bob.peer_id, "/codex/blockexc/1.0.0")
+    await stream.send_all(b"\x80\x80\x80\x30")  # 100 MB are announced
+    sent = 0
+    with pytest.raises(Exception, match="more than it was asked for"):
+        while sent < 50 << 20:
+            await stream.send_all(bytes(1 << 18))
+            sent += 1 << 18
+            await trio.sleep(0.05)
+    assert sent < 8 << 20
+
+
+async def test_who_claims_to_have_and_sends_nothing_is_passed_over(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(100)
+    await alice.keep(dataset)
+    boaster = world.actor("boaster", lambda actor, message: Message(presences=says_have(message)))
+    world.join(boaster, bob)
+    world.announce(dataset.cid, alice)
+    start = trio.current_time()
+    assert len(await bob.fetch(dataset)) == 100
+    assert trio.current_time() - start < 20
+    assert boaster.wants() == set()
+
+
+async def test_a_boaster_alone_is_sent_away_in_the_end(world, autojump_clock):
+    bob = await world.person("bob")
+    dataset = world.dataset(10)
+    boaster = world.actor("boaster", lambda actor, message: Message(presences=says_have(message)))
+    world.join(boaster, bob)
+    start = trio.current_time()
+    with pytest.raises(NotOnNetwork):
+        await bob.fetch(dataset)
+    assert trio.current_time() - start < 90
+    assert [peer for peer, _ in bob.switch.dropped] == [boaster.peer_id]
+
+
+async def test_blocks_that_nobody_asked_for_are_dropped_and_counted(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset, other = world.dataset(30), world.dataset(30, seed=1)
+    await alice.keep(dataset)
+    pusher = world.actor("pusher", lambda actor, message: None)
+    world.join(pusher, bob)
+    world.join(alice, bob)
+    for index in range(10):
+        if bob.peer_id in pusher.switch.links:
+            unasked = (
+                truth(other, LeafAddress(other.cid, index)),
+                truth(dataset, LeafAddress(dataset.cid, index)),
+            )
+            await pusher.say(bob.peer_id, Message(deliveries=unasked))
+            await trio.sleep(0.1)
+    assert [peer for peer, _ in bob.switch.dropped] == [pusher.peer_id]
+    assert bob.exchange.ledger()[pusher.peer_id].blocks_in == 0
+    assert await bob.store.missing(other.cid, 0, 30) == 30
+    assert len(await bob.fetch(dataset)) == 30
+
+
+async def test_answers_that_come_twice_or_late_are_no_fault(world, autojump_clock):
+    bob = await world.person("bob")
+    dataset = world.dataset(50)
+
+    def play(actor, message):
+        answers = tuple(truth(dataset, address) for address in asked_for(message))
+        return Message(presences=says_have(message), deliveries=answers)
+
+    eager = world.actor("eager", play)
+    world.join(eager, bob)
+    async with bob.exchange.fetch_leaves(dataset.cid, 50, range(50)) as arrivals:
+        async for _ in arrivals:
+            break
+    await trio.sleep(5)
+    assert len(await bob.fetch(dataset)) == 50
+    assert bob.switch.dropped == []
+
+
+async def test_a_flood_of_wants_is_bounded_and_ends(world, autojump_clock, monkeypatch):
+    monkeypatch.setattr(ledger, "FLOOD", 3 * MAX_ENTRIES)
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(30)
+    await alice.keep(dataset)
+    flooder = world.actor("flooder", lambda actor, message: None)
+    world.join(alice, bob)
+    world.join(alice, flooder)
+    flood = MAX_ENTRIES
+    for number in range(6):
+        if alice.peer_id not in flooder.switch.links:
+            break
+        entries = tuple(Entry(LeafAddress(dataset.cid, number * flood + i)) for i in range(flood))
+        await flooder.say(alice.peer_id, Message(entries))
+        await trio.sleep(0.1)
+        assert alice.exchange.ledger()[flooder.peer_id].wants_theirs <= MAX_ENTRIES
+        if number == 1:
+            assert len(await bob.fetch(dataset)) == 30
+    assert [peer for peer, _ in alice.switch.dropped] == [flooder.peer_id]
+
+
+async def test_a_peer_that_does_not_read_holds_nobody_up(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(200, 65536)
+    await alice.keep(dataset)
+    switch = world.actor("deaf", lambda actor, message: None).switch
+
+    async def never_read(stream):
+        await trio.sleep_forever()
+
+    switch.handlers["/codex/blockexc/1.0.0"] = never_read
+    world.link(switch, alice.switch)
+    world.join(alice, bob)
+    stream = await switch.open_stream(alice.peer_id, "/codex/blockexc/1.0.0")
+    parts = encode(Message(tuple(Entry(LeafAddress(dataset.cid, i)) for i in range(200))))
+    size = sum(map(len, parts))
+    await stream.send_all(bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14]), *parts)
+    await trio.sleep(5)
+    assert 0 < alice.service._ledger.bytes <= 4 << 20
+    assert len(await bob.fetch(dataset)) == 200
+    assert trio.current_time() < 30
+    # What waits for it is given up after a while.
+    await trio.sleep(600)
+    assert alice.service._ledger.bytes <= 4 << 20
+
+
+async def test_a_tree_of_another_size_is_no_fault_of_the_peer(world, autojump_clock):
+    """A manifest may lie about how many blocks its tree has; then honest proofs do not fit."""
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(10)
+    await alice.keep(dataset)
+    world.join(alice, bob)
+    with pytest.raises(NotOnNetwork):
+        async with bob.exchange.fetch_leaves(dataset.cid, 11, range(10)) as arrivals:
+            async for _ in arrivals:
+                raise AssertionError("nothing of it is sound")
+    assert bob.switch.dropped == []
+    assert len(await bob.fetch(dataset)) == 10
