@@ -16,7 +16,7 @@ from codex.node.network import PeerView
 from codex.node.node import Node, NodeInfo, open_node
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
-from codex.node.wiring import Seams
+from codex.node.wiring import Seams, Wires
 
 __all__ = [
     "Job",
@@ -38,5 +38,6 @@ __all__ = [
     "Retrieval",
     "Seams",
     "Source",
+    "Wires",
     "open_node",
 ]

@@ -12,7 +12,7 @@ import trio
 from attrs import frozen
 
 from codex.codec import Cid
-from codex.data import Block, BlockAddress, LeafAddress, Manifest
+from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest
 from codex.errors import CodexError, JobCancelled, NotEnabled
 from codex.node.job import JobKind, JobState, Json, Progress
 from codex.node.jobs import Job, Jobs
@@ -31,7 +31,7 @@ class Leaves(Protocol):
     """What is needed of the exchange: leaves from the network, see `codex.exchange.Exchange`."""
 
     def fetch_leaves(
-        self, tree: Cid, leaf_count: int, indices: Iterable[int]
+        self, tree: Cid, leaf_count: int, indices: Iterable[int], *, block_size: int = BLOCK_SIZE
     ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[int, Block]]]]:
         """Want these leaves for the length of the block; they come verified and kept, in batches."""
 
@@ -69,17 +69,17 @@ async def fetch_dataset(store: Holdings, network: Leaves, manifest: Manifest, pr
 
     `progress` is told the bytes as they arrive; the blocks are kept by then. Raises NotOnNetwork.
     """
-    tree, count = manifest.tree_cid, manifest.block_count
+    tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
     progress.phase = "fetching"
     came = 0
     async with aclosing(stretches(store, tree, 0, count)) as parts:
         async for stretch in parts:
             if not stretch.missing:
                 continue
-            async with network.fetch_leaves(tree, count, stretch.missing) as arrivals:
+            async with network.fetch_leaves(tree, count, stretch.missing, block_size=size) as arrivals:
                 async for blocks in arrivals:
                     came += len(blocks)
-                    progress.bytes_done += len(blocks) * manifest.block_size
+                    progress.bytes_done += len(blocks) * size
     return {"blocks": came}
 
 
@@ -88,10 +88,12 @@ async def begin(
     store: Holdings,
     network: Leaves | None,
     cid: Cid,
+    *,
     find: Callable[[], Awaitable[Manifest]],
+    whole: Callable[[], None],
 ) -> Job:
     """Begin to fetch the dataset `cid`, whose manifest `find` brings; the job, once it is known what is
-    missing, or that nothing is.
+    missing, or that nothing is. `whole` is called when what was missing is here.
 
     Raises what `find` raises, and NotEnabled where blocks are missing and there is no network: then the job
     has failed. Cancelled before it returns, it cancels the job.
@@ -116,7 +118,9 @@ async def begin(
         if network is None or not missing:
             return {"blocks": 0}
         underway.set()
-        return await fetch_dataset(store, network, manifest, job)
+        result = await fetch_dataset(store, network, manifest, job)
+        whole()
+        return result
 
     job = jobs.start(JobKind.FETCH, work, subject=str(cid))
     try:

@@ -3,22 +3,19 @@
 Joins the three services of the network into what the node offers. Holds no state of its own.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from attrs import frozen
 
 from codex.codec import Cid, Multiaddr
 from codex.codec.cid import CODEX_MANIFEST
-from codex.data import Block, Manifest
+from codex.data import BLOCK_SIZE, Block, Manifest
+from codex.discovery import Advertiser, Discovery
 from codex.errors import DecodeError, InvalidInput, NotAManifest, NotFound
+from codex.exchange import Exchange
 from codex.logs import get_logger
-from codex.p2p import PeerId, SignedPeerRecord
-
-if TYPE_CHECKING:
-    from codex.discovery import Discovery
-    from codex.exchange import Exchange
-    from codex.p2p import Switch
+from codex.p2p import PeerId, SignedPeerRecord, Switch
 
 MAX_ADDRESSES = 64  # of one peer that are dialled for one call
 
@@ -54,11 +51,12 @@ class PeerView:
 class Network:
     """The services that make a node one of many."""
 
-    switch: "Switch"
-    discovery: "Discovery"
-    exchange: "Exchange"
-    on_manifest: Callable[[Cid], None]
-    """Told the CID of each manifest that came from others."""
+    switch: Switch
+    discovery: Discovery
+    exchange: Exchange
+    advertiser: Advertiser
+    stored: Callable[[Cid], None]
+    """Has a dataset announced that is whole here, by its manifest's CID; returns at once."""
 
     # -- peers
 
@@ -135,18 +133,36 @@ class Network:
                 f"CID has invalid content type for manifest {cid}",
                 remedy="Use the CID that the upload was answered with; it begins with zDv.",
             )
-        block = await self.fetch_block(cid)
         try:
+            block = await self.fetch_block(cid)
             manifest = Manifest.from_bytes(bytes(block.data))
         except DecodeError as error:
             raise NotAManifest("Unable to decode as manifest") from error
         log.info("manifest fetched", cid=str(cid), blocks=manifest.block_count)
-        self.on_manifest(cid)
         return manifest
+
+    def leaves(self) -> "NetworkLeaves":
+        """What one flow gets its leaves through."""
+        return NetworkLeaves(self.exchange)
 
     async def fetch_block(self, cid: Cid) -> Block:
         """A block that is not here; it is kept. Raises NotOnNetwork."""
         return await self.exchange.fetch_block(cid)
+
+
+class NetworkLeaves:
+    """The exchange, for one flow; `used` tells afterwards whether it needed it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.used = False
+
+    def fetch_leaves(
+        self, tree: Cid, leaf_count: int, indices: Iterable[int], *, block_size: int = BLOCK_SIZE
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[int, Block]]]]:
+        """See `Exchange.fetch_leaves`."""
+        self.used = True
+        return self._exchange.fetch_leaves(tree, leaf_count, indices, block_size=block_size)
 
 
 def _parsed(text: str) -> Multiaddr | None:

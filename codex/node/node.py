@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from attrs import frozen
@@ -18,6 +18,7 @@ from codex.codec import Cid
 from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
 from codex.data import Manifest
+from codex.discovery import TableNode
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
@@ -34,9 +35,6 @@ from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.store import Space
 from codex.version import CONTRACTS, REVISION, VERSION
-
-if TYPE_CHECKING:
-    from codex.discovery import TableNode
 
 log = get_logger("node")
 
@@ -59,7 +57,7 @@ class NodeInfo:
     addresses: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     discovery_address: str | None = None
-    table: "tuple[TableNode, ...]" = ()
+    table: tuple[TableNode, ...] = ()
     version: str = VERSION
     revision: str = REVISION
     contracts: str = CONTRACTS
@@ -144,6 +142,8 @@ class Node:
             job.result = {"cid": str(cid)}
             log.info("dataset stored", cid=str(cid), filename=filename)
             parts.events.publish(ManifestStored(cid))
+            if parts.network is not None:
+                parts.network.stored(cid)
         return cid
 
     @asynccontextmanager
@@ -166,10 +166,11 @@ class Node:
         """
         parts = self._running
         async with parts.jobs.track(JobKind.DOWNLOAD, subject=str(cid)) as job:
+            others = None
             if cid.codec == CODEX_MANIFEST or manifest_only:
                 job.phase = "finding"
                 manifest = await self.fetch_manifest(cid, local=local)
-                others = None if local or parts.network is None else parts.network.exchange
+                others = None if local or parts.network is None else parts.network.leaves()
                 opened = retrieving.open_dataset(
                     parts.store, manifest, offset, length, network=others, progress=job
                 )
@@ -178,6 +179,15 @@ class Node:
             async with opened as retrieval:
                 retrieval.job_id = job.id
                 yield retrieval
+            if others is not None and others.used:
+                await self._note_fetched(cid, manifest)
+
+    async def _note_fetched(self, cid: Cid, manifest: Manifest) -> None:
+        """Have a dataset announced if it has become whole."""
+        parts = self._running
+        missing = await parts.store.missing(manifest.tree_cid, 0, manifest.block_count)
+        if parts.network is not None and not missing:
+            parts.network.stored(cid)
 
     async def _read_block(self, cid: Cid, local: bool) -> bytes | memoryview:
         parts = self._running
@@ -203,7 +213,9 @@ class Node:
         except BlockNotFound:
             if local or parts.network is None:
                 raise _not_here(local) from None
-        return await parts.network.fetch_manifest(cid)
+        manifest = await parts.network.fetch_manifest(cid)
+        parts.events.publish(ManifestStored(cid))
+        return manifest
 
     async def iterate_manifests(
         self, *, after: Cid | None = None
@@ -295,8 +307,15 @@ class Node:
         for job in parts.jobs.list(JobKind.FETCH, JobState.RUNNING):
             if job.subject == str(cid) and job.bytes_total is not None:
                 return job
-        others = None if parts.network is None else parts.network.exchange
-        return await fetching.begin(parts.jobs, parts.store, others, cid, lambda: self.fetch_manifest(cid))
+        network = parts.network
+        return await fetching.begin(
+            parts.jobs,
+            parts.store,
+            None if network is None else network.exchange,
+            cid,
+            find=lambda: self.fetch_manifest(cid),
+            whole=lambda: None if network is None else network.stored(cid),
+        )
 
     async def verify(self, cid: Cid) -> Job:
         """Read a dataset in the background and check that it is whole: see `tasks.verify` for the result.

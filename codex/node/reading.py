@@ -5,8 +5,8 @@ handed on as they arrive, as soon as everything before them is there; they are k
 back. What a reader does not take is not fetched: the exchange goes on only when its arrivals are taken.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
 from codex.codec import Cid
@@ -48,6 +48,7 @@ class Reader:
         self._network = network
         self._tree = manifest.tree_cid
         self._leaves = manifest.block_count
+        self._block_size = manifest.block_size
         self._first = start // manifest.block_size
         self._stop = -(-end // manifest.block_size) if end > start else self._first
         self._feed = feed
@@ -83,9 +84,14 @@ class Reader:
         addresses = [LeafAddress(self._tree, index) for index in range(first, first + count)]
         here = await self._store.has_many(addresses)
         missing = [address.index for address, found in zip(addresses, here, strict=True) if not found]
-        async with network.fetch_leaves(self._tree, self._leaves, missing) as arrivals:
+        async with self._fetch(network, missing) as arrivals:
             async for _ in arrivals:
                 pass
+
+    def _fetch(
+        self, network: Leaves, missing: Sequence[int]
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[int, Block]]]]:
+        return network.fetch_leaves(self._tree, self._leaves, missing, block_size=self._block_size)
 
     # -- from here and from the network
 
@@ -94,7 +100,7 @@ class Reader:
         async with aclosing(stretches(self._store, self._tree, self._first, count)) as parts:
             async for stretch in parts:
                 if stretch.missing:
-                    async with network.fetch_leaves(self._tree, self._leaves, stretch.missing) as arrivals:
+                    async with self._fetch(network, stretch.missing) as arrivals:
                         await self._merge(stretch, arrivals)
                 else:
                     await self._from_here(stretch.first, stretch.stop)

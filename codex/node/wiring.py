@@ -5,19 +5,46 @@ place, seeded randomness) and get the same node.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 
 from attrs import field, frozen
 
+from codex.codec import Multiaddr
 from codex.config import Config
-from codex.errors import CodexError
+from codex.config.values import is_loopback
+from codex.discovery import (
+    Advertiser,
+    Board,
+    DatagramSocket,
+    Discovery,
+    MulticastSocket,
+    open_multicast,
+    open_udp,
+)
+from codex.discovery.service import AdvertiserService, DiscoveryService, LanService
+from codex.errors import CodexError, PortTaken
+from codex.exchange import Exchange, ExchangeBoard
+from codex.exchange.service import ExchangeService
 from codex.lock import DataDir, open_data_dir
 from codex.logs import get_logger
 from codex.node.events import Events
+from codex.node.herald import Herald
 from codex.node.jobs import Jobs
 from codex.node.network import Network
-from codex.p2p import Identity, load_or_create
+from codex.p2p import (
+    Handlers,
+    Identity,
+    PeerId,
+    SignedPeerRecord,
+    Switch,
+    Switchboard,
+    TcpTransport,
+    Transport,
+    load_or_create,
+)
+from codex.p2p.service import SwitchService
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
 from codex.runtime.supervisor import (
     CRITICAL,
@@ -37,7 +64,22 @@ THREADS = 4  # at least so many hops at once: hashing, reading and the writer ea
 # well; and uploads that are cut may wait for it before they give back what they staged.
 STOP = 30.0
 
+DHT = "dht"  # the directory of what the network taught us, in the data directory
+
+NEIGHBOURS = 32  # peers up to which nodes nearby are connected to as they are found; more are known of
+
 log = get_logger("node")
+
+
+@frozen
+class Wires:
+    """What joins a node to others. The defaults are the real things."""
+
+    transport: Transport = field(factory=TcpTransport)
+    open_socket: Callable[[int, str], DatagramSocket] = open_udp
+    """Opens a UDP port at an IP address of this machine, 0.0.0.0 for all."""
+    open_multicast: Callable[[], MulticastSocket] | None = open_multicast
+    """None where there is no looking for nodes nearby."""
 
 
 @frozen
@@ -48,6 +90,8 @@ class Seams:
     entropy: Entropy = field(factory=SystemEntropy)
     offload: Offload | None = None
     disk: Disk | None = None
+    wires: Wires | None = field(factory=Wires)
+    """None for a node by itself."""
 
 
 @frozen
@@ -71,8 +115,9 @@ class Parts:
 async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
     """Lock the data directory, read the identity, and run the services for the length of a block.
 
-    Start: store, jobs. Stop: the reverse, each service within its bound; then the events end. Raises
-    DataDirLocked, ConfigError, DiskFailed, and what a critical service crashed with.
+    Start: store, p2p, discovery, exchange, advertiser, herald, lan, jobs. Stop: the reverse, each service
+    within its bound; then the events end. Raises DataDirLocked, ConfigError, PortTaken, DiskFailed, and what
+    a critical service crashed with.
     """
     offload = seams.offload or Threads(config.num_threads or max(THREADS, min(os.cpu_count() or 1, 16)))
     with open_data_dir(config.data_dir) as data_dir:
@@ -87,11 +132,156 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     CRITICAL,
                     stop_timeout=STOP,
                 )
+                store = BlockStore(mailbox)
+                network = None
+                if seams.wires is not None:
+                    joining = _Joining(config, seams, seams.wires, supervisor, identity, offload)
+                    network = await joining.join(store, events)
                 jobs = Jobs(clock=seams.clock, entropy=seams.entropy, events=events)
                 await supervisor.start("jobs", lambda: jobs, Policy(), stop_timeout=STOP)
-                store = BlockStore(mailbox)
                 started = int(seams.clock.now())
-                yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, started, None)
+                yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, started, network)
+
+
+@frozen
+class _Joining:
+    """Starts the services that make a node one of many."""
+
+    config: Config
+    seams: Seams
+    wires: Wires
+    supervisor: Supervisor
+    identity: Identity
+    offload: Offload
+
+    async def join(self, store: BlockStore, events: Events) -> Network:
+        """Start them, in order. Raises PortTaken, ConfigError."""
+        handlers = Handlers()
+        switch = await self._switch(handlers)
+        board = Board.of(self.identity, self.seams.clock.now())
+        discovery = await self._discovery(board)
+        exchange = await self._exchange(handlers, switch, discovery, store)
+        advertiser = await self._advertiser(discovery, store)
+        herald = Herald(
+            store=store,
+            switch=switch,
+            discovery=discovery,
+            advertiser=advertiser,
+            events=events,
+            udp_port=lambda: board.port,
+        )
+        await self.supervisor.start("herald", lambda: herald, Policy())
+        if self.config.lan_discovery and self.wires.open_multicast is not None:
+            await self._lan(self.wires.open_multicast, switch, discovery)
+        return Network(switch, discovery, exchange, advertiser, herald.stored)
+
+    async def _switch(self, handlers: Handlers) -> Switch:
+        board = Switchboard(self.identity.peer_id)
+        mailbox = await self.supervisor.start(
+            "p2p",
+            lambda: SwitchService(
+                self.config.p2p,
+                self.identity,
+                board=board,
+                transport=self.wires.transport,
+                clock=self.seams.clock,
+                entropy=self.seams.entropy,
+                handlers=handlers,
+            ),
+            Policy(),
+        )
+        return Switch(mailbox, board)
+
+    async def _discovery(self, board: Board) -> Discovery:
+        bootstrap = [SignedPeerRecord.parse(text) for text in self.config.p2p.bootstrap_nodes]
+        mailbox = await self.supervisor.start(
+            "discovery",
+            lambda: DiscoveryService(
+                self.config.discovery,
+                self.identity,
+                board=board,
+                open_socket=self._open_socket,
+                directory=self.config.data_dir / DHT,
+                bootstrap=bootstrap,
+                clock=self.seams.clock,
+                entropy=self.seams.entropy,
+                offload=self.offload,
+            ),
+            Policy(),
+        )
+        return Discovery(mailbox, board)
+
+    def _open_socket(self, port: int) -> DatagramSocket:
+        """The UDP port of discovery; where only this machine can connect, it is not open to others either.
+        The default one, when taken, gives way to a free one.
+        """
+        local = all(map(is_loopback, self.config.p2p.listen_addrs))
+        open_at = partial(self.wires.open_socket, port)
+        host = "127.0.0.1" if local else "0.0.0.0"
+        try:
+            return open_at(host)
+        except PortTaken:
+            config = self.config.discovery
+            if config.port_explicit or port != config.port:
+                raise
+            log.info("the default port of discovery is taken, a free one is used", taken=port)
+            return self.wires.open_socket(0, host)
+
+    async def _exchange(
+        self, handlers: Handlers, switch: Switch, discovery: Discovery, store: BlockStore
+    ) -> Exchange:
+        board = ExchangeBoard(handlers)
+        mailbox = await self.supervisor.start(
+            "exchange",
+            lambda: ExchangeService(
+                self.config.exchange,
+                switch=switch,
+                discovery=discovery,
+                store=store,
+                board=board,
+                offload=self.offload,
+            ),
+            Policy(),
+        )
+        return Exchange(mailbox, board)
+
+    async def _advertiser(self, discovery: Discovery, store: BlockStore) -> Advertiser:
+        mailbox = await self.supervisor.start(
+            "advertiser",
+            lambda: AdvertiserService(
+                discovery=discovery,
+                source=store,
+                directory=self.config.data_dir / DHT,
+                clock=self.seams.clock,
+                offload=self.offload,
+            ),
+            Policy(),
+        )
+        return Advertiser(mailbox)
+
+    async def _lan(
+        self, open_socket: Callable[[], MulticastSocket], switch: Switch, discovery: Discovery
+    ) -> None:
+        async def found(
+            peer: PeerId, addresses: Sequence[Multiaddr], record: SignedPeerRecord | None
+        ) -> None:
+            if record is not None:
+                await discovery.add_node(record)
+            if addresses and not switch.is_connected(peer) and len(switch.peers()) < NEIGHBOURS:
+                await switch.connect(peer, addresses)
+
+        await self.supervisor.start(
+            "lan",
+            lambda: LanService(
+                self.identity.peer_id,
+                open_socket=open_socket,
+                addresses=switch.listening,
+                record=discovery.record,
+                found=found,
+                entropy=self.seams.entropy,
+            ),
+            Policy(),
+        )
 
 
 def _tell(event: ServiceEvent) -> None:

@@ -98,7 +98,7 @@ class Elsewhere:
 
     @asynccontextmanager
     async def fetch_leaves(
-        self, tree: Cid, leaf_count: int, indices: Iterable[int]
+        self, tree: Cid, leaf_count: int, indices: Iterable[int], *, block_size: int = BLOCK_SIZE
     ) -> AsyncIterator[AsyncIterator[list[tuple[int, Block]]]]:
         """Want these leaves for the length of the block."""
         dataset = self._shelf.dataset

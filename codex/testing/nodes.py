@@ -1,8 +1,8 @@
 """Nodes for tests and examples: one on a directory of its own, by itself or with its API on a free port.
 
 By default nothing in them is left to chance: the clock is trio's, which may be virtual, keys and ids come
-from a seed, and the work that otherwise goes to threads is done in place. With `threads=True` a node is the
-real thing.
+from a seed, and the work that otherwise goes to threads is done in place. With `threads=True` these are the
+real things. None of these nodes has a network; those that have one are in `neighbourhood`.
 """
 
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from attrs import frozen
 from codex.api import Address, start_api
 from codex.codec import Cid
 from codex.config import ApiConfig, Config, StoreConfig
-from codex.node import Node, Seams, open_node
+from codex.node import Node, Seams, Wires, open_node
 from codex.runtime.clock import SeededEntropy, VirtualClock
 from codex.runtime.threads import Inline
 from codex.store import BlockStore, Disk, Space
@@ -35,9 +35,11 @@ class ServedNode:
     client: Client
 
 
-def simulated(seed: str = "alice", disk: Disk | None = None) -> Seams:
+def simulated(seed: str = "alice", disk: Disk | None = None, wires: Wires | None = None) -> Seams:
     """Seams without threads, the machine's clock and chance; the same seed gives the same run."""
-    return Seams(clock=VirtualClock(EPOCH), entropy=SeededEntropy(seed), offload=Inline(), disk=disk)
+    return Seams(
+        clock=VirtualClock(EPOCH), entropy=SeededEntropy(seed), offload=Inline(), disk=disk, wires=wires
+    )
 
 
 @asynccontextmanager
@@ -56,7 +58,8 @@ async def open_test_node(
     with ExitStack() as stack:
         path = data_dir or Path(stack.enter_context(TemporaryDirectory(prefix="codex-")))
         config = Config(path, store=store or StoreConfig())
-        async with open_node(config, seams=Seams(disk=disk) if threads else simulated(seed, disk)) as node:
+        seams = Seams(disk=disk, wires=None) if threads else simulated(seed, disk)
+        async with open_node(config, seams=seams) as node:
             yield node
 
 
