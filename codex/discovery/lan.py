@@ -180,7 +180,7 @@ class LanService:
                     await socket.send(query)
                     self.state.asked += 1
                     due, interval = now + interval, min(2 * interval, LONGEST_INTERVAL)
-            await trio.sleep(min(LOOK, max(due - now, 0)) if hosts else LOOK)
+            await trio.sleep_until(min(now + LOOK, due) if hosts else now + LOOK)
 
     async def _answer(self, socket: MulticastSocket) -> None:
         """Tell of ourselves when somebody asked, once for all who ask at the same time."""

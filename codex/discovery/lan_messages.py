@@ -38,8 +38,10 @@ MAX_ADDRESSES = 16
 TTL = 120
 """Seconds that an answer counts; as others say it."""
 
-_MAX_JUMPS = 128
-"""Names, and references inside names, read of one packet."""
+_MAX_NAMES = 512
+"""Names, and parts of names that others refer to, read of one packet."""
+_MAX_DEPTH = 16
+"""References from one part of a name to the next."""
 _DNSADDR = b"dnsaddr="
 _SPR = b"spr="
 _STRING = 255
@@ -129,13 +131,17 @@ def read(packet: bytes) -> Query | Answer:
 class _Buffer(DNSBuffer):  # type: ignore[misc]  # dnslib ships no types
     """A packet whose names refer to each other only so often."""
 
-    jumps = 0
+    _names = 0
+    _depth = 0
 
     def decode_name(self, last: int = -1) -> DNSLabel:
-        self.jumps += 1
-        if self.jumps > _MAX_JUMPS:
+        self._names += 1
+        self._depth += 1
+        if self._names > _MAX_NAMES or self._depth > _MAX_DEPTH:
             raise DecodeError("the names in the packet refer to each other too often")
-        return super().decode_name(last)
+        name = super().decode_name(last)
+        self._depth -= 1
+        return name
 
 
 @frozen(slots=True)
