@@ -19,6 +19,7 @@ MAX_DIALLED = 16
 """Addresses of one peer that are tried; whoever lists a hundred is not to make us knock at them all."""
 
 _HOSTS: dict[str, int | None] = {"ip4": 4, "ip6": 6, "dns4": 4, "dns6": 6, "dns": None}
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
@@ -81,7 +82,7 @@ def reach(address: Multiaddr) -> Reach:
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip
     # Link-local IPv4 needs no interface beside it, as a machine mostly has one; IPv6 does.
-    if ip.is_unspecified or ip.is_multicast or (ip.version == 6 and ip.is_link_local):
+    if ip.is_unspecified or ip.is_multicast or ip == _BROADCAST or (ip.version == 6 and ip.is_link_local):
         return Reach.NOWHERE
     if ip.is_loopback:
         return Reach.LOOPBACK

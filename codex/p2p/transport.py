@@ -88,7 +88,7 @@ class TcpTransport:
 
     async def listen(self, address: Multiaddr) -> "TcpListener":
         target = endpoint(address)
-        if target is None or target.version is None:
+        if target is None or target.named:
             raise ConfigError(
                 f"{address} is no address to listen on",
                 remedy="Give --listen-addrs an address as /ip4/0.0.0.0/tcp/8070.",
