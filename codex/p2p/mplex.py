@@ -98,8 +98,7 @@ class Parser:
                     yield Frame(Kind.DATA, self._key, view[at:after])
                 at = after
                 continue
-            behind = _behind_header(data, at)
-            if not behind:
+            if end - at < MAX_HEADER and not _behind_header(data, at):
                 self._head = data[at:]
                 return
             at = self._begin(data, at)
