@@ -3,7 +3,7 @@
 Says who it is and where it listens, then takes one task a line and tells what came of it, all as JSON. The
 task {"dial", "manifest", "tree", "leaves"} dials a node (a multiaddress with /p2p), waits until it is
 identified, pings it, and takes the manifest and all leaves from it. Whoever dials this peer is then
-served them. Ends with its input.
+served them; the task {"sent"} asks how large its largest message was. Ends with its input.
 """
 
 import json
@@ -32,6 +32,7 @@ class Peer:
         self.host = host
         self.blocks: dict[Address, bytes] = {}
         self.largest = 0  # bytes of the largest message that came
+        self.sent = 0  # bytes of the largest message that went
         self.came = trio.Event()
         self.outbound: dict[ID, INetStream] = {}
         self.turn = trio.Lock()  # one message at a time goes out
@@ -62,6 +63,7 @@ class Peer:
             if who not in self.outbound:
                 self.outbound[who] = await self.host.new_stream(who, [EXCHANGE])
             await self.outbound[who].write(framed(message))
+            self.sent = max(self.sent, len(message))
 
     async def fetch(self, task: dict[str, str]) -> dict[str, object]:
         """Dial, look, ping, and take the dataset."""
@@ -106,7 +108,7 @@ async def main() -> None:
         tell(id=str(peer.host.get_id()), address=str(peer.host.get_addrs()[0]))
         while line := await trio.to_thread.run_sync(sys.stdin.readline):
             task = json.loads(line)
-            tell(**(await peer.fetch(task) if "dial" in task else {"largest": peer.largest}))
+            tell(**(await peer.fetch(task) if "dial" in task else {"sent": peer.sent}))
 
 
 def tell(**what: object) -> None:
