@@ -225,15 +225,21 @@ class Connection:
             self.bytes_in += len(data)
             self._last = trio.current_time()
             for plain in self._sealed.open(bytes(data)):
-                count += 1
+                count = await self._breathe(count + 1)
                 for frame in self._parser.feed(plain):
                     self._mux.arrived(frame, self._last)
                     count += 1
                     if count >= _STEP:
-                        count = 0
-                        await trio.lowlevel.checkpoint()
+                        count = await self._breathe(count)
             while self._mux.too_full:
                 await self._hold_back()
+
+    async def _breathe(self, count: int) -> int:
+        """Let others have their turn when so many frames were looked at in this one; how many it is now."""
+        if count < _STEP:
+            return count
+        await trio.lowlevel.checkpoint()
+        return 0
 
     async def _hold_back(self) -> None:
         """Wait until less is unread, but not for ever."""

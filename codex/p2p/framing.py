@@ -4,8 +4,11 @@
 the stream is for.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
+
+import trio
 
 from codex.codec import varint
 from codex.errors import DecodeError, PeerGone
@@ -30,21 +33,22 @@ class Sink(Protocol):
 
 
 class MessageDecoder:
-    """Pieces of a byte stream in, messages out; no I/O.
+    """Pieces of a byte stream in, messages out, one at a time; no I/O.
 
     A message that lies in one piece is a view of it; else its pieces are copied together, once. What is held
     is what has come, whatever length a message claims to have.
     """
 
-    __slots__ = ("_head", "_held", "_limit", "_pieces", "_wanted")
+    __slots__ = ("_head", "_held", "_limit", "_parts", "_unread", "_wanted")
 
     def __init__(self, limit: int) -> None:
         """`limit` is the most bytes that a message may have, its length not counted."""
         self._limit = limit
+        self._unread: deque[memoryview] = deque()
         self._head = b""
         self._wanted: int | None = None  # None while the length is being read
         self._held = 0
-        self._pieces: list[Bytes] = []
+        self._parts: list[memoryview] = []
 
     @property
     def midway(self) -> bool:
@@ -56,39 +60,43 @@ class MessageDecoder:
         """Bytes of the message that has begun."""
         return self._held
 
-    def feed(self, piece: Bytes) -> list[Bytes]:
-        """Return the messages that are complete with `piece`. Raises DecodeError for one that is too long;
-        then all is over.
-        """
-        messages: list[Bytes] = []
-        view, at, end = memoryview(piece), 0, len(piece)
-        while at < end:
-            if self._wanted is None:
-                at = self._read_length(view, at)
-                if self._wanted is None:
-                    break
-            after = min(at + self._wanted - self._held, end)
-            if after > at:
-                self._pieces.append(view[at:after])
-                self._held += after - at
-                at = after
-            if self._held == self._wanted:
-                messages.append(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
-                self._pieces, self._held, self._wanted = [], 0, None
-        return messages
+    def feed(self, piece: Bytes) -> None:
+        """Take what came."""
+        if piece:
+            self._unread.append(memoryview(piece))
 
-    def _read_length(self, view: memoryview, at: int) -> int:
-        """Take bytes of a length from `at` on; return where they end. Sets `_wanted` when it is complete."""
-        while at < len(view):
-            self._head += view[at : at + 1]
-            at += 1
-            if self._head[-1] < 0x80 or len(self._head) == varint.MAX_BYTES:
+    def next(self) -> Bytes | None:
+        """The next message, when it is complete. Raises DecodeError for one that is too long; then all is
+        over.
+        """
+        while self._unread:
+            view = self._unread.popleft()
+            at = self._read_length(view) if self._wanted is None else 0
+            if self._wanted is None:
+                continue
+            part = view[at : at + self._wanted - self._held]
+            if rest := view[at + len(part) :]:
+                self._unread.appendleft(rest)
+            if part:
+                self._parts.append(part)
+                self._held += len(part)
+            if self._held == self._wanted:
+                message: Bytes = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+                self._parts, self._held, self._wanted = [], 0, None
+                return message
+        return None
+
+    def _read_length(self, view: memoryview) -> int:
+        """Take bytes of a length; return how many. Sets `_wanted` when it is complete."""
+        for at, byte in enumerate(view[: varint.MAX_BYTES - len(self._head)], 1):
+            self._head += view[at - 1 : at]
+            if byte < 0x80 or len(self._head) == varint.MAX_BYTES:
                 size, _ = varint.decode(self._head)
                 if size > self._limit:
                     raise DecodeError(f"a message has {size} bytes, more than {self._limit}")
                 self._wanted, self._head = size, b""
-                break
-        return at
+                return at
+        return len(view)
 
 
 class MessageReader:
@@ -98,7 +106,6 @@ class MessageReader:
         """`limit` is the most bytes that a message may have."""
         self._source = source
         self._decoder = MessageDecoder(limit)
-        self._ready: list[Bytes] = []  # the next one last
 
     async def receive(self) -> Bytes | None:
         """Wait for the next message; None when the peer has ended the stream after a whole one.
@@ -106,16 +113,17 @@ class MessageReader:
         Raises DecodeError for a message over the limit, and PeerGone when the stream ends inside one or is
         reset. Cancelled while it waits, it loses nothing.
         """
-        while not self._ready:
+        # Many small messages may have come at once, and others are to have their turn between them.
+        await trio.lowlevel.checkpoint()
+        while (message := self._decoder.next()) is None:
             parts = await self._source.receive_parts()
             if not parts:
                 if self._decoder.midway:
                     raise PeerGone("the peer ended a stream in the middle of a message")
                 return None
             for part in parts:
-                self._ready += self._decoder.feed(part)
-            self._ready.reverse()
-        return self._ready.pop()
+                self._decoder.feed(part)
+        return message
 
 
 async def write_message(sink: Sink, *parts: Bytes) -> None:

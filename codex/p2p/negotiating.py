@@ -5,7 +5,7 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from codex.errors import CodexError, DecodeError, PeerGone
+from codex.errors import DecodeError, PeerGone, ProtocolRefused
 from codex.p2p.multistream import Dialer, Listener
 from codex.p2p.streams import Stream
 from codex.p2p.upgrade import EndedEarly, run
@@ -69,7 +69,7 @@ async def answer(stream: Stream, protocols: Protocols, seconds: float) -> Handle
     _settle(stream, negotiation)
     handler = protocols.handler(stream.protocol)
     if handler is None:
-        raise CodexError(f"nobody serves {stream.protocol} any more")
+        raise ProtocolRefused(f"{stream.protocol} is not served any more")
     return handler
 
 

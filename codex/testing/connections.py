@@ -111,19 +111,19 @@ class Puppet:
 
     def __init__(self, stream: trio.abc.Stream, sealed: Sealed) -> None:
         self.stream = stream
-        self._sealed = sealed
+        self.sealed = sealed
 
     async def send(self, *frames: bytes) -> None:
         """Seal bytes, and send them. Raises what the stream raises, once the other side has closed it."""
         data = b"".join(frames)
         batch = [[data[at : at + MAX_PLAIN]] for at in range(0, len(data), MAX_PLAIN)]
-        await self.stream.send_all(self._sealed.seal(batch))
+        await self.stream.send_all(self.sealed.seal(batch))
 
     async def receive(self) -> bytes:
         """What comes next, opened; nothing at the end."""
         while True:
             data = await self.stream.receive_some(65536)
-            opened = b"".join(self._sealed.open(bytes(data)))
+            opened = b"".join(self.sealed.open(bytes(data)))
             if opened or not data:
                 return opened
 

@@ -22,7 +22,7 @@ from codex.p2p.limits import Budget, Limits
 from codex.p2p.mplex import MAX_PAYLOAD, Key, Kind, Parser, header
 from codex.p2p.multistream import line
 from codex.p2p.streams import Stream
-from codex.runtime import SeededEntropy, VirtualClock
+from codex.runtime import LoopWatch, SeededEntropy, VirtualClock
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.connections import (
     ALICE,
@@ -541,6 +541,37 @@ async def test_frames_that_no_node_sends(autojump_clock: MockClock, frames: byte
             assert budget.used == 0
     assert lines.getvalue().count("connection closed") == 1
     assert str(ALICE.peer_id) in lines.getvalue()
+
+
+@pytest.mark.parametrize("what", ["frames of Noise", "frames of mplex", "messages"])
+async def test_no_step_is_long_whatever_comes(autojump_clock: MockClock, what: str) -> None:
+    """A peer sends the smallest things there are, as many as it can."""
+    came = 0
+
+    async def read(stream: Stream) -> None:
+        nonlocal came
+        reader = MessageReader(stream, 100)
+        while await reader.receive() is not None:
+            came += 1
+
+    watch = LoopWatch()
+    async with open_puppet({ECHO: read}) as (puppet, bob):
+        await puppet.send(AGREED)
+        await trio.sleep(1)
+        if what == "frames of Noise":
+            data = puppet.sealed.seal([[b""]] * 40_000)
+        elif what == "frames of mplex":
+            data = puppet.sealed.seal([[frame_of(Kind.DATA, 0, b"\x00") * 15_000]] * 5)
+        else:
+            data = puppet.sealed.seal([[frame_of(Kind.DATA, 0, bytes(60_000))]] * 2)
+        await puppet.stream.send_all(bytes(data))
+        trio.lowlevel.add_instrument(watch)
+        await trio.sleep(100)
+        trio.lowlevel.remove_instrument(watch)
+        assert not bob.why
+        assert bob.unread == 0
+        assert came == {"frames of Noise": 0, "frames of mplex": 75_000, "messages": 120_000}[what]
+    assert watch.worst_cpu < 0.05, watch.worst_cpu_task
 
 
 async def test_bytes_that_were_not_sealed(autojump_clock: MockClock) -> None:
