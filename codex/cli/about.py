@@ -55,6 +55,7 @@ def info_table(node: Target, told: dict[str, Any], width: int | None = None) -> 
             ["data", own["repo"]],
             *_each("listens on", own["addrs"]),
             *_each("announces", own["announceAddresses"]),
+            ["discovery", _discovery(own["table"])],
             ["space", f"{human_size(used)} of {human_size(quota)} used, {human_size(reserved)} reserved"],
             ["blocks", str(int(room["totalBlocks"]))],
         ]
@@ -65,6 +66,15 @@ def info_table(node: Target, told: dict[str, Any], width: int | None = None) -> 
         if health is None:
             return lines
         return lines + "\n\n" + _services_table(health["services"], width)
+
+
+def _discovery(known: dict[str, Any]) -> str:
+    """Where discovery is reached, and how many nodes it knows."""
+    nodes, seen = len(known["nodes"]), sum(bool(one["seen"]) for one in known["nodes"])
+    address = known["localNode"]["address"]
+    if address is None:
+        return "-"
+    return f"UDP {address}, knows {nodes} node{'' if nodes == 1 else 's'}, of which {seen} answer"
 
 
 def _each(name: str, values: list[Any]) -> list[list[Any]]:
@@ -99,23 +109,48 @@ def peers(node: Target) -> dict[str, Any]:
 
 
 def peers_table(told: dict[str, Any], width: int | None = None) -> str:
-    """Them for reading, a line for each with all that is told of it; empty when there is none."""
-    with understood():
-        facts = [{str(name): _told(value) for name, value in peer.items()} for peer in told["peers"]]
-    names = list(dict.fromkeys(name for peer in facts for name in peer))
-    rows = [[peer.get(name, "-") for name in names] for peer in facts]
-    return table([Column(printable(name).upper(), least=16) for name in names], rows, width) if rows else ""
-
-
-def _told(value: Any) -> str:
-    words = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-    return printable(words or "-")
-
-
-def connect(node: Target, peer: str, addresses: tuple[str, ...]) -> None:
-    """Have the node connect to `peer` at one of `addresses`; without any it looks the peer up. Raises Failed,
-    NoNode.
+    """Them for reading, a line for each; empty when there is none. On a narrow terminal what tells least is
+    left out.
     """
+    with understood():
+        rows = [
+            [
+                str(peer["peerId"]),
+                f"{'to' if peer['dialled'] else 'from'} {peer['address']}",
+                str(peer["agent"]) or "-",
+                human_size(int(peer["bytesIn"])),
+                human_size(int(peer["bytesOut"])),
+                "-" if peer["latency"] is None else f"{float(peer['latency']) * 1000:.1f} ms",
+                _open(int(peer["wants"]), int(peer["wanted"])),
+            ]
+            for peer in told["peers"]
+        ]
+    columns = [
+        Column("PEER", least=16),
+        Column("CONNECTION", least=16),
+        Column("AGENT", least=0),
+        Column("RECEIVED", right=True),
+        Column("SENT", right=True),
+        Column("LATENCY", right=True),
+        Column("BLOCKS OPEN", least=0),
+    ]
+    return table(columns, [[printable(word) for word in row] for row in rows], width) if rows else ""
+
+
+def _open(wants: int, wanted: int) -> str:
+    """How many blocks are still to come, each way."""
+    words = [f"{count} {way}" for count, way in ((wanted, "from it"), (wants, "to it")) if count]
+    return ", ".join(words) or "-"
+
+
+def connect(node: Target, peer: str, addresses: tuple[str, ...]) -> str:
+    """Have the node connect to `peer` at one of `addresses`; without any it looks the peer up. A `peer` may
+    also be an address that ends in /p2p/ID. Its peer id. Raises Failed, NoNode.
+    """
+    address, _, named = peer.rpartition("/p2p/")
+    if address:
+        peer, addresses = named, (address, *addresses)
     query = f"?{urlencode([('addrs', address) for address in addresses])}" if addresses else ""
     with ask(node, "GET", f"/connect/{quote(peer, safe='')}{query}") as reply:
         read_text(reply, peer, remedies=_CONNECT_REMEDIES)
+    return peer

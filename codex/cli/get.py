@@ -15,6 +15,7 @@ from codex.cli.connection import OF_A_CID, PIECE, ask, data_path, refused, under
 from codex.cli.exits import Failed
 from codex.cli.files import Part, check_free, open_part, place, safe_name, written
 from codex.cli.finding import Target
+from codex.cli.output import note
 from codex.cli.progress import progress
 
 STDOUT = "-"
@@ -84,6 +85,8 @@ def _reply(node: Target, order: Order, offset: int) -> Iterator[http.client.HTTP
                 headers = {}  # what is here is longer than the dataset, so it is something else
             elif reply.status == 404 and not order.local and len(paths) > 1:
                 del paths[0]
+                if sys.stderr.isatty():
+                    note(f"Not all of {order.cid} is on this node; asking others for it.")
             else:
                 raise refused(reply, order.cid, OF_A_CID)
 

@@ -57,22 +57,30 @@ def _peers(ctx: click.Context, /, json: bool, **options: str | None) -> None:
     if shown:
         click.echo(shown)
     else:
-        hint("This node is connected to no other.")
+        hint("This node is connected to no other; `codex connect` connects it.")
 
 
 @codex.command("connect", short_help="Connect to another node.")
 @click.argument("peer")
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]…")
+@for_programs("the peer as `codex peers --json` tells of it, for programs")
 @about_a_node
 @click.pass_context
-def _connect(ctx: click.Context, /, peer: str, addresses: tuple[str, ...], **options: str | None) -> None:
+def _connect(
+    ctx: click.Context, /, peer: str, addresses: tuple[str, ...], json: bool, **options: str | None
+) -> None:
     """Have the node connect to another: to its peer id, at its addresses (/ip4/203.0.113.7/tcp/8070).
 
-    Without an address the network is asked for one.
+    Without an address the network is asked for one. An address that ends in /p2p/ID says both at once.
     """
-    from codex.cli.about import connect
+    from codex.cli import about
 
-    connect(node_of(ctx, options), peer, addresses)
+    node = node_of(ctx, options)
+    peer = about.connect(node, peer, addresses)
+    if json:
+        click.echo(as_line(next((one for one in about.peers(node)["peers"] if one["peerId"] == peer), {})))
+    else:
+        hint(f"Connected to {peer}.")
 
 
 @codex.command("jobs", short_help="The work in hand: list, follow, cancel.")

@@ -72,6 +72,10 @@ async def _measure(node: Node, config: Config) -> None:
 def _welcome(node: Node, config: Config) -> None:
     info = node.info()
     log.info("node is running", version=VERSION, peer_id=str(info.peer_id), data_dir=str(config.data_dir))
+    listening = ", ".join(info.addresses) or "nowhere"
+    _say(
+        f"Peer {info.peer_id} listens on {listening}; discovery on UDP {info.discovery_address or 'nowhere'}"
+    )
 
 
 def _say(line: str) -> None:

@@ -29,6 +29,8 @@ from codex.client import (
     ManifestStored,
     NotLetIn,
     OtherEvent,
+    PeerJoined,
+    PeerLeft,
     Unreachable,
     open_client,
 )
@@ -140,6 +142,10 @@ def line(event: Event, now: float, width: int | None = None) -> str:
             return f"{time}  dataset stored  {cid}"
         case ManifestDeleted(cid):
             return f"{time}  dataset deleted  {cid}"
+        case PeerJoined(peer_id, address):
+            return printable(f"{time}  peer joined         {peer_id}  {address}")
+        case PeerLeft(peer_id, why):
+            return printable(f"{time}  peer left           {peer_id}  {why}").rstrip()
         case Lagged(missed):
             return f"{time}  {missed} events were missed: they came too fast"
         case OtherEvent(name, params):
@@ -161,6 +167,9 @@ def as_told(event: Event) -> dict[str, Any]:
             return {"event": _name(event), "job": told}
         case ManifestStored(cid) | ManifestDeleted(cid):
             return {"event": _name(event), "cid": str(cid)}
+        case PeerJoined() | PeerLeft():
+            told = {camel(one.name): getattr(event, one.name) for one in attrs.fields(type(event))}
+            return {"event": _name(event), **told}
         case Lagged(missed):
             return {"event": "lagged", "missed": missed}
         case OtherEvent(name, params):

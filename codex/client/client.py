@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codex.client.link import FRAME, Call, Link
-from codex.client.values import Dataset, Event, Health, Info, Job, Manifest, Space, value
+from codex.client.values import Dataset, Event, Health, Info, Job, Manifest, Peer, PeerRecord, Space, value
 from codex.codec import Cid
 from codex.runtime.broadcast import Broadcast, Subscription
 
@@ -216,16 +216,16 @@ class Client:
         """Say what the node logs: a level, or levels by topic."""
         await self.call("setLogLevel", level=level)
 
-    async def peers(self) -> list[Any]:
-        """Whom the node is connected to."""
-        return list((await self.call("peers"))["peers"])
+    async def peers(self) -> list[Peer]:
+        """Whom the node is connected to, in the order in which they came."""
+        return [value(Peer, one) for one in (await self.call("peers"))["peers"]]
 
-    async def find_peer(self, peer_id: str) -> None:
-        """Find a node's addresses."""
-        await self.call("findPeer", peerId=peer_id)
+    async def find_peer(self, peer_id: str) -> PeerRecord:
+        """Find a node's addresses. Raises NotFound."""
+        return value(PeerRecord, await self.call("findPeer", peerId=peer_id))
 
     async def connect(self, peer_id: str, *addresses: str) -> None:
-        """Connect to a node."""
+        """Connect to a node, at one of the addresses or wherever the network finds it. Raises NotFound."""
         await self.call("connect", peerId=peer_id, addrs=list(addresses))
 
     async def request_storage(self, cid: Cid | str, **terms: Any) -> None:

@@ -105,6 +105,38 @@ class Info:
     more: Mapping[str, Any] = field(factory=dict, repr=False)
 
 
+@frozen
+class Peer:
+    """A node that the node is connected to. Bytes are those of the connection, and `block_bytes` those of
+    blocks on it; `latency` is seconds there and back, None until it was measured. `wants` is how many blocks
+    it wants, `wanted` how many are wanted of it.
+    """
+
+    peer_id: str
+    address: str
+    dialled: bool
+    agent: str
+    protocols: tuple[str, ...]
+    since: float
+    bytes_in: int
+    bytes_out: int
+    latency: float | None
+    streams: int
+    wants: int = 0
+    wanted: int = 0
+    block_bytes_in: int = 0
+    block_bytes_out: int = 0
+
+
+@frozen
+class PeerRecord:
+    """Where a node listens, in its own words; of two records the one with the higher number is the later."""
+
+    peer_id: str
+    seq_no: int
+    addresses: tuple[str, ...]
+
+
 # -- events
 
 
@@ -144,6 +176,22 @@ class ManifestDeleted:
 
 
 @frozen
+class PeerJoined:
+    """A node is connected; `address` is that of its end."""
+
+    peer_id: str
+    address: str
+
+
+@frozen
+class PeerLeft:
+    """A node is connected no more."""
+
+    peer_id: str
+    why: str
+
+
+@frozen
 class OtherEvent:
     """Something that this version does not know, as the node told it."""
 
@@ -151,7 +199,17 @@ class OtherEvent:
     params: Mapping[str, Any]
 
 
-Event = JobStarted | JobProgressed | JobEnded | ManifestStored | ManifestDeleted | OtherEvent | Lagged
+Event = (
+    JobStarted
+    | JobProgressed
+    | JobEnded
+    | ManifestStored
+    | ManifestDeleted
+    | PeerJoined
+    | PeerLeft
+    | OtherEvent
+    | Lagged
+)
 
 _EVENTS: Mapping[str, type[Any]] = {
     "jobStarted": JobStarted,
@@ -159,6 +217,8 @@ _EVENTS: Mapping[str, type[Any]] = {
     "jobEnded": JobEnded,
     "manifestStored": ManifestStored,
     "manifestDeleted": ManifestDeleted,
+    "peerJoined": PeerJoined,
+    "peerLeft": PeerLeft,
     "lagged": Lagged,
 }
 

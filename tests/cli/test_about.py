@@ -18,7 +18,10 @@ INFO = {
     "repo": "/srv/codex",
     "spr": "spr:abc",
     "announceAddresses": [],
-    "table": {},
+    "table": {
+        "localNode": {"address": "192.0.2.1:8090"},
+        "nodes": [{"seen": True}, {"seen": False}, {"seen": True}],
+    },
     "codex": {"version": "v1.2.3", "revision": "abcdef", "contracts": "none"},
 }
 SPACE = {"totalBlocks": 3, "quotaMaxBytes": 20 << 30, "quotaUsedBytes": 5 << 20, "quotaReservedBytes": 0}
@@ -47,6 +50,7 @@ def test_a_node_is_shown_with_its_parts(codex: Run, telling: Any) -> None:
         "listens on  /ip4/192.0.2.1/tcp/8070",
         "            /ip4/127.0.0.1/tcp/8070",
         "announces   -",
+        "discovery   UDP 192.0.2.1:8090, knows 3 nodes, of which 2 answer",
         "space       5.00 MiB of 20.0 GiB used, 0 B reserved",
         "blocks      3",
         "health      degraded",
@@ -104,24 +108,46 @@ def test_a_health_that_is_none_is_refused(codex: Run, telling: Any) -> None:
         assert codex("info", port=telling.port).returncode == 1
 
 
-def test_peers_are_listed_with_what_is_told_of_them(codex: Run, node: Any) -> None:
-    peers = [
-        {"peerId": "16Uiu2A", "addresses": ["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/2"]},
-        {"peerId": "16Uiu2B", "addresses": [], "agent": "c\x1bx"},
-    ]
-    node.json("GET /peers", {"peers": peers})
+PEER = {
+    "peerId": "16Uiu2A",
+    "address": "/ip4/192.0.2.1/tcp/1",
+    "dialled": True,
+    "agent": "Codex",
+    "protocols": ["/codex/blockexc/1.0.0"],
+    "since": 1795378590.0,
+    "bytesIn": 1536,
+    "bytesOut": 3 << 20,
+    "latency": 0.0123,
+    "streams": 2,
+    "wants": 0,
+    "wanted": 7,
+    "blockBytesIn": 0,
+    "blockBytesOut": 0,
+}
+
+
+def test_peers_are_listed(codex: Run, node: Any) -> None:
+    other = {**PEER, "peerId": "16Uiu2B", "dialled": False, "agent": "c\x1bx", "latency": None, "wants": 3}
+    node.json("GET /peers", {"peers": [PEER, other]})
     done = codex("peers", port=node.port)
     assert done.stdout.decode().splitlines() == [
-        "PEERID   ADDRESSES                                   AGENT",
-        "16Uiu2A  /ip4/192.0.2.1/tcp/1, /ip4/192.0.2.2/tcp/2  -",
-        "16Uiu2B  -                                           c\ufffdx",
+        "PEER     CONNECTION                 AGENT  RECEIVED      SENT  LATENCY  BLOCKS OPEN",
+        "16Uiu2A  to /ip4/192.0.2.1/tcp/1    Codex  1.50 KiB  3.00 MiB  12.3 ms  7 from it",
+        "16Uiu2B  from /ip4/192.0.2.1/tcp/1  c\ufffdx    1.50 KiB  3.00 MiB        -  7 from it, 3 to it",
     ]
-    assert json.loads(codex("peers", "--json", port=node.port).stdout) == {"peers": peers}
+    assert json.loads(codex("peers", "--json", port=node.port).stdout) == {"peers": [PEER, other]}
     node.json("GET /peers", {"peers": []})
     assert codex("peers", port=node.port).stdout == b""
-    for answer in ({}, {"peers": 5}, {"peers": [5]}):
+    for answer in ({}, {"peers": 5}, {"peers": [5]}, {"peers": [{**PEER, "latency": "x"}]}):
         with pytest.raises(Failed):
             about.peers_table(answer)
+
+
+def test_peers_fit_a_narrow_terminal() -> None:
+    shown = about.peers_table({"peers": [{**PEER, "peerId": "16Uiu2HAkxqXa6T5ATbu4QE4hMDxwTaNrj9"}]}, 79)
+    assert max(map(len, shown.splitlines())) <= 79
+    assert "16Uiu2H" in shown
+    assert "AGENT" not in shown
 
 
 def test_a_peer_is_connected_to(codex: Run, node: Any) -> None:
@@ -134,3 +160,12 @@ def test_a_peer_is_connected_to(codex: Run, node: Any) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: 16U: Unable to find Peer!\n")
     assert b"`codex info`" in done.stderr
+
+
+def test_an_address_with_a_peer_id_says_both(codex: Run, node: Any) -> None:
+    asked = "GET /connect/16Uiu2A?addrs=%2Fip4%2F192.0.2.1%2Ftcp%2F1"
+    node.replies[asked] = (200, {}, b"Successfully connected to peer")
+    node.json("GET /peers", {"peers": [{**PEER, "peerId": "16Uiu2B"}, PEER]})
+    done = codex("connect", "/ip4/192.0.2.1/tcp/1/p2p/16Uiu2A", "--json", port=node.port)
+    assert (done.returncode, json.loads(done.stdout)) == (0, PEER)
+    assert node.asked[0] == asked
