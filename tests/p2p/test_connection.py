@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from io import StringIO
 from itertools import repeat
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -16,31 +17,32 @@ from trio.testing import MockClock
 from codex.config import LogConfig
 from codex.errors import CodexError, HandshakeFailed, PeerGone, ProtocolRefused
 from codex.logs import configured
+from codex.p2p import Identity
 from codex.p2p.connection import Connection, open_connection
 from codex.p2p.framing import MessageReader, write_message
+from codex.p2p.handlers import Handlers
 from codex.p2p.limits import Budget, Limits
 from codex.p2p.mplex import MAX_PAYLOAD, Key, Kind, Parser, header
 from codex.p2p.multistream import line
 from codex.p2p.streams import Stream
 from codex.runtime import LoopWatch, SeededEntropy, VirtualClock
 from codex.testing.cancelling import cancel_at_every_checkpoint
-from codex.testing.connections import (
-    ALICE,
-    BOB,
-    EPOCH,
-    Puppet,
-    Served,
-    frame_of,
-    open_end,
-    open_pair,
-    open_puppet,
-    stream_pair,
-)
 from codex.testing.network import MemoryNetwork
 
+Opener = Callable[..., Any]
+Attempt = Callable[[Callable[[trio.abc.Stream], Awaitable[None]]], Awaitable[str]]
+
+ALICE = Identity.generate(SeededEntropy("alice"))
+BOB = Identity.generate(SeededEntropy("bob"))
+EPOCH = 1_750_000_000.0  # unix seconds
 ECHO = "/echo/1.0.0"
 DEAF = "/deaf/1.0.0"
 KIB, MIB = 1 << 10, 1 << 20
+
+
+def frame_of(kind: Kind, number: int, data: bytes = b"", *, ours: bool = True) -> bytes:
+    """A frame about stream `number`, which its sender has opened unless it is not `ours`."""
+    return header(kind, Key(number, ours), len(data)) + data
 
 
 async def echo(stream: Stream) -> None:
@@ -69,7 +71,7 @@ async def echoes(connection: Connection) -> float:
     return trio.current_time() - began
 
 
-async def flood(puppet: Puppet, frames: Iterable[bytes]) -> None:
+async def flood(puppet: Any, frames: Iterable[bytes]) -> None:
     """Send frames until the other side has closed the connection."""
     with suppress(trio.BrokenResourceError):
         for frame in frames:
@@ -80,7 +82,7 @@ async def flood(puppet: Puppet, frames: Iterable[bytes]) -> None:
 # Who is let in.
 
 
-async def test_both_know_each_other(autojump_clock: MockClock) -> None:
+async def test_both_know_each_other(open_pair: Opener, autojump_clock: MockClock) -> None:
     async with open_pair({ECHO: echo}) as (alice, bob):
         assert (alice.peer, bob.peer) == (BOB.peer_id, ALICE.peer_id)
         assert (alice.remote_key, bob.remote_key) == (BOB.public_key, ALICE.public_key)
@@ -97,7 +99,9 @@ async def test_both_know_each_other(autojump_clock: MockClock) -> None:
         await alice.open_stream(ECHO)
 
 
-async def test_somebody_else_than_expected(autojump_clock: MockClock) -> None:
+async def test_somebody_else_than_expected(
+    stream_pair: Opener, open_end: Opener, autojump_clock: MockClock
+) -> None:
     near, far = await stream_pair()
 
     async def bob() -> None:
@@ -113,7 +117,7 @@ async def test_somebody_else_than_expected(autojump_clock: MockClock) -> None:
                 identity=ALICE,
                 dialer=True,
                 expect=ALICE.peer_id,
-                protocols=Served({}),
+                protocols=Handlers(),
                 limits=Limits(),
                 entropy=SeededEntropy(1),
                 clock=VirtualClock(EPOCH),
@@ -121,18 +125,23 @@ async def test_somebody_else_than_expected(autojump_clock: MockClock) -> None:
                 pytest.fail("alice took it")
 
 
-async def attempt(send: Callable[[trio.abc.Stream], Awaitable[None]]) -> str:
+@pytest.fixture
+def attempt(stream_pair: Opener, open_end: Opener) -> Attempt:
     """What the listener says about somebody who sends that for a handshake."""
-    near, far = await stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(send, near)
-        with pytest.raises(HandshakeFailed) as caught:
-            async with open_end(far, BOB, dialer=False, handlers={}):
-                pytest.fail("it was taken for a handshake")
-        nursery.cancel_scope.cancel()
-    with pytest.raises(trio.ClosedResourceError):
-        await far.receive_some()
-    return caught.value.message
+
+    async def attempted(send: Callable[[trio.abc.Stream], Awaitable[None]]) -> str:
+        near, far = await stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, near)
+            with pytest.raises(HandshakeFailed) as caught:
+                async with open_end(far, BOB, dialer=False, handlers={}):
+                    pytest.fail("it was taken for a handshake")
+            nursery.cancel_scope.cancel()
+        with pytest.raises(trio.ClosedResourceError):
+            await far.receive_some()
+        return caught.value.message
+
+    return attempted
 
 
 @pytest.mark.parametrize(
@@ -148,7 +157,9 @@ async def attempt(send: Callable[[trio.abc.Stream], Awaitable[None]]) -> str:
         (line("/multistream/1.0.0") + line("/noise") + b"\x00\x20" + bytes(32), "gives away"),
     ],
 )
-async def test_garbage_for_a_handshake(autojump_clock: MockClock, data: bytes, why: str) -> None:
+async def test_garbage_for_a_handshake(
+    attempt: Attempt, autojump_clock: MockClock, data: bytes, why: str
+) -> None:
     async def send(stream: trio.abc.Stream) -> None:
         await stream.send_all(data)
         await trio.sleep_forever()
@@ -156,7 +167,7 @@ async def test_garbage_for_a_handshake(autojump_clock: MockClock, data: bytes, w
     assert why in await attempt(send)
 
 
-async def test_a_handshake_has_its_time(autojump_clock: MockClock) -> None:
+async def test_a_handshake_has_its_time(attempt: Attempt, autojump_clock: MockClock) -> None:
     async def drip(stream: trio.abc.Stream) -> None:
         for letter in line("/multistream/1.0.0") + line("/tls/1.0.0") * 10:
             await stream.send_all(bytes([letter]))
@@ -167,14 +178,16 @@ async def test_a_handshake_has_its_time(autojump_clock: MockClock) -> None:
     assert trio.current_time() - began == pytest.approx(30, abs=1)
 
 
-async def test_a_handshake_that_is_left(autojump_clock: MockClock) -> None:
+async def test_a_handshake_that_is_left(attempt: Attempt, autojump_clock: MockClock) -> None:
     async def leave(stream: trio.abc.Stream) -> None:
         await stream.aclose()
 
     assert "ended the connection during the handshake" in await attempt(leave)
 
 
-async def test_cancelled_anywhere_the_stream_is_closed(autojump_clock: MockClock) -> None:
+async def test_cancelled_anywhere_the_stream_is_closed(
+    stream_pair: Opener, open_end: Opener, autojump_clock: MockClock
+) -> None:
     ends: list[trio.abc.Stream] = []
 
     async def talk() -> None:
@@ -202,7 +215,7 @@ async def test_cancelled_anywhere_the_stream_is_closed(autojump_clock: MockClock
 # Streams.
 
 
-async def test_the_peer_speaks_none_of_them(autojump_clock: MockClock) -> None:
+async def test_the_peer_speaks_none_of_them(open_pair: Opener, autojump_clock: MockClock) -> None:
     async with open_pair({ECHO: echo}) as (alice, bob):
         with pytest.raises(ProtocolRefused, match="/a or /b"):
             await alice.open_stream("/a", "/b")
@@ -213,7 +226,7 @@ async def test_the_peer_speaks_none_of_them(autojump_clock: MockClock) -> None:
         assert alice.streams() == bob.streams() == ()
 
 
-async def test_a_peer_that_does_not_answer(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_does_not_answer(open_puppet: Opener, autojump_clock: MockClock) -> None:
     async with open_puppet({}) as (puppet, bob), trio.open_nursery() as nursery:
         nursery.start_soon(puppet.drain)
         with pytest.raises(PeerGone, match="within 10 s"):
@@ -230,7 +243,9 @@ async def test_a_peer_that_does_not_answer(autojump_clock: MockClock) -> None:
         (frame_of(Kind.RESET, 0, ours=False), "reset"),
     ],
 )
-async def test_a_peer_that_answers_wrongly(autojump_clock: MockClock, answer: bytes, why: str) -> None:
+async def test_a_peer_that_answers_wrongly(
+    open_puppet: Opener, autojump_clock: MockClock, answer: bytes, why: str
+) -> None:
     async with open_puppet({}) as (puppet, bob), trio.open_nursery() as nursery:
 
         async def reply() -> None:
@@ -246,7 +261,9 @@ async def test_a_peer_that_answers_wrongly(autojump_clock: MockClock, answer: by
         nursery.cancel_scope.cancel()
 
 
-async def test_a_handler_that_gives_up_resets_its_stream(autojump_clock: MockClock) -> None:
+async def test_a_handler_that_gives_up_resets_its_stream(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     async def refuse(stream: Stream) -> None:
         await stream.receive_some()
         raise CodexError("no time")
@@ -259,7 +276,9 @@ async def test_a_handler_that_gives_up_resets_its_stream(autojump_clock: MockClo
         await echoes(alice)
 
 
-async def test_a_bug_in_a_handler_comes_out(autojump_clock: MockClock) -> None:
+async def test_a_bug_in_a_handler_comes_out(
+    stream_pair: Opener, open_end: Opener, autojump_clock: MockClock
+) -> None:
     async def fail(stream: Stream) -> None:
         await stream.receive_some()
         raise ZeroDivisionError
@@ -280,7 +299,9 @@ async def test_a_bug_in_a_handler_comes_out(autojump_clock: MockClock) -> None:
                 await stream.receive_some()
 
 
-async def test_what_was_handed_over_is_sent_before_the_end(autojump_clock: MockClock) -> None:
+async def test_what_was_handed_over_is_sent_before_the_end(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     came: list[bytes] = []
 
     async def keep(stream: Stream) -> None:
@@ -294,7 +315,9 @@ async def test_what_was_handed_over_is_sent_before_the_end(autojump_clock: MockC
     assert sum(map(len, came)) == 2 * MIB
 
 
-async def test_a_small_message_is_not_held_up_by_a_huge_one(autojump_clock: MockClock) -> None:
+async def test_a_small_message_is_not_held_up_by_a_huge_one(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     async def drop(stream: Stream) -> None:
         while await stream.receive_parts():
             pass
@@ -310,7 +333,7 @@ async def test_a_small_message_is_not_held_up_by_a_huge_one(autojump_clock: Mock
             nursery.cancel_scope.cancel()
 
 
-async def test_streams_share_the_way(autojump_clock: MockClock) -> None:
+async def test_streams_share_the_way(open_pair: Opener, autojump_clock: MockClock) -> None:
     ended: list[int] = []
 
     async def tally(stream: Stream) -> None:
@@ -337,7 +360,9 @@ async def test_streams_share_the_way(autojump_clock: MockClock) -> None:
 # Back-pressure.
 
 
-async def test_a_stream_that_nobody_reads_is_reset_and_the_others_go_on(autojump_clock: MockClock) -> None:
+async def test_a_stream_that_nobody_reads_is_reset_and_the_others_go_on(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     budget = Budget(64 * MIB)
     with logged() as lines:
         async with open_pair({DEAF: deaf, ECHO: echo}, budget=budget) as (alice, bob):
@@ -361,7 +386,7 @@ async def test_a_stream_that_nobody_reads_is_reset_and_the_others_go_on(autojump
     assert DEAF in lines.getvalue()
 
 
-async def test_a_slow_reader_that_drains_is_waited_for(autojump_clock: MockClock) -> None:
+async def test_a_slow_reader_that_drains_is_waited_for(open_pair: Opener, autojump_clock: MockClock) -> None:
     size = 20 * MIB
     came: list[int] = []
 
@@ -379,7 +404,7 @@ async def test_a_slow_reader_that_drains_is_waited_for(autojump_clock: MockClock
     assert sum(came) == size
 
 
-async def test_a_connection_has_a_budget_of_its_own(autojump_clock: MockClock) -> None:
+async def test_a_connection_has_a_budget_of_its_own(open_pair: Opener, autojump_clock: MockClock) -> None:
     limits = Limits(connection_high=3 * MIB, read=64 * KIB)
     async with open_pair({DEAF: deaf, ECHO: echo}, limits=limits) as (alice, bob):
         ended: list[int] = []
@@ -404,7 +429,7 @@ async def test_a_connection_has_a_budget_of_its_own(autojump_clock: MockClock) -
             nursery.cancel_scope.cancel()
 
 
-async def test_all_connections_have_a_budget_together(autojump_clock: MockClock) -> None:
+async def test_all_connections_have_a_budget_together(open_pair: Opener, autojump_clock: MockClock) -> None:
     budget = Budget(1 * MIB)
     async with (
         open_pair({DEAF: deaf, ECHO: echo}, budget=budget) as (greedy, one),
@@ -427,7 +452,7 @@ async def test_all_connections_have_a_budget_together(autojump_clock: MockClock)
         assert budget.used == 0
 
 
-async def test_the_budget_is_given_back_at_the_end(autojump_clock: MockClock) -> None:
+async def test_the_budget_is_given_back_at_the_end(open_pair: Opener, autojump_clock: MockClock) -> None:
     budget = Budget(64 * MIB)
     async with open_pair({DEAF: deaf}, budget=budget) as (alice, bob):
         stream = await alice.open_stream(DEAF)
@@ -439,7 +464,7 @@ async def test_the_budget_is_given_back_at_the_end(autojump_clock: MockClock) ->
         assert (budget.used, bob.unread) == (0, 0)
 
 
-async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_takes_nothing_is_given_up(open_puppet: Opener, autojump_clock: MockClock) -> None:
     async def give(stream: Stream) -> None:
         await stream.send_all(bytes(16 * MIB))
 
@@ -456,7 +481,7 @@ async def test_a_peer_that_takes_nothing_is_given_up(autojump_clock: MockClock) 
 # Idle.
 
 
-async def test_a_stream_without_traffic_is_reset(autojump_clock: MockClock) -> None:
+async def test_a_stream_without_traffic_is_reset(open_pair: Opener, autojump_clock: MockClock) -> None:
     limits = Limits(stream_idle=300)
     async with open_pair({ECHO: echo}, limits=limits) as (alice, bob):
         idle, busy = await alice.open_stream(ECHO), await alice.open_stream(ECHO)
@@ -469,7 +494,9 @@ async def test_a_stream_without_traffic_is_reset(autojump_clock: MockClock) -> N
         assert [stream.protocol for stream in bob.streams()] == [ECHO]
 
 
-async def test_a_connection_without_a_byte_is_given_up(autojump_clock: MockClock) -> None:
+async def test_a_connection_without_a_byte_is_given_up(
+    open_puppet: Opener, autojump_clock: MockClock
+) -> None:
     with logged() as lines:
         async with open_puppet({}) as (_, bob):
             began = trio.current_time()
@@ -479,7 +506,7 @@ async def test_a_connection_without_a_byte_is_given_up(autojump_clock: MockClock
     assert lines.getvalue().count("connection closed") == 1
 
 
-async def test_an_idle_connection_wakes_seldom(autojump_clock: MockClock) -> None:
+async def test_an_idle_connection_wakes_seldom(open_pair: Opener, autojump_clock: MockClock) -> None:
     async with open_pair({ECHO: echo}) as (alice, _):
         await echoes(alice)
         before = trio.lowlevel.current_statistics()
@@ -524,7 +551,9 @@ AGREED = frame_of(Kind.OPEN, 0) + frame_of(Kind.DATA, 0, line("/multistream/1.0.
         (AGREED + frame_of(Kind.DATA, 0) * 10_000, "more streams than anybody"),
     ],
 )
-async def test_frames_that_no_node_sends(autojump_clock: MockClock, frames: bytes, why: str) -> None:
+async def test_frames_that_no_node_sends(
+    open_pair: Opener, open_puppet: Opener, autojump_clock: MockClock, frames: bytes, why: str
+) -> None:
     budget = Budget(64 * MIB)
     with logged() as lines:
         async with (
@@ -544,7 +573,9 @@ async def test_frames_that_no_node_sends(autojump_clock: MockClock, frames: byte
 
 
 @pytest.mark.parametrize("what", ["frames of Noise", "frames of mplex", "messages"])
-async def test_no_step_is_long_whatever_comes(autojump_clock: MockClock, what: str) -> None:
+async def test_no_step_is_long_whatever_comes(
+    open_puppet: Opener, autojump_clock: MockClock, what: str
+) -> None:
     """A peer sends the smallest things there are, as many as it can."""
     came = 0
 
@@ -574,7 +605,7 @@ async def test_no_step_is_long_whatever_comes(autojump_clock: MockClock, what: s
     assert watch.worst_cpu < 0.05, watch.worst_cpu_task
 
 
-async def test_bytes_that_were_not_sealed(autojump_clock: MockClock) -> None:
+async def test_bytes_that_were_not_sealed(open_puppet: Opener, autojump_clock: MockClock) -> None:
     async with open_puppet({}) as (puppet, bob):
         await puppet.stream.send_all(bytes.fromhex("0020") + bytes(32))
         await bob.closed.wait()
@@ -583,7 +614,7 @@ async def test_bytes_that_were_not_sealed(autojump_clock: MockClock) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
-def test_random_frames_end_in_order(seed: int, sealed: bool) -> None:
+def test_random_frames_end_in_order(open_puppet: Opener, seed: int, sealed: bool) -> None:
     """Whatever a peer sends: the connection lives or ends, and nothing is left behind."""
 
     async def main() -> None:
@@ -615,7 +646,7 @@ def test_random_frames_end_in_order(seed: int, sealed: bool) -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def test_more_streams_than_allowed_are_reset(autojump_clock: MockClock) -> None:
+async def test_more_streams_than_allowed_are_reset(open_pair: Opener, autojump_clock: MockClock) -> None:
     limits = Limits(inbound_streams=10)
     async with open_pair({DEAF: deaf}, limits=limits) as (alice, bob):
         streams = [await alice.open_stream(DEAF) for _ in range(10)]
@@ -632,7 +663,9 @@ async def test_more_streams_than_allowed_are_reset(autojump_clock: MockClock) ->
             await alice.open_stream(DEAF)
 
 
-async def test_our_own_streams_are_counted(autojump_clock: MockClock) -> None:
+async def test_our_own_streams_are_counted(
+    stream_pair: Opener, open_end: Opener, autojump_clock: MockClock
+) -> None:
     limits = Limits(outbound_streams=2)
     near, far = await stream_pair()
     async with trio.open_nursery() as nursery:
@@ -650,7 +683,7 @@ async def test_our_own_streams_are_counted(autojump_clock: MockClock) -> None:
             await alice.open_stream(ECHO)
 
 
-async def test_streams_that_are_not_agreed_on(autojump_clock: MockClock) -> None:
+async def test_streams_that_are_not_agreed_on(open_puppet: Opener, autojump_clock: MockClock) -> None:
     limits = Limits(negotiating=20)
     async with open_puppet({ECHO: echo}, limits=limits) as (puppet, bob), trio.open_nursery() as nursery:
         nursery.start_soon(puppet.drain)
@@ -663,7 +696,9 @@ async def test_streams_that_are_not_agreed_on(autojump_clock: MockClock) -> None
         nursery.cancel_scope.cancel()
 
 
-async def test_what_comes_late_for_a_reset_stream_is_dropped(autojump_clock: MockClock) -> None:
+async def test_what_comes_late_for_a_reset_stream_is_dropped(
+    open_puppet: Opener, autojump_clock: MockClock
+) -> None:
     limits = Limits(stray=MIB)
     async with open_puppet({DEAF: deaf}, limits=limits) as (puppet, bob), trio.open_nursery() as nursery:
         nursery.start_soon(puppet.drain)
@@ -682,7 +717,7 @@ async def test_what_comes_late_for_a_reset_stream_is_dropped(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_many_streams_at_random(autojump_clock: MockClock, seed: int) -> None:
+async def test_many_streams_at_random(open_pair: Opener, autojump_clock: MockClock, seed: int) -> None:
     """Every stream that ends cleanly brought what was sent; nothing is left of any."""
     served: dict[bytes, bytes] = {}
 
@@ -749,7 +784,7 @@ async def test_many_streams_at_random(autojump_clock: MockClock, seed: int) -> N
         assert most <= limits.connection_high + 2 * limits.read
 
 
-async def test_a_puppet_that_behaves_is_served(autojump_clock: MockClock) -> None:
+async def test_a_puppet_that_behaves_is_served(open_puppet: Opener, autojump_clock: MockClock) -> None:
     """The puppet itself is sound: what the tests above see is not its own mistake."""
 
     async with open_puppet({ECHO: echo}) as (puppet, bob):

@@ -8,12 +8,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from trio.testing import MockClock
 
 from codex.errors import ProtocolRefused
+from codex.p2p import Identity
 from codex.p2p.limits import Budget, Limits
 from codex.p2p.mplex import Frame, Key, Kind
 from codex.p2p.mux import Broken, Mux
 from codex.p2p.streams import Stream
-from codex.testing.connections import BOB
+from codex.runtime import SeededEntropy
 
+BOB = Identity.generate(SeededEntropy("bob"))
 KIB = 1 << 10
 LIMITS = Limits(
     inbound_streams=4,

@@ -1,18 +1,24 @@
 """Streams between alice and bob: every way they end, what send and receive promise, and cancellation."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from codex.errors import PeerGone
+from codex.p2p import Identity
 from codex.p2p.framing import MessageReader, write_message
 from codex.p2p.limits import Limits
 from codex.p2p.streams import SMALL, Stream
+from codex.runtime import SeededEntropy
 from codex.testing.cancelling import cancel_at_every_checkpoint
-from codex.testing.connections import ALICE, BOB, open_pair
 
+Opener = Callable[..., Any]
+
+ALICE = Identity.generate(SeededEntropy("alice"))
+BOB = Identity.generate(SeededEntropy("bob"))
 ECHO = "/echo/1.0.0"
 HELD = "/held/1.0.0"
 MIB = 1 << 20
@@ -45,7 +51,7 @@ async def received(stream: Stream) -> bytes:
     return data
 
 
-async def test_there_and_back(autojump_clock: MockClock) -> None:
+async def test_there_and_back(open_pair: Opener, autojump_clock: MockClock) -> None:
     async with open_pair({ECHO: echo}) as (alice, _):
         stream = await alice.open_stream(ECHO)
         assert (stream.peer, stream.protocol) == (BOB.peer_id, ECHO)
@@ -62,7 +68,7 @@ async def test_there_and_back(autojump_clock: MockClock) -> None:
         assert alice.streams() == ()
 
 
-async def test_each_side_ends_for_itself(autojump_clock: MockClock) -> None:
+async def test_each_side_ends_for_itself(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, bob):
         near = await alice.open_stream(HELD)
@@ -84,7 +90,9 @@ async def test_each_side_ends_for_itself(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("by_us", [True, False])
-async def test_a_reset_ends_both_directions_at_once(autojump_clock: MockClock, by_us: bool) -> None:
+async def test_a_reset_ends_both_directions_at_once(
+    open_pair: Opener, autojump_clock: MockClock, by_us: bool
+) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, bob):
         near, far = await alice.open_stream(HELD), await held.stream()
@@ -103,7 +111,7 @@ async def test_a_reset_ends_both_directions_at_once(autojump_clock: MockClock, b
         assert alice.unread == bob.unread == 0
 
 
-async def test_a_reset_wakes_who_waits(autojump_clock: MockClock) -> None:
+async def test_a_reset_wakes_who_waits(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     limits = Limits(stream_high=MIB, stream_low=MIB // 2)
     async with open_pair({HELD: held}, limits=limits) as (alice, _):
@@ -125,7 +133,7 @@ async def test_a_reset_wakes_who_waits(autojump_clock: MockClock) -> None:
             await received(far)
 
 
-async def test_who_closes_reads_no_more(autojump_clock: MockClock) -> None:
+async def test_who_closes_reads_no_more(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, bob):
         near, far = await alice.open_stream(HELD), await held.stream()
@@ -142,7 +150,7 @@ async def test_who_closes_reads_no_more(autojump_clock: MockClock) -> None:
         assert alice.streams() == bob.streams() == ()
 
 
-async def test_close_wakes_the_reader(autojump_clock: MockClock) -> None:
+async def test_close_wakes_the_reader(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, _):
         near = await alice.open_stream(HELD)
@@ -157,7 +165,7 @@ async def test_close_wakes_the_reader(autojump_clock: MockClock) -> None:
             await near.aclose()
 
 
-async def test_closing_while_sending_resets(autojump_clock: MockClock) -> None:
+async def test_closing_while_sending_resets(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     limits = Limits(stream_high=MIB, stream_low=MIB // 2)
     async with open_pair({HELD: held}, limits=limits) as (alice, _):
@@ -173,7 +181,7 @@ async def test_closing_while_sending_resets(autojump_clock: MockClock) -> None:
             await near.aclose()
 
 
-async def test_one_task_each_way(autojump_clock: MockClock) -> None:
+async def test_one_task_each_way(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     limits = Limits(stream_high=MIB, stream_low=MIB // 2)
     async with open_pair({HELD: held}, limits=limits) as (alice, _):
@@ -191,7 +199,7 @@ async def test_one_task_each_way(autojump_clock: MockClock) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_as_much_as_was_asked_for(autojump_clock: MockClock) -> None:
+async def test_as_much_as_was_asked_for(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, _):
         near, far = await alice.open_stream(HELD), await held.stream()
@@ -206,7 +214,7 @@ async def test_as_much_as_was_asked_for(autojump_clock: MockClock) -> None:
         assert far.unread == 0
 
 
-async def test_small_pieces_are_kept_together(autojump_clock: MockClock) -> None:
+async def test_small_pieces_are_kept_together(open_pair: Opener, autojump_clock: MockClock) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, bob):
         near, far = await alice.open_stream(HELD), await held.stream()
@@ -219,7 +227,9 @@ async def test_small_pieces_are_kept_together(autojump_clock: MockClock) -> None
         assert bytes(parts[0]) == b"".join(bytes([number % 256]) * 3 for number in range(1000))
 
 
-async def test_what_came_before_the_connection_ended_can_be_read(autojump_clock: MockClock) -> None:
+async def test_what_came_before_the_connection_ended_can_be_read(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     held = Held()
     async with open_pair({HELD: held}) as (alice, bob):
         near, far = await alice.open_stream(HELD), await held.stream()
@@ -235,7 +245,9 @@ async def test_what_came_before_the_connection_ended_can_be_read(autojump_clock:
         assert alice.unread == 0
 
 
-async def test_a_send_that_is_cancelled_before_it_began_has_sent_nothing(autojump_clock: MockClock) -> None:
+async def test_a_send_that_is_cancelled_before_it_began_has_sent_nothing(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     async with open_pair({ECHO: echo}) as (alice, _):
         stream = await alice.open_stream(ECHO)
         with trio.CancelScope() as scope:
@@ -245,7 +257,9 @@ async def test_a_send_that_is_cancelled_before_it_began_has_sent_nothing(autojum
         assert await stream.receive_some() == b"but this"
 
 
-async def test_a_send_that_is_cancelled_in_the_middle_resets(autojump_clock: MockClock) -> None:
+async def test_a_send_that_is_cancelled_in_the_middle_resets(
+    open_pair: Opener, autojump_clock: MockClock
+) -> None:
     held = Held()
     limits = Limits(stream_high=MIB, stream_low=MIB // 2)
     async with open_pair({HELD: held}, limits=limits) as (alice, _):
@@ -259,6 +273,7 @@ async def test_a_send_that_is_cancelled_in_the_middle_resets(autojump_clock: Moc
 
 
 async def test_cancelled_anywhere_a_message_is_whole_or_its_stream_is_reset(
+    open_pair: Opener,
     autojump_clock: MockClock,
 ) -> None:
     messages: list[int] = []

@@ -1,10 +1,13 @@
-"""Connections between two people over a network in memory, and one person who speaks to another as no node
-should.
+"""Connections between alice and bob over a network in memory, and a puppet that speaks as no node would.
+
+Each fixture of the session is a function that opens one for the length of a block.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pytest
 import trio
 from attrs import frozen
 
@@ -12,7 +15,6 @@ from codex.codec import Multiaddr
 from codex.p2p.connection import Connection, open_connection
 from codex.p2p.identity import Identity
 from codex.p2p.limits import Budget, Limits
-from codex.p2p.mplex import Key, Kind, header
 from codex.p2p.negotiating import Handler
 from codex.p2p.noise import KEY_SIZE, MAX_PLAIN, Keys
 from codex.p2p.upgrade import Sealed, upgrade
@@ -23,6 +25,8 @@ EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
 
 ALICE = Identity.generate(SeededEntropy("alice"))
 BOB = Identity.generate(SeededEntropy("bob"))
+
+Opener = Callable[..., Any]
 
 _ADDRESS = Multiaddr.parse("/ip4/192.0.2.2/tcp/8070")
 
@@ -40,7 +44,7 @@ class Served:
         return self.handlers.get(name)
 
 
-async def stream_pair(network: MemoryNetwork | None = None) -> tuple[MemoryStream, MemoryStream]:
+async def _stream_pair(network: MemoryNetwork | None = None) -> tuple[MemoryStream, MemoryStream]:
     """The two ends of a stream, bounded as TCP is: who dialled, and who was dialled."""
     network = network or MemoryNetwork()
     listener = await network.host("192.0.2.2").transport.listen(_ADDRESS)
@@ -51,7 +55,7 @@ async def stream_pair(network: MemoryNetwork | None = None) -> tuple[MemoryStrea
 
 
 @asynccontextmanager
-async def open_pair(
+async def _open_pair(
     handlers: Mapping[str, Handler],
     *,
     limits: Limits | None = None,
@@ -61,13 +65,13 @@ async def open_pair(
     """The connection of alice, who dialled, and that of bob, who serves `handlers` and has the `limits` and
     the `budget`.
     """
-    near, far = await stream_pair(network)
+    near, far = await _stream_pair(network)
     opened: list[Connection] = []
     async with trio.open_nursery() as nursery:
         accepted = trio.Event()
 
         async def bob() -> None:
-            async with open_end(
+            async with _open_end(
                 far, BOB, dialer=False, handlers=handlers, limits=limits, budget=budget
             ) as end:
                 opened.append(end)
@@ -75,14 +79,14 @@ async def open_pair(
                 await end.closed.wait()
 
         nursery.start_soon(bob)
-        async with open_end(near, ALICE, dialer=True, handlers={}) as end:
+        async with _open_end(near, ALICE, dialer=True, handlers={}) as end:
             await accepted.wait()
             yield end, opened[0]
         await opened[0].closed.wait()
 
 
 @asynccontextmanager
-async def open_end(
+async def _open_end(
     stream: trio.abc.Stream,
     identity: Identity,
     *,
@@ -137,14 +141,14 @@ class Puppet:
 
 
 @asynccontextmanager
-async def open_puppet(
+async def _open_puppet(
     handlers: Mapping[str, Handler],
     *,
     limits: Limits | None = None,
     budget: Budget | None = None,
 ) -> AsyncIterator[tuple[Puppet, Connection]]:
     """A puppet that has dialled bob, and bob's side of the connection."""
-    near, far = await stream_pair()
+    near, far = await _stream_pair()
     async with trio.open_nursery() as nursery:
         got: list[Puppet] = []
         dialled = trio.Event()
@@ -157,7 +161,7 @@ async def open_puppet(
             dialled.set()
 
         nursery.start_soon(dial)
-        async with open_end(
+        async with _open_end(
             far, BOB, dialer=False, handlers=handlers, limits=limits, budget=budget
         ) as connection:
             await dialled.wait()
@@ -165,6 +169,25 @@ async def open_puppet(
         nursery.cancel_scope.cancel()
 
 
-def frame_of(kind: Kind, number: int, data: bytes = b"", *, ours: bool = True) -> bytes:
-    """A frame about stream `number`, which its sender has opened unless it is not `ours`."""
-    return header(kind, Key(number, ours), len(data)) + data
+@pytest.fixture(scope="session")
+def stream_pair() -> Opener:
+    """`await stream_pair(network=None)` gives the two ends of a stream."""
+    return _stream_pair
+
+
+@pytest.fixture(scope="session")
+def open_pair() -> Opener:
+    """`async with open_pair(handlers, …) as (alice, bob)`: both ends of a connection."""
+    return _open_pair
+
+
+@pytest.fixture(scope="session")
+def open_end() -> Opener:
+    """`async with open_end(stream, identity, …) as connection`: one end, whoever the other is."""
+    return _open_end
+
+
+@pytest.fixture(scope="session")
+def open_puppet() -> Opener:
+    """`async with open_puppet(handlers, …) as (puppet, bob)`."""
+    return _open_puppet
