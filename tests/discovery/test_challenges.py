@@ -82,11 +82,17 @@ class Forger:
             record=changes.get("record", self.record),
         )
         shared = crypto.shared_secret(ephemeral, victim.public_key, self.entropy)
-        keys = crypto.derive_keys(shared, packet.source, victim.node_id, challenge)
+        keys = self.keys = crypto.derive_keys(shared, packet.source, victim.node_id, challenge)
         message = changes.get("message", messages.encode(b"1", Ping(7)))
         return packets.encode(
             packets.with_message(packet, changes.get("key", keys.initiator), message), victim.node_id
         )
+
+    def ordinary(self, keys: crypto.SessionKeys) -> bytes:
+        """A question under the keys of a handshake."""
+        packet = packets.Ordinary(self.identity.node_id, self.entropy.token(16), self.entropy.token(12))
+        sealed = packets.with_message(packet, keys.initiator, messages.encode(b"1", Ping(7)))
+        return packets.encode(sealed, self.victim.identity.node_id)
 
     def offer(self, datagram: bytes, now: float) -> list[Event]:
         return self.victim.messenger.receive(datagram, self.address, now)
@@ -174,6 +180,28 @@ def test_keys_that_do_not_work_end_the_session(alice: Person) -> None:
 def test_a_packet_with_our_own_name_is_passed_over(alice: Person, bob: Person) -> None:
     datagram = Forger(alice).noise(alice.identity.node_id)
     assert alice.messenger.receive(datagram, bob.address, 0.0) == []
+
+
+def test_a_key_that_is_in_use_outlives_a_new_one_that_is_not(alice: Person) -> None:
+    carol, keys = Forger(alice), []
+    for now in (0.0, 1.0):
+        carol.offer(carol.handshake(carol.challenged(now)), now)
+        keys.append(carol.keys)
+    assert [type(event) for event in carol.offer(carol.ordinary(keys[0]), 1.5)] == [Asked]
+    carol.offer(carol.handshake(carol.challenged(2.0)), 2.0)
+    for key, event in ((carol.keys, Asked), (keys[0], Asked), (keys[1], Send)):
+        assert [type(one) for one in carol.offer(carol.ordinary(key), 2.5)] == [event]
+
+
+def test_challenges_are_bounded_whatever_the_rates_allow() -> None:
+    people = [Person(f"person {n}", f"198.51.100.{n + 1}") for n in range(150)]
+    alice = Person("alice", "192.0.2.1", knows=people)
+    flood(alice, TOTAL.burst, seconds=0)
+    carol = Forger(alice)
+    answered = 0
+    for person in people:
+        answered += len(alice.messenger.receive(carol.noise(person.identity.node_id), person.address, 0.0))
+    assert answered == MAX_CHALLENGES - TOTAL.burst
 
 
 def test_one_challenge_at_a_time(alice: Person) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import trio
+import trio.testing
 
 from codex.discovery.datagrams import DatagramSocket, UdpSocket, open_udp
 from codex.errors import ConfigError, PortTaken

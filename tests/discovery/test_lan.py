@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
+import trio.testing
 from trio.abc import Clock
 
 from codex.codec import Multiaddr
@@ -325,6 +327,23 @@ async def test_an_answer_from_another_port_is_none(
         assert alice.told == []
         home.send(answer, (bob.ip, 5353))
         await trio.sleep(1)
+        assert alice.told == [bob.news]
+
+
+async def test_a_machine_that_says_too_much_is_not_listened_to(
+    autojump_clock: Clock, alice: Person, bob: Person, home: Segment
+) -> None:
+    answer = lan_messages.answer("b" * 40, Neighbour(bob.identity.peer_id, (bob.home,), bob.record))
+    async with alice.running():
+        await trio.sleep(2)
+        for _ in range(lan.READ_EACH.burst):
+            home.send(b"noise", ("192.168.1.9", 5353))
+        home.send(answer, ("192.168.1.9", 5353))
+        await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        assert alice.told == []
+        home.send(answer, (bob.ip, 5353))
+        await trio.sleep(0.1)
         assert alice.told == [bob.news]
 
 

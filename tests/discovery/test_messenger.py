@@ -370,13 +370,19 @@ def test_both_ask_at_once(world: World, alice: Person, bob: Person) -> None:
 
 
 def test_a_handshake_of_the_other_serves_our_question_too(alice: Person, bob: Person) -> None:
-    """Bob's packets are fast and alice's slow: his handshake is through before he has heard of hers."""
-    world = World(alice, bob, fate=lambda send: [0.01] if send.to == alice.address else [0.03])
-    mine = world.ask(alice, bob, Ping(1))
+    """Bob's challenge gets lost, and he asks something himself."""
+    to_alice = count()
+    world = World(
+        alice, bob, fate=lambda send: [] if send.to == alice.address and next(to_alice) == 0 else [0.01]
+    )
+    mine = [world.ask(alice, bob, Ping(n)) for n in range(2)]
+    world.run(until=0.02)
     theirs = world.ask(bob, alice, Ping(2))
-    world.run()
-    assert messages_of(alice, mine)
+    world.run(until=0.1)
     assert messages_of(bob, theirs)
+    assert [asked.message for asked in bob.asked] == [Ping(0), Ping(1)]
+    assert all(messages_of(alice, ticket) for ticket in mine)
+    assert kinds(world).count("Handshake") == 1
 
 
 def test_a_node_that_is_known_need_not_send_its_record(alice: Person) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+import trio.testing
 
 from codex.discovery import multicast
 from codex.discovery.multicast import GROUP, MulticastSocket, open_multicast
