@@ -40,6 +40,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "commands": commands.figures,
     "loop": loop.figures,
     "p2p": p2p.figures,
+    "dht": dht.figures,
 }
 
 RESULTS = Path("bench-results")
