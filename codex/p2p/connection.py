@@ -214,25 +214,28 @@ class Connection:
     # Reading.
 
     async def _read(self) -> None:
-        count = 0
         for frame in self._parser.feed(self._rest):
             self._mux.arrived(frame, self._last)
-        while True:
-            data = await self._stream.receive_some(self._limits.read)
-            if not data:
-                _log.debug("connection closed by the peer", peer=str(self.peer))
-                return self.close("the peer closed the connection")
-            self.bytes_in += len(data)
-            self._last = trio.current_time()
-            for plain in self._sealed.open(bytes(data)):
-                count = await self._breathe(count + 1)
-                for frame in self._parser.feed(plain):
-                    self._mux.arrived(frame, self._last)
-                    count += 1
-                    if count >= _STEP:
-                        count = await self._breathe(count)
+        while await self._read_some():
             while self._mux.too_full:
                 await self._hold_back()
+        _log.debug("connection closed by the peer", peer=str(self.peer))
+        self.close("the peer closed the connection")
+
+    async def _read_some(self) -> bool:
+        """Take what comes next; whether it is not the end. What came is let go of before the next wait."""
+        data = await self._stream.receive_some(self._limits.read)
+        self.bytes_in += len(data)
+        self._last = trio.current_time()
+        count = 0
+        for plain in self._sealed.open(bytes(data)):
+            count = await self._breathe(count + 1)
+            for frame in self._parser.feed(plain):
+                self._mux.arrived(frame, self._last)
+                count += 1
+                if count >= _STEP:
+                    count = await self._breathe(count)
+        return bool(data)
 
     async def _breathe(self, count: int) -> int:
         """Let others have their turn when so many frames were looked at in this one; how many it is now."""
@@ -281,22 +284,28 @@ class Connection:
         limits = self._limits
         size = limits.batch_least
         while True:
-            batch = self._mux.outbox.fill(size)
-            if not batch:
-                await self._until_work()
-                continue
-            data = self._sealed.seal(batch)
-            began = trio.current_time()
-            with trio.move_on_after(limits.write_stall) as scope:
-                await self._stream.send_all(data)
-            if scope.cancelled_caught:
-                raise Broken(f"the peer took nothing for {limits.write_stall:.0f} s")
-            self.bytes_out += len(data)
+            began, sent = trio.current_time(), await self._write_batch(size)
             took = trio.current_time() - began
-            if took > limits.batch_time:
+            if not sent:
+                await self._until_work()
+            elif took > limits.batch_time:
                 size = max(size // 2, limits.batch_least)
-            elif len(data) >= size and took < limits.batch_time / 4:
+            elif sent >= size and took < limits.batch_time / 4:
                 size = min(size * 2, limits.batch)
+
+    async def _write_batch(self, size: int) -> int:
+        """Send about so many bytes of what there is to send; how many went. No memory of theirs is kept."""
+        batch = self._mux.outbox.fill(size)
+        if not batch:
+            return 0
+        data = self._sealed.seal(batch)
+        del batch  # the senders may have let go of theirs
+        with trio.move_on_after(self._limits.write_stall) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise Broken(f"the peer took nothing for {self._limits.write_stall:.0f} s")
+        self.bytes_out += len(data)
+        return len(data)
 
     async def _until_work(self) -> None:
         """Wait until there is something to send."""
@@ -304,11 +313,12 @@ class Connection:
             self._idle.set()
         mux = self._mux
         mux.work = trio.Event()
-        with trio.move_on_after(self._limits.keep) as scope:
-            await mux.work.wait()
-        if scope.cancelled_caught:
-            self._sealed.release()
-            await mux.work.wait()
+        if self._sealed.room > self._limits.batch_least:
+            with trio.move_on_after(self._limits.keep):
+                await mux.work.wait()
+            if not mux.work.is_set():
+                self._sealed.release()
+        await mux.work.wait()
         mux.work = None
 
     # Time.

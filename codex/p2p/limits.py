@@ -42,7 +42,7 @@ class Limits:
     batch_time: float = 0.05
     """… that the network takes about so long for it, since that is what an urgent small message waits."""
     keep: float = 1.0
-    """How long the memory for a batch is kept when nothing is sent."""
+    """How long the memory for a large batch is kept when nothing is sent."""
     payload: int = 65500
     """In a frame of mplex that we send: with its header it fills one frame of Noise. Larger frames would
     let the streams take turns less often; the network takes up to 1 MiB."""

@@ -19,6 +19,10 @@ _READ = 16384
 """Bytes taken at once; all agreements together have some 700 each way."""
 
 
+_GRAIN = 65536
+"""Bytes that memory for sealing grows by."""
+
+
 class Sealed:
     """What stands between the bytes on the wire and those inside. No I/O."""
 
@@ -36,9 +40,14 @@ class Sealed:
         """
         size = sum(sum(map(len, parts)) for parts in batch) + noise.OVERHEAD * len(batch)
         if len(self._out) < size:
-            self._out = bytearray(1 << (size - 1).bit_length())
+            self._out = bytearray(-(-size // _GRAIN) * _GRAIN)
             self._scratch = bytearray(noise.MAX_PLAIN)
         return memoryview(self._out)[: self._sending.seal_frames(batch, self._out, self._scratch)]
+
+    @property
+    def room(self) -> int:
+        """Bytes of memory that are kept for sealing."""
+        return len(self._out)
 
     def release(self) -> None:
         """Give back the memory for sealing, until the next call."""

@@ -1,6 +1,7 @@
 """Connections: who is let in, how streams share one, and how every bad peer ends without harm to others."""
 
 import hashlib
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO
@@ -355,6 +356,25 @@ async def test_streams_share_the_way(open_pair: Opener, autojump_clock: MockCloc
                 nursery.start_soon(send, size)
         await trio.sleep(2)
     assert ended == sizes[::-1]
+
+
+async def test_an_idle_connection_holds_no_memory(open_pair: Opener, autojump_clock: MockClock) -> None:
+    async with open_pair({ECHO: echo}) as (alice, _):
+        stream = await alice.open_stream(ECHO)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(20):
+                await stream.send_all(bytes(MIB))
+                left = MIB
+                while left:
+                    left -= len(await stream.receive_some())
+            await trio.sleep(10)
+            assert tracemalloc.get_traced_memory()[0] - before < 200 * KIB
+        finally:
+            tracemalloc.stop()
+        await stream.send_all(b"and on")
+        assert await stream.receive_some() == b"and on"
 
 
 # Back-pressure.
