@@ -6,6 +6,7 @@ one that nobody could be reached at, make no node.
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
 from attrs import field, frozen
@@ -44,6 +45,7 @@ _NOWHERE = (
 )
 
 
+@lru_cache(maxsize=1024)
 def reach_of(ip: str) -> Reach | None:
     """Whence `ip` can be reached; None when it is no IPv4 address that one node has."""
     try:

@@ -42,9 +42,9 @@ __all__ = ["AdvertiserService", "DiscoveryService", "LanService"]
 
 LIMIT = 64
 """Calls in work at once."""
-SAVING = 10.0
+SAVING = 30.0
 """Seconds between two savings of what others have told."""
-SWEEP = 30
+SWEEP = 10
 """Every so many savings what has expired is dropped, and the seeds are saved too: all 5 minutes."""
 FILE = "nodes.sqlite"
 

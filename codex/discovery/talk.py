@@ -17,6 +17,7 @@ from codex.discovery.events import Answered, Asked, Contact, Event, Send, Ticket
 from codex.discovery.messages import Answer, Request
 from codex.discovery.messenger import Messenger
 from codex.discovery.nodes import Node
+from codex.p2p import PublicKey
 
 UNDER_WAY = 512
 """Requests of ours at once; further ones wait. The messenger refuses at twice that."""
@@ -60,8 +61,7 @@ class Talk:
         self._ended = ended
         self._verified = verified
         self._waiting: dict[Ticket, _Waiting] = {}
-        self._planned = inf
-        self._sooner = trio.lowlevel.ParkingLot()
+        self._alarm = trio.CancelScope()
         self._room = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
@@ -84,7 +84,8 @@ class Talk:
         """
         while self._messenger.requests >= UNDER_WAY:
             await self._room.park()
-        contact = Contact(node.node_id, node.address, Contact.of(node.record).public_key)
+        key = PublicKey.from_bytes(node.record.envelope.public_key)
+        contact = Contact(node.node_id, node.address, key)
         ticket, sends = self._messenger.request(contact, message, trio.current_time())
         waiting = self._waiting[ticket] = _Waiting(node, message)
         await self._do(sends)
@@ -93,11 +94,14 @@ class Talk:
 
     async def _keep_time(self) -> None:
         while True:
-            at = self._messenger.next_tick()
-            self._planned = inf if at is None else at
-            with trio.move_on_at(self._planned):
-                await self._sooner.park()
+            # Whoever changes what is under way sets the deadline anew; nobody has to be woken for that.
+            with trio.CancelScope(deadline=self._next_tick()) as self._alarm:
+                await trio.sleep_forever()
             await self._do(self._messenger.tick(trio.current_time()))
+
+    def _next_tick(self) -> float:
+        at = self._messenger.next_tick()
+        return inf if at is None else at
 
     async def _do(self, events: Sequence[Event]) -> None:
         """Act on what comes out of the messenger: first all that needs no waiting, then what is sent."""
@@ -116,10 +120,7 @@ class Talk:
                     self._end(ticket, None)
         if self._messenger.requests < UNDER_WAY:
             self._room.unpark_all()
-        at = self._messenger.next_tick()
-        if at is not None and at < self._planned:
-            self._planned = at
-            self._sooner.unpark_all()
+        self._alarm.deadline = self._next_tick()
         for send in sends:
             await self._socket.send(send.data, send.to)
 

@@ -25,6 +25,8 @@ from codex.runtime import Clock, Entropy
 
 REVALIDATION = (5.0, 10.0)
 """Seconds between two nodes that are looked after: a random pause in between."""
+CHECK = 30.0
+"""Seconds between two looks whether there is still somebody who answers."""
 REFRESH = 300.0
 """Seconds without a lookup after which one is made."""
 FIRST_PAUSE = 1.0
@@ -135,7 +137,7 @@ class Upkeep:
                     _log.info("other nodes answer", nodes=self._table.verified)
                     await self._look_around()
                 pause, alone = FIRST_PAUSE, False
-                await trio.sleep(REVALIDATION[1])
+                await trio.sleep(CHECK)
                 continue
             if not self.searching and not alone:
                 _log.warning("no other node answers", known=len(self._table), remembered=len(self._seeds))
@@ -152,6 +154,8 @@ class Upkeep:
         while True:
             least, most = REVALIDATION
             await trio.sleep(least + (most - least) * self._choose(1000) / 1000)
+            if self.searching:
+                continue  # those we know of are being called anyway
             turn += 1
             if turn % REMEMBRANCE == 0:
                 gone = self._seeds.missing({entry.node.node_id for entry in self._table})

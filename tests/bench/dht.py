@@ -61,9 +61,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
                 Line("searches that found it, a quarter gone", (_percent(torn.success),), 99.0, unit="%"),
                 Line("hops / log2 of the nodes", (max(hops.samples) / bound,), 1.0, at_most=True),
             ],
-            [
-                f"{LATENCY * 1000:g} ms one way; CPU time is that of all nodes, and the only real time"
-            ],
+            [f"{LATENCY * 1000:g} ms one way; CPU time is that of all nodes, and the only real time"],
         )
 
 
