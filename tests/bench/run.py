@@ -16,6 +16,7 @@ from types import FrameType
 
 import calls
 import commands
+import dht
 import download
 import embedded
 import loop
