@@ -109,10 +109,11 @@ class Dialler:
                     dial = self._dials[peer]
             if await _outcome(dial):
                 return
+            if self._stopped:
+                raise ServiceUnavailable("the p2p service is stopping")
+            # Whoever had joined the dial of another looks again: it may know of other addresses.
             if isinstance(verdict, Go) and dial.error is not None:
                 raise dial.error
-            if self._stopped:
-                raise _stopping()
 
     def joined(self, peer: PeerId) -> None:
         """The peer is here, whoever has dialled whom."""
@@ -130,7 +131,6 @@ class Dialler:
         """Give up everything that is under way."""
         self._stopped = True
         for dial in self._dials.values():
-            dial.error = _stopping()
             dial.scope.cancel()
 
     def _candidates(self, peer: PeerId, given: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
@@ -162,7 +162,7 @@ class Dialler:
                 attempt.scope.cancel()
             self._table.dialled(dial.peer)
             del self._dials[dial.peer]
-            if dial.failures and not dial.joined and dial.error is None:
+            if dial.failures and not dial.joined:
                 dial.error = unreachable(dial.peer, "", dial.failures, trio.current_time())
             dial.done.set()
 
@@ -242,7 +242,3 @@ def unreachable(peer: PeerId, why: str, failures: Iterable[Failure], now: float)
 
 def _rest(failure: Failure, now: float) -> str:
     return f" (tried again in {max(1, round(failure.until - now))} s at the earliest)"
-
-
-def _stopping() -> ServiceUnavailable:
-    return ServiceUnavailable("the p2p service is stopping")

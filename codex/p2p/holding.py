@@ -71,7 +71,10 @@ class Holder:
         `joined` is called when the peer has joined; before that HandshakeFailed and PeerGone may be raised.
         """
         served = _Served(self._handlers)
-        served.own.add(identify.PROTOCOL, partial(self._tell, served, address), limit=STREAMS)
+        # Whoever is called says who it is when it has let the caller in, and not before: so a caller that
+        # was told has arrived. The caller itself says it at once.
+        tell = partial(self._tell, served, address, not dialled)
+        served.own.add(identify.PROTOCOL, tell, limit=STREAMS)
         served.own.add(pinging.PROTOCOL, pinging.answer, limit=pinging.STREAMS)
         async with open_connection(
             stream,
@@ -122,8 +125,10 @@ class Holder:
             return told
         raise HandshakeFailed(f"the peer did not identify itself within {IDENTIFYING:.0f} s")
 
-    async def _tell(self, served: "_Served", observed: Multiaddr, stream: Stream) -> None:
-        """Say who we are."""
+    async def _tell(self, served: "_Served", observed: Multiaddr, later: bool, stream: Stream) -> None:
+        """Say who we are; `later` is when the peer has joined."""
+        if later:
+            await served.joined.wait()
         record = self.record
         message = Identify(
             public_key=self._identity.public_key,

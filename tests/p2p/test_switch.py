@@ -13,7 +13,7 @@ from attrs import evolve
 from codex.codec import Multiaddr
 from codex.config import P2pConfig
 from codex.errors import PeerGone, PeerUnreachable, PortTaken, ProtocolRefused, ServiceUnavailable
-from codex.p2p import Handlers, Limits, PeerEvent, PeerId, PeerJoined, PeerLeft, Stream, Switch
+from codex.p2p import Handlers, Limits, PeerEvent, PeerId, PeerJoined, PeerLeft, Stream, Switch, write_message
 from codex.runtime import Lagged, Policy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
@@ -268,16 +268,17 @@ async def test_thirty_nodes_connect_all_to_all(autojump_clock: trio.testing.Mock
             nodes.append(await stack.enter_async_context(open_switch(transport, f"{number}")))
             await listeners.start(diaries[number].keep, nodes[number].switch)
         async with trio.open_nursery() as nursery:
-            for one, other in combinations(nodes, 2):
+            for number, (one, other) in enumerate(combinations(nodes, 2)):
                 nursery.start_soon(one.switch.connect, other.identity.peer_id, other.addresses)
-                nursery.start_soon(other.switch.connect, one.identity.peer_id, one.addresses)
+                if number % 3 == 0:
+                    nursery.start_soon(other.switch.connect, one.identity.peer_id, one.addresses)
         await trio.sleep(60)
         for number, node in enumerate(nodes):
             assert len(node.switch.peers()) == 29
             assert network.host(f"10.0.1.{number}").streams == 29
             assert all(event for event in diaries[number].events if isinstance(event, PeerJoined))
             assert len(diaries[number].events) == 29
-        await trio.sleep(150)  # some pings later, everybody is still there
+        await trio.sleep(70)  # some pings later, everybody is still there
         assert all(len(node.switch.peers()) == 29 for node in nodes)
     for diary in diaries:
         diary.check()
@@ -413,6 +414,67 @@ async def test_one_who_gives_up_does_not_end_the_dial_for_another(
         assert not alice.switch.is_connected(bob.identity.peer_id)
         await alice.switch.connect(bob.identity.peer_id)
         assert alice.switch.is_connected(bob.identity.peer_id)
+
+
+async def test_who_joins_a_dial_in_vain_tries_its_own_addresses(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with two(MemoryNetwork()) as (alice, bob), trio.open_nursery() as nursery:
+
+        async def fail() -> None:
+            with pytest.raises(PeerUnreachable):
+                await alice.switch.connect(bob.identity.peer_id, [Multiaddr.parse("/ip4/10.9.9.9/tcp/1")])
+
+        nursery.start_soon(fail)
+        await trio.sleep(1)
+        await alice.switch.connect(bob.identity.peer_id, bob.addresses)
+        assert alice.switch.is_connected(bob.identity.peer_id)
+
+
+async def silent_addresses(network: MemoryNetwork, count: int) -> list[Multiaddr]:
+    """Hosts that take connections and say nothing."""
+    addresses = [Multiaddr.parse(f"/ip4/10.0.2.{number}/tcp/1") for number in range(count)]
+    for address in addresses:
+        await network.host(address.get("ip4") or "").transport.listen(address)
+    return addresses
+
+
+async def test_a_dial_that_nobody_waits_for_ends(autojump_clock: trio.testing.MockClock) -> None:
+    network = MemoryNetwork()
+    silent = await silent_addresses(network, 3)
+    async with open_switch(network.host(ALICE).transport, "alice") as alice:
+        with leak_check():
+            with trio.move_on_after(5):
+                await alice.switch.connect(identity_of("bob").peer_id, silent)
+            await trio.sleep(1)
+        assert network.host(ALICE).streams == 0
+
+
+async def test_a_dial_ends_in_time_however_many_addresses_there_are(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    silent = await silent_addresses(network, 16)
+    async with open_switch(network.host(ALICE).transport, "alice") as alice:
+        with trio.fail_after(61), pytest.raises(PeerUnreachable) as caught:
+            await alice.switch.connect(identity_of("bob").peer_id, silent)
+        assert caught.value.message.count("did not finish the handshake within 15 s") == 3
+        assert caught.value.message.count("nothing came of it within 60 s") == 13
+        await trio.sleep(1)
+        assert network.host(ALICE).streams == 0
+
+
+async def test_once_there_nothing_else_is_dialled(autojump_clock: trio.testing.MockClock) -> None:
+    network = MemoryNetwork()
+    transport = FragileTransport(network.host(ALICE).transport)
+    async with (
+        open_switch(transport, "alice") as alice,
+        open_switch(network.host(BOB).transport, "bob") as bob,
+    ):
+        other = Multiaddr.parse("/ip4/10.9.9.9/tcp/1")
+        await alice.switch.connect(bob.identity.peer_id, [*bob.addresses, other])
+        await trio.sleep(60)
+        assert transport.dialled == list(bob.addresses)
 
 
 # -- networks that break
@@ -595,6 +657,48 @@ async def test_one_who_does_not_identify_itself_never_joins(autojump_clock: trio
         assert alice.switch.peers() == []
 
 
+async def test_one_who_identifies_itself_as_another_never_joins(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    from codex.p2p.connection import open_connection
+    from codex.p2p.identify import Identify
+    from codex.runtime import SeededEntropy, VirtualClock
+
+    async def lie(stream: Stream) -> None:
+        await write_message(stream, Identify(public_key=identity_of("carol").public_key).to_bytes())
+
+    async def babble(stream: Stream) -> None:
+        await write_message(stream, b"\xff" * 100)
+
+    async def hang_up(stream: Stream) -> None:
+        await trio.lowlevel.checkpoint()
+
+    network = MemoryNetwork()
+    alices = Diary()
+    async with (
+        trio.open_nursery() as listeners,
+        open_switch(network.host(ALICE).transport, "alice") as alice,
+    ):
+        await listeners.start(alices.keep, alice.switch)
+        for handler in (lie, babble, hang_up):
+            served = Handlers()
+            served.add("/ipfs/id/1.0.0", handler)
+            stream = await network.host(BOB).transport.dial(alice.addresses[0])
+            async with open_connection(
+                stream,
+                identity=identity_of("bob"),
+                dialer=True,
+                expect=alice.identity.peer_id,
+                protocols=served,
+                limits=Limits(),
+                entropy=SeededEntropy("bob"),
+                clock=VirtualClock(0),
+            ) as connection:
+                await connection.closed.wait()
+        assert trio.current_time() < 5
+        assert alices.events == []
+
+
 async def test_the_room_is_bounded_and_who_is_idle_goes_for_who_is_dialled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -725,6 +829,7 @@ class FragileTransport:
     def __init__(self, inner: MemoryTransport) -> None:
         self.listeners: list[FragileListener] = []
         self.bug: Exception | None = None
+        self.dialled: list[Multiaddr] = []
         self.source_address = inner.source_address
         self._inner = inner
 
@@ -733,6 +838,7 @@ class FragileTransport:
         return self.listeners[-1]
 
     async def dial(self, address: Multiaddr) -> MemoryStream:
+        self.dialled.append(address)
         if self.bug is not None:
             raise self.bug
         return await self._inner.dial(address)
