@@ -11,13 +11,13 @@ from collections.abc import Callable
 from attrs import define, frozen
 
 from codex.discovery import crypto, packets
+from codex.discovery.crypto import Entropy
 from codex.discovery.events import Counts
 from codex.discovery.nodes import address_of
 from codex.discovery.rates import Limiter, Rate, site_of
 from codex.discovery.sessions import Place
 from codex.errors import DecodeError
 from codex.p2p import PublicKey, SignedPeerRecord
-from codex.p2p.identity import Entropy
 
 HANDSHAKE_TIMEOUT = 0.5
 """Seconds that a challenge can be answered."""

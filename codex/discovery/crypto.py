@@ -6,6 +6,7 @@ secp256k1; session keys are for AES-128.
 """
 
 import hashlib
+from typing import Protocol
 
 import coincurve
 from attrs import field, frozen
@@ -18,17 +19,25 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from codex.p2p import Identity, PublicKey
-from codex.p2p.identity import SECRET_SIZE, Entropy
 
 KEY_BYTES = 16
 """Bytes of a session key, and of the masking key, which is the first half of the receiver's node id."""
 IV_BYTES = 16
 NONCE_BYTES = 12
 TAG_BYTES = 16
+_SECRET_BYTES = 32
 
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _PROOF_TEXT = b"discovery v5 identity proof"
 _AGREEMENT_TEXT = b"discovery v5 key agreement"
+
+
+class Entropy(Protocol):
+    """Where random bytes come from."""
+
+    def token(self, n: int) -> bytes:
+        """Return `n` random bytes."""
+        ...
 
 
 @frozen(slots=True)
@@ -45,15 +54,15 @@ def shared_secret(own: Identity, other: PublicKey, entropy: Entropy) -> bytes:
     """
     # How long a multiplication takes depends on the number. The secret is therefore split at random each
     # time, so that whoever measures how fast handshakes are answered learns nothing about it.
-    secret = int.from_bytes(own.to_bytes()[-SECRET_SIZE:])
+    secret = int.from_bytes(own.to_bytes()[-_SECRET_BYTES:])
     while True:
-        share = int.from_bytes(entropy.token(SECRET_SIZE))
+        share = int.from_bytes(entropy.token(_SECRET_BYTES))
         # All but about one in 2**127 numbers will do.
         if 0 < share < _CURVE_ORDER and share != secret:
             break
     point = coincurve.PublicKey(other.point)
     shares = (share, (secret - share) % _CURVE_ORDER)
-    parts = [point.multiply(number.to_bytes(SECRET_SIZE)) for number in shares]
+    parts = [point.multiply(number.to_bytes(_SECRET_BYTES)) for number in shares]
     return bytes(coincurve.PublicKey.combine_keys(parts).format())
 
 

@@ -17,13 +17,13 @@ from attrs import define
 
 from codex.codec import Multiaddr
 from codex.discovery import lan_messages
+from codex.discovery.crypto import Entropy
 from codex.discovery.lan_messages import Answer, Neighbour, Query
 from codex.discovery.rates import Limiter, Rate
 from codex.discovery.sessions import Address
 from codex.errors import CodexError, DecodeError
 from codex.logs import get_logger
 from codex.p2p import PeerId, SignedPeerRecord
-from codex.p2p.identity import Entropy
 from codex.runtime import Inbox
 
 FIRST_INTERVAL = 1.0

@@ -28,6 +28,7 @@ from attrs import define, field
 
 from codex.discovery import crypto, messages, packets
 from codex.discovery.challenges import HANDSHAKE_TIMEOUT, Challenges, Known
+from codex.discovery.crypto import Entropy
 from codex.discovery.events import Asked, Contact, Counts, Event, Send, Ticket, Verified
 from codex.discovery.messages import Answer, Request
 from codex.discovery.rates import Limiter, Rate
@@ -35,7 +36,6 @@ from codex.discovery.requests import MAX_REQUESTS, Pending, Requests
 from codex.discovery.sessions import Address, Place, Session, Sessions
 from codex.errors import DecodeError
 from codex.p2p import Identity, SignedPeerRecord
-from codex.p2p.identity import Entropy
 
 EXCHANGE_TIMEOUT = HANDSHAKE_TIMEOUT + 0.1
 """Seconds that requests wait for a handshake with their node. A little more than the challenge lives on the

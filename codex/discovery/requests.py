@@ -9,9 +9,9 @@ from collections import OrderedDict
 from attrs import define, field
 
 from codex.discovery import messages
+from codex.discovery.crypto import Entropy
 from codex.discovery.events import Answered, Contact, Ticket, TimedOut
 from codex.discovery.messages import Answer, Nodes, Opened
-from codex.p2p.identity import Entropy
 
 RESPONSE_TIMEOUT = 1.0
 """Seconds from a request to its answer, or from one message of an answer to the next."""
