@@ -24,7 +24,7 @@ from codex.runtime import unwrapped
 from codex.store import Leaf
 
 SPAN = 1024
-"""Leaves between the first that is missing and the last that is wanted, unless blocks are large."""
+"""Leaves that are wanted from the first on that is missing, unless blocks are large."""
 SPAN_BYTES = SPAN * BLOCK_SIZE
 REFILL = 256
 """Leaves that are added to what is wanted at once, but for the first time."""
@@ -37,7 +37,7 @@ TICK = 0.25
 GRACE = 3.0
 """Seconds for which nobody must have anything of what is left before a fetch ends without it."""
 SEARCHES = 2
-"""Searches that must have found nobody else by then."""
+"""Searches that must have found nobody else by then, the last one since it is so."""
 
 
 class Blocks(Protocol):
@@ -68,6 +68,8 @@ class Run:
     arrived: deque[Arrival] = field(factory=deque)
     came: Signal = field(factory=Signal)
     supply: Signal = field(factory=Signal)
+    window: deque[BlockAddress] = field(factory=deque)
+    """What was wanted lately, in order, from the first on that is missing."""
     complete: bool = False
     """Whether everything is wanted that ever will be."""
 
@@ -75,6 +77,12 @@ class Run:
     def done(self) -> bool:
         """Whether nothing more will come."""
         return self.complete and not self.fetch.wants and not self.arrived
+
+    def span(self) -> int:
+        """How many blocks were wanted since the first that is missing, itself included."""
+        while self.window and self.window[0] not in self.fetch.wants:
+            self.window.popleft()
+        return len(self.window)
 
 
 class Fetcher:
@@ -176,18 +184,16 @@ class Fetcher:
     async def _supply(self, run: Run, call: FetchLeaves) -> None:
         """Want what the caller wants, no further ahead of what is missing than the span."""
         span = max(1, min(SPAN, SPAN_BYTES // call.block_size))
-        last = -1
         async with call.indices:
             async for indices in call.indices:
                 for at in range(0, len(indices), REFILL):
                     piece = indices[at : at + REFILL]
-                    # Waits until the window has slid so far that all of the piece lies in it.
-                    while run.fetch.wants and last - _first_missing(run.fetch) + len(piece) >= span:
+                    # Waits until the window has slid so far that all of the piece fits.
+                    while (wanted := run.span()) and wanted + len(piece) > span:
                         await run.supply.wait()
-                    last = piece[-1]
-                    self._wants.add(
-                        run.fetch, [LeafAddress(call.tree, index) for index in piece], call.block_size
-                    )
+                    addresses = [LeafAddress(call.tree, index) for index in piece]
+                    run.window.extend(addresses)
+                    self._wants.add(run.fetch, addresses, call.block_size)
                     self._step()
         run.complete = True
         run.came.set()
@@ -233,6 +239,7 @@ class Fetcher:
         """Look at the time; raise NotOnNetwork when there is nothing more to hope for."""
         fetch = run.fetch
         stuck_since: float | None = None
+        rounds = 0
         while True:
             await trio.sleep(TICK)
             self._step()
@@ -244,11 +251,12 @@ class Fetcher:
                 fetch.progress = now
             if now - fetch.progress >= self._timeout:
                 raise self._not_to_be_had(run, what, f"nothing came for {self._timeout:g} s")
-            if not self._wants.is_stuck(fetch, now) or run.search.busy:
+            if not self._wants.is_stuck(fetch, now):
                 stuck_since = None
             elif stuck_since is None:
-                stuck_since = now
-            if stuck_since is not None and now - stuck_since >= GRACE and run.search.rounds >= SEARCHES:
+                stuck_since, rounds = now, run.search.rounds
+            searched = run.search.rounds > rounds and run.search.rounds >= SEARCHES and not run.search.busy
+            if stuck_since is not None and now - stuck_since >= GRACE and searched:
                 raise self._not_to_be_had(run, what, "")
 
     def _not_to_be_had(self, run: Run, what: str, why: str) -> NotOnNetwork:
@@ -267,11 +275,6 @@ def _next_batch(run: Run) -> list[Arrival]:
         batch.append(arrival)
         size += len(arrival.block.data)
     return batch
-
-
-def _first_missing(fetch: Fetch) -> int:
-    first = next(iter(fetch.wants))
-    return first.index if isinstance(first, LeafAddress) else 0
 
 
 def _on_order_bytes(fetch: Fetch) -> int:

@@ -254,7 +254,7 @@ class Peering:
             done.set()
 
     async def _hear_out(self, stream: Stream, scope: trio.CancelScope) -> None:
-        """Listen on our own stream, and end all that goes on there when the peer does: it hears us no more."""
+        """Listen on our own stream; when the peer ends it, it hears us no more, and all there ends."""
         try:
             await self._hear(stream)
         except PeerGone as error:

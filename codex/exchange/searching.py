@@ -26,6 +26,8 @@ DIAL_TIME = 20.0
 """Seconds after which a dial counts as failed."""
 MAX_PROVIDERS = 64
 """Peers of one search that are dialled at all."""
+_LOOK = 0.5
+"""Seconds between two looks at whether a search is due."""
 _REMEMBERED = 1024
 
 _log = get_logger("exchange")
@@ -50,17 +52,21 @@ class Searcher:
         self._last: OrderedDict[Cid, float] = OrderedDict()
 
     async def pursue(self, fetch: Fetch, search: Search) -> None:
-        """Search as long as too few sources are known, now and then; until cancelled."""
-        interval = INTERVAL
+        """Search as long as too few sources are known, or none has what is left; until cancelled."""
+        interval, due = INTERVAL, trio.current_time()
+        # Has somebody else just searched for the same, whoever was found then is connected by now.
+        if fetch.ready:
+            due = max(due, self._last.get(fetch.subject, -INTERVAL) + INTERVAL)
         while True:
-            if len(fetch.ready) < ENOUGH:
-                wait = self._last.get(fetch.subject, -INTERVAL) + INTERVAL - trio.current_time()
-                # Somebody else has just searched for the same; whoever was found then is connected by now.
-                if wait <= 0 or not fetch.ready:
-                    await trio.sleep(max(0.0, wait))
-                    await self._search(fetch, search)
-            await trio.sleep(interval)
-            interval = min(2 * interval, LONGEST_INTERVAL)
+            now = trio.current_time()
+            stuck = self._wants.is_stuck(fetch, now)
+            if stuck:
+                due = min(due, self._last.get(fetch.subject, -INTERVAL) + INTERVAL)
+            if now >= due and (stuck or len(fetch.ready) < ENOUGH):
+                await self._search(fetch, search)
+                due = trio.current_time() + interval
+                interval = min(2 * interval, LONGEST_INTERVAL)
+            await trio.sleep(_LOOK)
 
     async def _search(self, fetch: Fetch, search: Search) -> None:
         async with self._slots:

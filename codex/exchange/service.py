@@ -74,7 +74,10 @@ class ExchangeService:
                 self._nursery.start_soon(self._server.run)
                 await self._nursery.start(self._peering.run)
                 self._board.present = self
-                await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
+                with trio.CancelScope() as scope:
+                    # A fetch may take for ever: who stops does not wait for it.
+                    self._nursery.start_soon(_cut, inbox.stopping, scope)
+                    await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
                 self._nursery.cancel_scope.cancel()
         finally:
             self._board.present = None
@@ -101,7 +104,7 @@ class ExchangeService:
         """A peer can be talked to."""
         now = trio.current_time()
         self._shunned = {other: until for other, until in self._shunned.items() if until > now}
-        self._wants.joined(peer, shunned=peer in self._shunned)
+        self._wants.joined(peer, now, shunned=peer in self._shunned)
         self._ledger.joined(peer)
         self.step()
 
@@ -155,13 +158,12 @@ class ExchangeService:
     def _take(self, peer: PeerId, deliveries: Sequence[Delivery], findings: Sequence[Finding]) -> None:
         """Sort what a peer has sent: to whom it is owed, or what is wrong with it."""
         now = trio.current_time()
-        size = sum(len(delivery.block.data) for delivery in deliveries)
-        self._wants.arriving(peer, size, now)
+        self._wants.arriving(peer, [delivery.address for delivery in deliveries], now)
         count = wanted_size = 0
         for delivery, finding in zip(deliveries, findings, strict=True):
             address = delivery.address
             if not self._wants.is_wanted(peer, address):
-                self._wants.unasked(peer, address)
+                self._wants.unasked(peer, address, now)
             elif finding is Finding.FALSE:
                 self._wants.lied(peer, address)
             elif finding is Finding.UNFIT:
@@ -211,3 +213,8 @@ class ExchangeService:
         also: list[BlockAddress] = [address for address in addresses if isinstance(address, LeafAddress)]
         if self._ledger.arrived(also or addresses):
             self._server.wake()
+
+
+async def _cut(stopping: trio.Event, scope: trio.CancelScope) -> None:
+    await stopping.wait()
+    scope.cancel()

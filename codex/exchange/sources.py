@@ -75,7 +75,8 @@ class Fetch:
         self.presumed.add(peer)
         ready = self.ready.setdefault(peer, deque())
         for want in self.wants.values():
-            if peer not in want.lackers and peer not in want.holders:
+            # What another fetch pursues is that one's to offer.
+            if want.fetch is self and peer not in want.lackers and peer not in want.holders:
                 want.holders.add(peer)
                 ready.append(want)
 
@@ -111,10 +112,12 @@ class Fetch:
 class Source:
     """A connected peer, and what it has on order from us.
 
-    `strikes` adds up what it did wrong. A source that is `resting` is not asked before that time.
+    `strikes` adds up what it did wrong, `stalls` how often it let orders lie since it delivered last. A
+    source that is `resting` is not asked before that time.
     """
 
     peer: PeerId
+    joined: float
     pace: Pace = field(factory=Pace)
     asked: dict[BlockAddress, Want] = field(factory=dict)
     asked_bytes: int = 0

