@@ -126,7 +126,10 @@ class AdvertiserService:
             found.update(cids)
             after = page[-1][0]
             self._news.unpark_all()
-        self._schedule.keep(found, began)
+        for strays in self._schedule.strays(found, began):
+            self._schedule.drop(strays)
+            await trio.lowlevel.checkpoint()
+        self._schedule.settle()
 
     # -- telling
 

@@ -10,7 +10,7 @@ Times are unix seconds.
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import count
 
 from attrs import define, frozen
@@ -22,6 +22,8 @@ INTERVAL = 1800.0
 SHORTEST_PAUSE = 0.03
 """Seconds. Others answer a hundred requests of one node in a second."""
 LONGEST_PAUSE = 1.0
+
+_BATCH = 1000
 
 
 @frozen
@@ -43,6 +45,7 @@ class _Item:
     added: float
     last: float | None
     due: float
+    urgent: bool = False
     taken: bool = False
     gone: bool = False
 
@@ -99,9 +102,15 @@ class Schedule:
                 item.gone = True
                 self._written[cid] = None
 
-    def keep(self, cids: Collection[Cid], before: float) -> None:
-        """Drop all that are not among `cids`, unless they were added at `before` or later."""
-        self.drop([item.cid for item in self._items.values() if item.added < before and item.cid not in cids])
+    def strays(self, cids: Container[Cid], before: float) -> Iterator[list[Cid]]:
+        """Those of ours that are not among `cids`, but for what was added at `before` or later, some at a
+        time: each step looks at a thousand contents, and what it yields may be dropped meanwhile.
+        """
+        for batch in _batches(list(self._items.values())):
+            yield [item.cid for item in batch if item.added < before and item.cid not in cids]
+
+    def settle(self) -> None:
+        """Forget those contents of another life that are ours no more: all that are ours have been added."""
         for cid in self._restored:
             self._written.setdefault(cid, None)
         self._restored.clear()
@@ -112,7 +121,8 @@ class Schedule:
         """
         while self._urgent:
             item = self._urgent.popleft()
-            if not item.gone and not item.taken:
+            # It may stand there twice.
+            if item.urgent and not item.gone and not item.taken:
                 return self._begin(item)
         while self._heap and self._heap[0][0] <= now:
             due, _, item = heapq.heappop(self._heap)
@@ -165,11 +175,17 @@ class Schedule:
         self._written = {**dict(times), **dict.fromkeys(dropped), **self._written}
 
     def _begin(self, item: _Item) -> tuple[Cid, bool]:
-        item.taken = True
+        item.taken, item.urgent = True, False
         return item.cid, item.last is None
 
     def _push(self, item: _Item, urgent: bool) -> None:
-        if urgent:
-            self._urgent.append(item)
-        else:
+        if not urgent:
             heapq.heappush(self._heap, (item.due, next(self._numbers), item))
+        elif not item.urgent:
+            item.urgent = True
+            self._urgent.append(item)
+
+
+def _batches(items: list[_Item]) -> Iterator[list[_Item]]:
+    for first in range(0, len(items), _BATCH):
+        yield items[first : first + _BATCH]
