@@ -52,6 +52,9 @@ class Switchboard:
         self.present: Present | None = None
         self.listening: tuple[Multiaddr, ...] = ()
         self.announced: tuple[Multiaddr, ...] = ()
+        self.ports: dict[Multiaddr, Multiaddr] = {}
+        """What came of each address that leaves the port open: the next life takes the same port, since
+        others know it."""
         self._news = Broadcast[PeerEvent]()
 
     def publish(self, event: PeerEvent) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from codex.codec import Multiaddr
 from codex.config import P2pConfig
-from codex.errors import CodexError, PeerGone
+from codex.errors import CodexError, PeerGone, PortTaken
 from codex.logs import get_logger
 from codex.p2p import calls, pinging
 from codex.p2p.addresses import Reach, announced, reach, source_of
@@ -85,7 +85,7 @@ class SwitchService:
         throttle = Throttle(self._config.upload_limit, self._config.download_limit)
         try:
             for address in map(Multiaddr.parse, self._config.listen_addrs):
-                listener = await self._transport.listen(address)
+                listener = await self._listen(address)
                 listeners.append(listener)
             self._announce(listeners)
             with unwrapped():
@@ -113,6 +113,19 @@ class SwitchService:
             with trio.CancelScope(shield=True):
                 for listener in listeners:
                     await listener.aclose()
+
+    async def _listen(self, address: Multiaddr) -> Listener:
+        """Listen at an address; where it leaves the port open, at that of the last life if that is free."""
+        earlier = self._board.ports.get(address)
+        if earlier is not None:
+            try:
+                return await self._transport.listen(earlier)
+            except PortTaken:
+                _log.warning("another program has taken the port of this node", address=str(earlier))
+        listener = await self._transport.listen(address)
+        if address.get("tcp") == "0":
+            self._board.ports[address] = listener.address
+        return listener
 
     def _announce(self, listeners: list[Listener]) -> None:
         """Show where this node listens and what it tells others about that."""
@@ -172,6 +185,8 @@ class SwitchService:
         try:
             with scope, contained(told):
                 await self._holder.hold(stream, remote, dialled=False, joined=joined)
+            if scope.cancelled_caught:
+                _log.debug("connection given up", address=str(remote), why="no handshake came about in time")
         finally:
             self._answered(ticket)
             await trio.aclose_forcefully(stream)

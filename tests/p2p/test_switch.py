@@ -871,6 +871,31 @@ async def test_the_switch_is_restarted_under_its_handle(autojump_clock: trio.tes
     assert alices.of(bob.identity.peer_id) == ["PeerJoined", "PeerLeft"] * 2
 
 
+async def test_a_restart_keeps_the_port_unless_somebody_has_taken_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    host = MemoryNetwork().host(ALICE)
+    transport = FragileTransport(host.transport)
+    config = P2pConfig(listen_addrs=("/ip4/0.0.0.0/tcp/0",))
+
+    async def crash() -> None:
+        transport.listeners[-1].trouble.send_nowait(ZeroDivisionError("a bug in a listener"))
+        await trio.sleep(0.05)
+        assert alice.switch.listening() == ()
+
+    async with open_switch(transport, "alice", config=config) as alice:
+        before = alice.switch.announced()
+        await crash()
+        await trio.sleep(1)
+        assert alice.switch.announced() == before
+        await crash()
+        squatter = await host.transport.listen(before[0])
+        await trio.sleep(1)
+        assert len(alice.switch.announced()) == 1
+        assert alice.switch.announced() != before
+        await squatter.aclose()
+
+
 async def test_trouble_with_accepting_is_waited_out(autojump_clock: trio.testing.MockClock) -> None:
     network = MemoryNetwork()
     transport = FragileTransport(network.host(ALICE).transport)
