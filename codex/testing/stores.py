@@ -10,8 +10,6 @@ from codex.config import StoreConfig
 from codex.data import Block, Manifest, MerkleTree
 from codex.runtime import CRITICAL, Feed, Inline, Offload, VirtualClock, open_supervisor
 from codex.store import BlockStore, Disk
-from codex.store.reads import Run
-from codex.store.repo import Repo
 from codex.store.service import StoreService
 
 # The audit reads the index as it stands on the disk, and not through the code that it audits.
@@ -72,18 +70,6 @@ async def read_leaves(store: BlockStore, tree: Cid, first: int, count: int) -> b
         at = await store.read_on(tree, at, first + count, feed, blocks=64)
     feed.end()
     return b"".join([piece async for piece in feed])
-
-
-def read_run(repo: Repo, tree: Cid, first: int, count: int) -> Run:
-    """As `read_leaves`, without a service: the buffers, and the error that ended them."""
-    buffers: list[memoryview] = []
-
-    def take(buffer: memoryview) -> bool:
-        buffers.append(buffer)
-        return True
-
-    fed = repo.reader.read_on(tree, first, first + count, 64, take)
-    return Run(buffers, fed.rotten, fed.error)
 
 
 def payload(number: int, size: int) -> bytes:

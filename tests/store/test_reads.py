@@ -16,7 +16,7 @@ from codex.store.planning import Put, Stage
 from codex.store.reads import Run, blocks_of
 from codex.store.repo import Repo
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import make_blocks, make_dataset, read_run
+from codex.testing.stores import make_blocks, make_dataset
 
 Upload = Callable[..., Record]
 
@@ -44,6 +44,18 @@ def rot(tmp_path: Path) -> Callable[..., None]:
         path.write_bytes(content)
 
     return rot
+
+
+def read_run(repo: Repo, tree: Cid, first: int, count: int) -> Run:
+    """The buffers of `count` leaves, and the error that ended them."""
+    buffers: list[memoryview] = []
+
+    def take(buffer: memoryview) -> bool:
+        buffers.append(buffer)
+        return True
+
+    fed = repo.reader.read_on(tree, first, first + count, 64, take)
+    return Run(buffers, fed.rotten, fed.error)
 
 
 def test_blocks_are_found_by_any_address_in_any_order(repo: Repo, dataset: Cid) -> None:

@@ -16,7 +16,7 @@ from codex.store.planning import Put
 from codex.store.reads import blocks_of
 from codex.store.repo import Repo
 from codex.store.sense import LARGEST_BLOCK, is_cid, is_place, sensible, stored_cid
-from codex.testing.stores import make_blocks, open_test_store, read_run, store_dataset
+from codex.testing.stores import make_blocks, open_test_store, store_dataset
 
 Upload = Callable[..., Record]
 Reopen = Callable[..., Repo]
@@ -54,12 +54,13 @@ def test_a_block_whose_place_makes_no_sense_is_corrupt_and_can_be_mended(
         answers = repo.reader.find(asked).answers
         assert isinstance(answers[2], CorruptData)
         assert answers[:2] + answers[3:] == BLOCKS[:2] + BLOCKS[3:]
-    run = read_run(repo, tree, 0, 6)
-    assert isinstance(run.error, CorruptData)
-    assert b"".join(run.buffers) == b"".join([block.data for block in BLOCKS[:2]])
+    run: list[memoryview] = []
+    fed = repo.reader.read_on(tree, 0, 6, 64, lambda view: run.append(view) is None)
+    assert isinstance(fed.error, CorruptData)
+    assert b"".join(run) == b"".join([block.data for block in BLOCKS[:2]])
     assert cid in repo.scrubber.blocks(0).corrupt
     repo.catalogue.recount()
-    repo.mark_bad(run.rotten)
+    repo.mark_bad(fed.rotten)
     assert repo.reader.find([block.cid for block in OTHERS]).answers == OTHERS
     assert repo.take_in([Put(BLOCKS, 1e12)]) == [None]
     assert repo.reader.find([block.cid for block in BLOCKS]).answers == BLOCKS
@@ -117,7 +118,7 @@ def test_a_block_whose_name_makes_no_sense_is_corrupt(
     with pytest.raises(CorruptData):
         blocks_of(found, [LeafAddress(tree, index) for index in range(6)])
     assert found.answers[3:] == BLOCKS[3:]
-    assert isinstance(read_run(repo, tree, 0, 6).error, CorruptData)
+    assert isinstance(repo.reader.read_on(tree, 0, 6, 64, lambda _: True).error, CorruptData)
     with pytest.raises(CorruptData):
         repo.catalogue.leaves(tree, 0, 6)
     with pytest.raises(CorruptData):

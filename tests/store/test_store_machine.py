@@ -36,7 +36,7 @@ from codex.store.planning import Put, PutLeaves, Request, Stage
 from codex.store.reads import blocks_of
 from codex.store.schema import GONE
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import audit, make_dataset, payload, read_run
+from codex.testing.stores import audit, make_dataset, payload
 
 POOL = [Block.of(payload(number, 200 + 150 * number)) for number in range(7)]
 EMPTY = Block(EMPTY_BLOCK, b"")
@@ -548,9 +548,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert blocks_of(self.repo.reader.find(addresses), addresses) == expected
         assert self.repo.reader.missing(cid, 0, len(layout)) == len(layout) - len(indices)
         if len(indices) == len(layout):
-            run = read_run(self.repo, cid, 0, len(layout))
-            assert run.error is None
-            assert b"".join(run.buffers) == b"".join(bytes(block.data) for block in expected)
+            run: list[memoryview] = []
+            fed = self.repo.reader.read_on(cid, 0, len(layout), 64, lambda view: run.append(view) is None)
+            assert fed.next == len(layout)
+            assert b"".join(run) == b"".join(bytes(block.data) for block in expected)
 
 
 TestStoreMachine = StoreMachine.TestCase
