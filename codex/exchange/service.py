@@ -14,11 +14,12 @@ from codex.exchange.examining import Finding, examine
 from codex.exchange.fetching import Arrival, Fetcher
 from codex.exchange.ledger import Batch, Ledger, Trade
 from codex.exchange.messages import Delivery, Entry, Message, Part
+from codex.exchange.orders import Action, AskHave, Order, SendAway
 from codex.exchange.peering import OUTBOX_BYTES, Peering
 from codex.exchange.ports import Discovery, Stream, Switch
 from codex.exchange.searching import Searcher
 from codex.exchange.serving import Server
-from codex.exchange.wants import Action, AskHave, Order, SendAway, Wants
+from codex.exchange.wants import Wants
 from codex.logs import get_logger
 from codex.p2p import PeerId
 from codex.runtime import Inbox, Offload, serve

@@ -4,7 +4,6 @@ Plain state, changed by `Wants` only.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
 
 from attrs import define, field
 
@@ -48,9 +47,10 @@ class Fetch:
     """
 
     subject: Cid
-    key: Hashable
     progress: float
     """When something came last, or the fetch began."""
+    refresh_at: float
+    """When peers are asked again for what nobody had."""
     tried: Tried = field(factory=Tried)
     wants: dict[BlockAddress, Want] = field(factory=dict)
     places: int = 0
@@ -65,7 +65,6 @@ class Fetch:
     """By peer: up to which place it was asked what it has."""
     unheard: dict[PeerId, float] = field(factory=dict)
     """Peers that were asked what they have and have not answered, and since when."""
-    refresh_at: float = 0.0
     refreshes: int = 0
     exhausted: Want | None = None
     """A want that was asked for more often than it may."""
@@ -96,6 +95,16 @@ class Fetch:
     def _swept(self, ready: deque[Want]) -> deque[Want]:
         """Without what is over or on order."""
         return deque(dict.fromkeys(want for want in ready if not want.over and want.asked is None))
+
+    def forget(self, peer: PeerId) -> None:
+        """Forget all that is known of a peer."""
+        for want in self.wants.values():
+            want.holders.discard(peer)
+            want.lackers.discard(peer)
+        self.ready.pop(peer, None)
+        self.presumed.discard(peer)
+        self.told.pop(peer, None)
+        self.unheard.pop(peer, None)
 
     def has_ready(self, peer: PeerId) -> bool:
         """Whether there is anything to ask of a source; drops what is not, from the head."""

@@ -250,10 +250,10 @@ class Person:
         wants = self.service._wants
         return (
             not wants._pending
-            and not wants._fetches
+            and not wants._orders.fetches
             and not self.service._fetcher._runs
             and not self.service._fetcher.trees
-            and not any(source.asked or source.asked_bytes for source in wants._sources.values())
+            and not any(source.asked or source.asked_bytes for source in wants._orders.sources.values())
         )
 
 

@@ -11,7 +11,7 @@ from codex.codec import EMPTY_BLOCK
 from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
 from codex.errors import InvalidInput, NotOnNetwork, QuotaExceeded, ServiceUnavailable
-from codex.exchange import wants
+from codex.exchange import planning
 from codex.exchange.messages import Delivery, Message, Presence, decode, encode
 from codex.testing.stores import make_dataset
 
@@ -164,7 +164,7 @@ async def test_who_fetches_serves_what_has_come(world, autojump_clock):
 
 async def test_the_consumer_sets_the_pace_and_memory_is_bounded(world, autojump_clock, monkeypatch):
     window = 64 * BLOCK_SIZE
-    monkeypatch.setattr(wants, "FETCH_WINDOW", window)
+    monkeypatch.setattr(planning, "FETCH_WINDOW", window)
     alice, bob = await world.person("alice"), await world.person("bob")
     dataset = world.dataset(300, BLOCK_SIZE)
     await alice.keep(dataset)

@@ -10,23 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from codex.codec import block_cid, root_cid
 from codex.data import BLOCK_SIZE, LeafAddress
-from codex.exchange import wants as wants_module
+from codex.exchange import planning
 from codex.exchange.messages import Presence
+from codex.exchange.orders import STRIKES, AskHave, Order, SendAway, Withdraw
 from codex.exchange.pace import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, Pace
-from codex.exchange.wants import (
-    FETCH_WINDOW,
-    FIRST_ORDER,
-    HAVE_BATCH,
-    LONGEST,
-    PATIENCE,
-    PROBE,
-    STRIKES,
-    AskHave,
-    Order,
-    SendAway,
-    Wants,
-    Withdraw,
-)
+from codex.exchange.planning import FETCH_WINDOW, FIRST_ORDER, HAVE_BATCH, LONGEST, PATIENCE, PROBE
+from codex.exchange.wants import Wants
 from codex.p2p import PeerId
 
 TREE = root_cid(b"t" * 32)
@@ -138,7 +127,7 @@ def test_the_window_bounds_what_a_fetch_holds():
 def test_many_fetches_share_the_memory():
     wants = Wants()
     fetches = [wants.open(root_cid(bytes([i]) * 32), 0) for i in range(100)]
-    assert sum(wants.window_of(fetch) for fetch in fetches) <= wants_module.TOTAL_WINDOW
+    assert sum(wants._planner.window_of(fetch) for fetch in fetches) <= planning.TOTAL_WINDOW
 
 
 def test_two_seeders_share_by_pace():
@@ -357,7 +346,7 @@ def test_who_does_not_answer_counts_as_having_nothing_after_a_while():
     wants.add(fetch, leaves(0))
     wants.plan(0)
     assert not wants.is_stuck(fetch, 1)
-    assert wants.is_stuck(fetch, wants_module.ANSWER_TIME)
+    assert wants.is_stuck(fetch, planning.ANSWER_TIME)
 
 
 def test_after_an_interruption_everything_is_said_again():
