@@ -14,7 +14,7 @@ from codex.codec import Multiaddr
 from codex.config import P2pConfig
 from codex.errors import PeerGone, PeerUnreachable, PortTaken, ProtocolRefused, ServiceUnavailable
 from codex.p2p import Handlers, Limits, PeerEvent, PeerId, PeerJoined, PeerLeft, Stream, Switch, write_message
-from codex.runtime import Lagged, Policy, State
+from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
 from codex.testing.network import MemoryListener, MemoryNetwork, MemoryStream, MemoryTransport
@@ -620,7 +620,7 @@ async def test_a_flood_from_many_addresses_is_bounded(autojump_clock: trio.testi
 async def test_one_who_does_not_identify_itself_never_joins(autojump_clock: trio.testing.MockClock) -> None:
     # A peer that can shake hands, and no more.
     from codex.p2p.connection import open_connection
-    from codex.runtime import SeededEntropy, VirtualClock
+    from codex.runtime import VirtualClock
 
     network = MemoryNetwork()
     alices = Diary()
@@ -662,7 +662,7 @@ async def test_one_who_identifies_itself_as_another_never_joins(
 ) -> None:
     from codex.p2p.connection import open_connection
     from codex.p2p.identify import Identify
-    from codex.runtime import SeededEntropy, VirtualClock
+    from codex.runtime import VirtualClock
 
     async def lie(stream: Stream) -> None:
         await write_message(stream, Identify(public_key=identity_of("carol").public_key).to_bytes())
@@ -1029,3 +1029,71 @@ async def test_traffic_keeps_to_its_bounds(autojump_clock: trio.testing.MockCloc
             nursery.start_soon(say, alice.switch, bob.identity.peer_id, bytes(2_000_000))
             nursery.start_soon(say, alice.switch, carol.identity.peer_id, bytes(2_000_000))
         assert 3.7 < trio.current_time() - start < 4.5
+
+
+# -- everything at once
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_storm_leaves_order_behind(seed: int, autojump_clock: trio.testing.MockClock) -> None:
+    """Six nodes connect, part, talk, are cut off and crash, by a seed; then all is as if nothing had been."""
+    dice = SeededEntropy(f"storm {seed}")
+
+    def roll(sides: int) -> int:
+        return int.from_bytes(dice.token(4)) % sides
+
+    network = MemoryNetwork(seed, latency=0.03)
+    ips = [f"10.0.3.{number}" for number in range(6)]
+    transports = [FragileTransport(network.host(ip).transport) for ip in ips]
+    diaries = [Diary() for _ in ips]
+    small = evolve(CONFIG, max_peers=5)
+    patient = Policy(restarts=1000, backoff_max=1.0)
+
+    async def attempt(work: Callable[[], Awaitable[object]], patience: float) -> None:
+        with trio.move_on_after(patience), suppress(PeerGone, PeerUnreachable, ServiceUnavailable):
+            await work()
+
+    async with trio.open_nursery() as listeners, AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(
+                open_switch(transport, f"{number}", config=small, handlers=echoing(), policy=patient)
+            )
+            for number, transport in enumerate(transports)
+        ]
+        for node, diary in zip(nodes, diaries, strict=True):
+            await listeners.start(diary.keep, node.switch)
+        async with trio.open_nursery() as nursery:
+            for _ in range(400):
+                one, other = nodes[roll(6)], nodes[roll(6)]
+                peer, addresses = other.identity.peer_id, other.addresses
+                match roll(12):
+                    case 0 | 1 | 2 | 3:
+                        work = partial(one.switch.connect, peer, addresses)
+                        nursery.start_soon(attempt, work, 0.05 * roll(40) + 0.01)
+                    case 4 | 5:
+                        nursery.start_soon(attempt, partial(one.switch.connect, peer, addresses), 100)
+                    case 6:
+                        nursery.start_soon(attempt, partial(one.switch.disconnect, peer), 100)
+                    case 7 | 8:
+                        nursery.start_soon(attempt, partial(say, one.switch, peer, bytes(100_000)), 10)
+                    case 9:
+                        network.partition(ips[: roll(6)])
+                    case 10:
+                        network.heal()
+                    case _ if roll(4) == 0:
+                        transports[roll(6)].listeners[-1].trouble.send_nowait(ZeroDivisionError("a bug"))
+                await trio.sleep(0.01 * roll(100))
+            network.heal()
+        await trio.sleep(600)
+        for one, other in combinations(nodes, 2):
+            await one.switch.connect(other.identity.peer_id, other.addresses)
+            assert await say(one.switch, other.identity.peer_id) == b"hello"
+            assert await say(other.switch, one.identity.peer_id) == b"hello"
+        await trio.sleep(60)
+        for ip, node in zip(ips, nodes, strict=True):
+            assert len(node.switch.peers()) == 5
+            assert network.host(ip).streams == 5
+    for ip, diary in zip(ips, diaries, strict=True):
+        diary.check()
+        assert len(diary.events) > 20
+        assert network.host(ip).streams == 0
