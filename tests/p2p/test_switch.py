@@ -1,6 +1,8 @@
 """The switch among others: dials that meet, rooms that are full, partitions, crashes, liars, restarts."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from itertools import combinations
@@ -11,8 +13,9 @@ import trio.testing
 from attrs import evolve
 
 from codex.codec import Multiaddr
-from codex.config import P2pConfig
+from codex.config import LogConfig, P2pConfig
 from codex.errors import PeerGone, PeerUnreachable, PortTaken, ProtocolRefused, ServiceUnavailable
+from codex.logs import configured
 from codex.p2p import Handlers, Limits, PeerEvent, PeerId, PeerJoined, PeerLeft, Stream, Switch, write_message
 from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -746,8 +749,22 @@ async def test_the_room_is_bounded_and_who_is_idle_goes_for_who_is_dialled(
     diary.check()
 
 
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """All that is logged, as JSON, a line each."""
+    stream = io.StringIO()
+    with configured(LogConfig(level="debug", format="json"), stream=stream):
+        yield stream
+
+
+def logged(log: io.StringIO, event: str) -> list[dict[str, str]]:
+    """The lines about something."""
+    lines = map(json.loads, log.getvalue().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
 async def test_a_handler_with_a_bug_costs_its_stream_only(
-    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    autojump_clock: trio.testing.MockClock, log: io.StringIO
 ) -> None:
     network = MemoryNetwork()
     handlers = echoing()
@@ -767,6 +784,10 @@ async def test_a_handler_with_a_bug_costs_its_stream_only(
             with pytest.raises(PeerGone):
                 await say(bob.switch, alice.identity.peer_id, name="/fail/1")
         assert await say(bob.switch, alice.identity.peer_id) == b"hello"
+        lines = logged(log, "handler crashed")
+        assert len(lines) == 3
+        assert "ZeroDivisionError: a bug" in str(lines[0])
+        assert lines[0]["peer"] == str(bob.identity.peer_id)
         assert alice.supervisor.states()[0].restarts == 0
 
 
@@ -896,7 +917,9 @@ async def test_a_restart_keeps_the_port_unless_somebody_has_taken_it(
         await squatter.aclose()
 
 
-async def test_trouble_with_accepting_is_waited_out(autojump_clock: trio.testing.MockClock) -> None:
+async def test_trouble_with_accepting_is_waited_out(
+    autojump_clock: trio.testing.MockClock, log: io.StringIO
+) -> None:
     network = MemoryNetwork()
     transport = FragileTransport(network.host(ALICE).transport)
     async with (
@@ -908,6 +931,7 @@ async def test_trouble_with_accepting_is_waited_out(autojump_clock: trio.testing
         start = trio.current_time()
         await bob.switch.connect(alice.identity.peer_id, alice.addresses)
         assert 5 < trio.current_time() - start < 20
+        assert len(logged(log, "no connection can be taken for now")) == 1
         assert alice.supervisor.states()[0].restarts == 0
 
 
@@ -1035,7 +1059,9 @@ async def test_traffic_keeps_to_its_bounds(autojump_clock: trio.testing.MockCloc
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_storm_leaves_order_behind(seed: int, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_storm_leaves_order_behind(
+    seed: int, autojump_clock: trio.testing.MockClock, log: io.StringIO
+) -> None:
     """Six nodes connect, part, talk, are cut off and crash, by a seed; then all is as if nothing had been."""
     dice = SeededEntropy(f"storm {seed}")
 
@@ -1097,3 +1123,7 @@ async def test_a_storm_leaves_order_behind(seed: int, autojump_clock: trio.testi
         diary.check()
         assert len(diary.events) > 20
         assert network.host(ip).streams == 0
+    # Nothing but the bugs that were put in.
+    crashes = [line for line in log.getvalue().splitlines() if '"level": "error"' in line]
+    assert crashes
+    assert all("ZeroDivisionError: a bug" in line for line in crashes)
