@@ -96,9 +96,9 @@ def port_of(child: Child) -> int:
 
 
 @contextmanager
-def running_node(data_dir: Path, program: tuple[str, ...] = PROGRAM) -> Iterator[RunningNode]:
+def running_node(data_dir: Path, program: tuple[str, ...] = PROGRAM, *options: str) -> Iterator[RunningNode]:
     """Run a node on `data_dir` for the length of the block; it must stop in order."""
-    with running(*program, *arguments(data_dir)) as child:
+    with running(*program, *arguments(data_dir), *options) as child:
         port = port_of(child)
         with Client(port) as client:
             node = RunningNode(child, port, client)

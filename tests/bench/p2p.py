@@ -38,8 +38,8 @@ def figures(bench: Bench) -> Iterator[Figure]:
     size = bench.size(1024 * MIB, 64 * MIB)
     with bench.scratch("tmpfs") as directory:
         certificate = directory / "peer.pem"
-        certificate.write_bytes(_self_signed())
-        message = _message()
+        certificate.write_bytes(self_signed())
+        message = message_of_blocks()
         count = size // sum(map(len, message))
         moved = count * sum(map(len, message))
         with running(str(HERE / "p2p_peer.py"), str(certificate)) as child:
@@ -52,7 +52,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
                     ),
                     Contender(
                         "a: trio's TLS stream",
-                        lambda _: rate(moved, lambda: _tls(ports["tls"], certificate, message, count)),
+                        lambda _: moved_by_tls(ports["tls"], certificate, message, moved),
                     ),
                 ],
             )
@@ -85,7 +85,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
     )
 
 
-def _message() -> list[bytes]:
+def message_of_blocks() -> list[bytes]:
     """The parts of one message, each as long as a block."""
     [piece, *_] = Content(2 * MIB).stamped(0)
     block = piece[: MIB // 16]
@@ -119,6 +119,12 @@ async def _send(connection: Connection, message: list[bytes], count: int) -> Non
     _check(await stream.receive_some(), message, count)
 
 
+def moved_by_tls(port: int, certificate: Path, message: list[bytes], size: int) -> float:
+    """MB/s at which about `size` bytes go over a TLS stream to a p2p_peer."""
+    count = size // sum(map(len, message))
+    return rate(count * sum(map(len, message)), lambda: _tls(port, certificate, message, count))
+
+
 def _tls(port: int, certificate: Path, message: list[bytes], count: int) -> None:
     context = ssl.create_default_context(cafile=certificate)
     trio.run(_send_tls, port, context, b"".join(message), count)
@@ -138,7 +144,7 @@ def _check(said: bytes | memoryview, message: list[bytes], count: int) -> None:
         raise BenchFailed(f"the peer had {bytes(said)!r} bytes")
 
 
-def _self_signed() -> bytes:
+def self_signed() -> bytes:
     """A certificate for 127.0.0.1 and its key, as PEM."""
     key = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])

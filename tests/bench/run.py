@@ -21,6 +21,7 @@ import download
 import embedded
 import loop
 import memory
+import network
 import p2p
 import serving
 import start
@@ -41,6 +42,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "commands": commands.figures,
     "loop": loop.figures,
     "p2p": p2p.figures,
+    "network": network.figures,
     "dht": dht.figures,
 }
 
