@@ -28,6 +28,8 @@ OUTBOX_BYTES = 4 << 20
 """Bytes of want lists and presences that wait to be sent to one peer; with more, it does not read at all."""
 SEND_TIME = 60.0
 """Seconds in which a message has to leave; a peer that waited longer for a block has given up."""
+MESSAGE_TIME = 120.0
+"""Seconds in which a message that has begun must have come whole; a slower one would be of no use."""
 _TRIES = 3
 """Streams that may fail one after the other before a session waits for the peer to make the next move."""
 _PAUSE = 0.5
@@ -276,11 +278,12 @@ class Peering:
 
 
 class _Inflow:
-    """The bytes of a stream; tells that they come, and ends when a message grows beyond all that is owed."""
+    """The bytes of a stream; tells that they come. Ends when a message takes for ever or grows too large."""
 
     def __init__(self, stream: Stream, listener: Listener) -> None:
         self.held = 0
         """Bytes that came since the last complete message."""
+        self._since = 0.0  # when the first of them came
         self._stream = stream
         self._listener = listener
 
@@ -289,6 +292,11 @@ class _Inflow:
         parts = await self._stream.receive_parts(max_bytes)
         if self.held > SPARE_BYTES + self._listener.alive(self._stream.peer):
             raise DecodeError("the peer sends more than it was asked for")
+        now = trio.current_time()
+        if not self.held:
+            self._since = now
+        elif now - self._since > MESSAGE_TIME:
+            raise DecodeError(f"the peer did not finish a message within {MESSAGE_TIME:g} s")
         self.held += sum(map(len, parts))
         return parts
 

@@ -147,6 +147,22 @@ async def test_a_message_that_grows_and_grows_is_cut(world, autojump_clock):
     assert sent < 8 << 20
 
 
+async def test_a_message_that_dribbles_is_cut(world, autojump_clock):
+    bob = await world.person("bob")
+    actor = world.actor("dribbler", lambda actor, message: None)
+    world.join(actor, bob)
+    stream = await actor.switch.open_stream(bob.peer_id, "/codex/blockexc/1.0.0")
+
+    async def dribble():
+        while trio.current_time() < 1000:
+            await stream.send_all(b"\x7f")
+            await trio.sleep(10)
+
+    with pytest.raises(PeerGone, match="did not finish a message"):
+        await dribble()
+    assert trio.current_time() < 200
+
+
 async def test_who_claims_to_have_and_sends_nothing_is_passed_over(world, autojump_clock):
     alice, bob = await world.person("alice"), await world.person("bob")
     dataset = world.dataset(100)

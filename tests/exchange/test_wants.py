@@ -3,7 +3,6 @@
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,7 +12,7 @@ from codex.data import BLOCK_SIZE, LeafAddress
 from codex.exchange import planning
 from codex.exchange.messages import Presence
 from codex.exchange.orders import STRIKES, AskHave, Order, SendAway, Withdraw
-from codex.exchange.pace import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, Pace
+from codex.exchange.pace import FIRST_WINDOW, MAX_WINDOW
 from codex.exchange.planning import FETCH_WINDOW, FIRST_ORDER, HAVE_BATCH, LONGEST, PATIENCE, PROBE
 from codex.exchange.wants import Wants
 from codex.p2p import PeerId
@@ -382,24 +381,6 @@ def test_single_blocks_go_the_same_way():
     wants.plan(0)
     wants.heard(ALICE, [Presence(cid, True)])
     assert of_kind(wants.plan(0), Order) == [Order(ALICE, (cid,))]
-
-
-def test_the_pace_follows_what_is_measured():
-    pace = Pace()
-    pace.asked(0)
-    now = 0.0
-    for _ in range(50):
-        now += 0.1
-        pace.delivered(10_000_000, now, last=False)
-    assert pace.rate == pytest.approx(100e6)
-    assert pace.latency == pytest.approx(0.1)
-    assert pace.window == MAX_WINDOW
-    for _ in range(50):
-        now += 1
-        pace.delivered(1000, now, last=False)
-    assert pace.window == MIN_WINDOW
-    pace.delivered(0, now, last=True)
-    assert pace.expected(1000) == pytest.approx(1, rel=0.1)
 
 
 class Exchanges(RuleBasedStateMachine):
