@@ -55,11 +55,8 @@ def joined(directory: Path, count: int, program: tuple[str, ...] = PROGRAM) -> I
         nodes: list[RunningNode] = []
         for number in range(count):
             known = [f"--bootstrap-node={spr(nodes[0])}"] if nodes else []
-            nodes.append(
-                stack.enter_context(
-                    running_node(directory / f"node{number}", program, "--disc-port=0", *known)
-                )
-            )
+            node = running_node(directory / f"node{number}", program, "--disc-port=0", *known)
+            nodes.append(stack.enter_context(node))
         for node in nodes[1:]:
             node.wait(lambda node=node: bool(_table(node)), "find its bootstrap node")  # type: ignore[misc]
         try:
@@ -113,12 +110,8 @@ def _one_to_one(bench: Bench, directory: Path) -> Figure:
         python = _py_libp2p()
         if python is not None:
             contenders += [
-                Contender(
-                    "c: py-libp2p, Noise and mplex", lambda _: rates.measure(python, "MPLEX") / MEGABYTE
-                ),
-                Contender(
-                    "d: py-libp2p, Noise and yamux", lambda _: rates.measure(python, "YAMUX") / MEGABYTE
-                ),
+                Contender(f"{letter}: py-libp2p, Noise and {muxer.lower()}", _through(python, muxer))
+                for letter, muxer in (("c", "MPLEX"), ("d", "YAMUX"))
             ]
         rows = bench.interleave("MB/s", contenders)
     lines = [
@@ -139,6 +132,10 @@ def _one_to_one(bench: Bench, directory: Path) -> Figure:
 def _hashing(content: Content, bench: Bench) -> float:
     size = min(content.size, bench.size(256 * MIB, 64 * MIB))
     return rate(size, lambda: hash_blocks(content.part(size)))
+
+
+def _through(python: Path, muxer: str) -> Callable[[int], float]:
+    return lambda _: rates.measure(python, muxer) / MEGABYTE
 
 
 def _py_libp2p() -> Path | None:
