@@ -23,7 +23,7 @@ from codex.node import Node, Retrieval
 from codex.p2p import load_or_create
 from codex.runtime.clock import SeededEntropy
 from codex.testing.http import Client, Link, head
-from codex.testing.nodes import BASE, open_served_node
+from codex.testing.nodes import ALONE, BASE, open_served_node
 
 CID = "zDvZRwzkzHsok3Z8yMoiXE9EDBFwgr8WygB8s4ddcLzzSwwXAxLZ"
 RIGHT = "right." + secrets.token_hex(24)
@@ -68,7 +68,8 @@ def test_a_secret_is_found_however_it_is_spelled(secret: bytes) -> None:
 @contextmanager
 def running(data_dir: Path, *options: str) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
     """`codex`, logging everything it can, until it has stopped."""
-    command = [sys.executable, "-m", "codex", f"--data-dir={data_dir}", "--api-port=0", "--log-level=trace"]
+    options = [f"--data-dir={data_dir}", "--api-port=0", "--log-level=trace", *ALONE]
+    command = [sys.executable, "-m", "codex", *options]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

@@ -13,6 +13,7 @@ from codex.cli import jobs
 from codex.cli.app import group
 from codex.cli.bar import LABEL
 from codex.cli.output import cells
+from codex.testing.nodes import ALONE
 from codex.units import MIB
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +24,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 def running_node(tmp_path: Path) -> Iterator[Path]:
     """The data directory of a node that runs in a process of its own."""
     data_dir = tmp_path / "alice"
-    command = [sys.executable, "-m", "codex", f"--data-dir={data_dir}", "--api-port=0", "--log-level=warn"]
+    options = [f"--data-dir={data_dir}", "--api-port=0", "--log-level=warn", *ALONE]
+    command = [sys.executable, "-m", "codex", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

@@ -17,7 +17,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi import checks
 
 from codex.api.debug import description
-from codex.testing.nodes import BASE
+from codex.testing.nodes import ALONE, BASE
 
 LISTENS = "The API listens on "
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
@@ -56,7 +56,7 @@ class Node:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node on an empty directory."""
     directory = tmp_path_factory.mktemp("alice")
-    options = [f"--data-dir={directory / 'data'}", "--api-port=0", "--log-level=fatal"]
+    options = [f"--data-dir={directory / 'data'}", "--api-port=0", "--log-level=fatal", *ALONE]
     command = [sys.executable, "-m", "codex", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -23,7 +23,7 @@ from codex.node import JobEnded, JobKind, JobState, JobView, Node
 from codex.runtime.broadcast import Lagged
 from codex.testing.content import noise
 from codex.testing.http import Client
-from codex.testing.nodes import open_served_node, open_test_node
+from codex.testing.nodes import ALONE, open_served_node, open_test_node
 
 CONFIG = MetricsConfig(enabled=True, port=0)
 
@@ -171,8 +171,9 @@ async def test_a_port_that_is_taken_is_refused_and_the_node_goes_on(tmp_path: Pa
 
 def codex(data_dir: Path, *options: str) -> subprocess.Popen[str]:
     """`codex` on a data directory, with its API on a free port."""
-    command = [sys.executable, "-m", "codex", f"--data-dir={data_dir}", "--api-port=0", "--log-level=warn"]
-    return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    own = [f"--data-dir={data_dir}", "--api-port=0", "--log-level=warn", *ALONE]
+    command = [sys.executable, "-m", "codex", *own, *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_option_starts_the_page_and_says_where_it_is(tmp_path: Path) -> None:

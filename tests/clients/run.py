@@ -155,7 +155,8 @@ def running_node() -> Iterator[str]:
     """Run a node in a process of its own; its URL. Raises Failed when it does not start or end well."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
-        options = [f"--data-dir={directory}/data", "--api-port=0", "--nat=none", f"--log-file={log}"]
+        alone = ["--listen-addrs=/ip4/127.0.0.1/tcp/0", "--disc-port=0"]
+        options = [f"--data-dir={directory}/data", "--api-port=0", f"--log-file={log}", *alone]
         command = [sys.executable, "-m", "codex", *options, "--log-format=none"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CODEX_")}
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as node:

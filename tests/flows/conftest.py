@@ -70,9 +70,10 @@ Run = Callable[..., Awaitable[CompletedProcess[bytes]]]
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """An environment without any option, and with a home of the test's own."""
+    """An environment with a home of the test's own, in which nobody but this machine finds a node."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CODEX_")}
-    return kept | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    alone = {"CODEX_LISTEN_ADDRS": "/ip4/127.0.0.1/tcp/0", "CODEX_DISC_PORT": "0"}
+    return kept | alone | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @pytest.fixture

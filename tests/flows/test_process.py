@@ -66,7 +66,7 @@ async def test_a_node_starts_says_where_it_is_and_serves_the_commands(
 
     gone = await run("get", where, cid, "-o", str(tmp_path / "again"))
     assert gone.returncode == 1
-    assert b"not found in local store" in gone.stderr
+    assert b"no peer was found" in gone.stderr
     assert not await trio.Path(tmp_path / "again").exists()
     assert await node.end(signal.SIGTERM) == 0
     assert "Traceback" not in node.said

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from codex.codec import Cid
-from codex.config import Config, StoreConfig
+from codex.config import Config, P2pConfig, StoreConfig
 from codex.data import BLOCK_SIZE
 from codex.errors import (
     BlockInUse,
@@ -154,9 +154,12 @@ async def test_the_services_are_told_of(node: Node) -> None:
 
 
 async def test_the_defaults_are_the_real_things(tmp_path: Path) -> None:
-    async with open_node(Config(data_dir=tmp_path)) as node:
+    # But for where it listens: nobody else is to find it.
+    alone = P2pConfig(listen_addrs=("/ip4/127.0.0.1/tcp/0",))
+    async with open_node(Config(data_dir=tmp_path, p2p=alone)) as node:
         assert await node.store(CONTENT) == CID
         assert (await node.space()).quota_max == 20 << 30
+        assert [address.startswith("/ip4/127.0.0.1/tcp/") for address in node.info().addresses] == [True]
 
 
 async def test_a_store_that_crashes_ends_the_node(tmp_path: Path) -> None:
