@@ -4,6 +4,7 @@ Knows trio and no storage word.
 """
 
 from codex.runtime.broadcast import Broadcast, Lagged
+from codex.runtime.budget import Budget, Share
 from codex.runtime.clock import Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy, VirtualClock
 from codex.runtime.feed import Feed
 from codex.runtime.groups import leaves, lone, unwrapped
@@ -27,6 +28,7 @@ from codex.runtime.waits import Queue
 __all__ = [
     "CRITICAL",
     "Broadcast",
+    "Budget",
     "Call",
     "Clock",
     "Entropy",
@@ -45,6 +47,7 @@ __all__ = [
     "Service",
     "ServiceEvent",
     "ServiceState",
+    "Share",
     "State",
     "StopReport",
     "Supervisor",

@@ -10,7 +10,8 @@ once there is room::
         await offload.run(work, feed)     # calls feed.offer(piece) until that says False
     feed.end()
 
-When full: `offer` says so, and `room` waits until half of it was taken.
+When full: `offer` says so, and `room` waits until half of it was taken. Whoever takes closes the feed when it
+wants no more: what is in it then is let go at once, and so is what a thread still brings.
 """
 
 from collections import deque
@@ -38,6 +39,7 @@ class Feed(Generic[T]):
         self._offered = 0
         self._taken = 0
         self._ended = False
+        self._closed = False
         self._error: CodexError | None = None
         self._hungry = False
         self._news = trio.Event()
@@ -50,10 +52,16 @@ class Feed(Generic[T]):
         """Hand over a piece, from any thread; whether there is room for one more."""
         self._pieces.append(piece)
         self._offered += len(piece)
+        if self._closed:
+            self._pieces.clear()
         if self._hungry:
             self._hungry = False
             self._token.run_sync_soon(self._tell)
         return not self._ended and self._held < self._capacity
+
+    def limit(self, capacity: int) -> None:
+        """Have another capacity from now on; for the loop, while no thread offers."""
+        self._capacity = capacity
 
     async def room(self) -> None:
         """Wait until the feed is at most half full."""
@@ -92,6 +100,12 @@ class Feed(Generic[T]):
         if self._held <= self._capacity // 2:
             self._room.set()
         return piece
+
+    def close(self) -> None:
+        """Want no more: what is here is dropped, and what is offered still."""
+        self.end()
+        self._closed = True
+        self._pieces.clear()
 
     @property
     def _held(self) -> int:

@@ -1,6 +1,7 @@
 """Feeds: everything arrives once and in order, whatever sizes and speeds; a slow taker holds no thread."""
 
 import threading
+import weakref
 
 import pytest
 import trio
@@ -122,3 +123,43 @@ async def test_whoever_waits_is_told_of_the_end() -> None:
         await trio.testing.wait_all_tasks_blocked()
         feed.end()
     assert [piece async for piece in feed] == [b"123"]
+
+
+async def test_a_closed_feed_lets_go_of_what_it_has_and_of_what_still_comes() -> None:
+    class Piece(bytearray):
+        pass
+
+    def offer() -> "weakref.ref[Piece]":
+        piece = Piece(b"123")
+        assert feed.offer(piece) is not feed._closed
+        return weakref.ref(piece)
+
+    feed: Feed[Piece] = Feed(10)
+    before = [offer(), offer()]
+    assert all(piece() is not None for piece in before)
+    feed.close()
+    assert [piece() for piece in [*before, offer()]] == [None] * 3
+    with pytest.raises(StopAsyncIteration):
+        await anext(feed)
+    await feed.room()
+
+
+async def test_an_error_is_not_told_of_when_nobody_wants_more() -> None:
+    feed: Feed[bytes] = Feed(10)
+    feed.close()
+    feed.end(BlockNotFound("gone"))
+    assert [piece async for piece in feed] == []
+
+
+async def test_a_capacity_that_changes_counts_from_then_on(autojump_clock: trio.testing.MockClock) -> None:
+    feed: Feed[bytes] = Feed(10)
+    assert feed.offer(b"1234")
+    await feed.room()
+    feed.limit(4)
+    with trio.move_on_after(1) as scope:
+        await feed.room()
+    assert scope.cancelled_caught
+    assert not feed.offer(b"5")
+    feed.limit(20)
+    assert feed.offer(b"6")
+    await feed.room()
