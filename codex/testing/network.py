@@ -10,23 +10,17 @@ crash. What is not: congestion, reordering, and streams that break by themselves
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import count, cycle
 from math import inf
-from operator import index
 
 import trio
-from attrs import define, field
 
 from codex.codec import Multiaddr
 from codex.errors import PeerUnreachable, PortTaken
 from codex.runtime.clock import SeededEntropy
+from codex.testing.wires import MemoryStream, Pipe
 
-WINDOW = 1 << 20
-"""Bytes of one stream on their way or unread; then its sender waits."""
-SEGMENT = 1 << 16
-"""Bytes that travel as one; the grain of bandwidth."""
 BACKLOG = 128
 """Connections that wait to be accepted; further dials wait."""
 QUEUE = 1024
@@ -102,14 +96,6 @@ class MemoryNetwork:
         same = self._groups.get(source, 0) == self._groups.get(target, 0)
         return source == target or (same and there is not None and not there.down)
 
-    def _arrival(self, source: "Host", target: str, size: int) -> float:
-        """The moment at which `size` bytes that are sent now arrive, on trio's clock."""
-        now = trio.current_time()
-        if source.ip == target:
-            return now
-        source._free_at = max(now, source._free_at) + (size / self.bandwidth if self.bandwidth else 0.0)
-        return source._free_at + self.latency
-
     def _loses(self) -> bool:
         """Whether the next datagram is lost."""
         return self.loss > 0 and int.from_bytes(self._entropy.token(4)) < self.loss * 2**32
@@ -133,7 +119,7 @@ class Host:
         self._listeners: dict[int, MemoryListener] = {}
         self._sockets: dict[int, MemorySocket] = {}
         # Dicts for their order: the same run does the same things in the same order.
-        self._streams: dict[MemoryStream, None] = {}
+        self.open_streams: dict[MemoryStream, None] = {}
         self._forgotten: list[MemoryStream] = []
 
     def bind(self, port: int = 0) -> "MemorySocket":
@@ -147,7 +133,25 @@ class Host:
     @property
     def streams(self) -> int:
         """How many streams are open here, those that nobody accepted yet included."""
-        return len(self._streams)
+        return len(self.open_streams)
+
+    @property
+    def latency(self) -> float:
+        """Seconds one way, to any other host."""
+        return self.network.latency
+
+    def reaches(self, target: str) -> bool:
+        """Whether packets get from here to that host now."""
+        return self.network.reaches(self.ip, target)
+
+    def arrival(self, target: str, size: int) -> float:
+        """The moment at which `size` bytes that are sent now arrive there, on trio's clock."""
+        now = trio.current_time()
+        if self.ip == target:
+            return now
+        bandwidth = self.network.bandwidth
+        self._free_at = max(now, self._free_at) + (size / bandwidth if bandwidth else 0.0)
+        return self._free_at + self.network.latency
 
     def _free_port(self, taken: Iterable[int]) -> int:
         """The next port that is free. There are more than any test holds at once."""
@@ -158,18 +162,18 @@ class Host:
             listener._close()
         for socket in tuple(self._sockets.values()):
             socket.close()
-        self._forgotten += self._streams
-        for stream in tuple(self._streams):
-            stream._crash()
+        self._forgotten += self.open_streams
+        for stream in tuple(self.open_streams):
+            stream.crash()
 
     def _reset_all(self) -> None:
         for stream in self._forgotten:
-            stream._reset_other()
+            stream.reset_other()
         self._forgotten.clear()
 
     def _wake(self) -> None:
-        for stream in self._streams:
-            stream._wake()
+        for stream in self.open_streams:
+            stream.wake()
 
 
 class MemoryTransport:
@@ -218,7 +222,7 @@ class MemoryTransport:
             listener._put(far, _address(host.ip, host._free_port(())))
             await trio.sleep(network.latency)
         except BaseException:
-            near._close()
+            near.close()
             raise
         return near
 
@@ -258,179 +262,9 @@ class MemoryListener:
             self._closed = True
             self._host._listeners.pop(self._port, None)
             for stream, _ in self._queue:
-                stream._close()
+                stream.close()
             self._queue.clear()
             self._arrivals.unpark_all()
-
-
-@define(eq=False)
-class _Pipe:
-    """One direction of a stream: what is on its way, with the moment of its arrival.
-
-    `held` is bytes that were sent and not read. `reset_at` is when the reader learns that the writer is
-    gone, `unread_at` when the writer learns that nobody reads; both on trio's clock.
-    """
-
-    source: Host
-    target: Host
-    segments: deque[tuple[float, bytes]] = field(factory=deque)
-    held: int = 0
-    ended: bool = False
-    reset_at: float = inf
-    unread_at: float = inf
-    changed: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-
-    @property
-    def flows(self) -> bool:
-        return self.source.network.reaches(self.source.ip, self.target.ip)
-
-    def put(self, data: bytes) -> None:
-        """Send a piece; an empty one is the end."""
-        self.ended = not data
-        due = self.source.network._arrival(self.source, self.target.ip, len(data))
-        if self.segments:
-            due = max(due, self.segments[-1][0])
-        self.segments.append((due, data))
-        self.held += len(data)
-        self.changed.unpark_all()
-
-    def take(self, limit: int) -> bytes:
-        """The first piece, or its first `limit` bytes. The end stays."""
-        due, data = self.segments.popleft()
-        if not data or len(data) > limit:
-            self.segments.appendleft((due, data[limit:]))
-        taken = data[:limit]
-        self.held -= len(taken)
-        self.changed.unpark_all()
-        return taken
-
-
-class MemoryStream(trio.abc.HalfCloseableStream):
-    """One end of a stream; behaves as a `trio.SocketStream` does."""
-
-    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
-        self._incoming = incoming
-        self._outgoing = outgoing
-        self._closed = False
-        self._crashed = False
-        self._sending = False
-        self._receiving = False
-        self._host._streams[self] = None
-
-    @property
-    def _host(self) -> Host:
-        return self._outgoing.source
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send everything; waits while the window is full."""
-        with self._sole_sender():
-            await trio.lowlevel.checkpoint()
-            self._check()
-            pipe = self._outgoing
-            if pipe.ended:
-                raise trio.ClosedResourceError("the stream's end was sent")
-            with memoryview(data) as view:
-                sent = 0
-                while sent < len(view):
-                    await self._writable()
-                    size = min(SEGMENT, WINDOW - pipe.held)
-                    pipe.put(bytes(view[sent : sent + size]))
-                    sent += size
-
-    async def _writable(self) -> None:
-        pipe = self._outgoing
-        while True:
-            self._check()
-            gone_at = pipe.unread_at if pipe.flows else inf
-            if gone_at <= trio.current_time():
-                raise trio.BrokenResourceError("the other end is closed")
-            if pipe.held < WINDOW:
-                return
-            with trio.move_on_at(gone_at):
-                await pipe.changed.park()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the window has room."""
-        with self._sole_sender():
-            await trio.lowlevel.checkpoint()
-            await self._writable()
-
-    @contextmanager
-    def _sole_sender(self) -> Iterator[None]:
-        if self._sending:
-            raise trio.BusyResourceError("another task is sending on this stream")
-        self._sending = True
-        try:
-            yield
-        finally:
-            self._sending = False
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has arrived, at most `max_bytes`; b"" at the end."""
-        if max_bytes is not None and index(max_bytes) < 1:
-            raise ValueError("max_bytes must be at least 1")
-        if self._receiving:
-            raise trio.BusyResourceError("another task is receiving on this stream")
-        self._receiving = True
-        try:
-            await trio.lowlevel.checkpoint()
-            pipe = self._incoming
-            while True:
-                self._check()
-                now = trio.current_time()
-                due = pipe.segments[0][0] if pipe.segments and pipe.flows else inf
-                gone_at = pipe.reset_at if pipe.flows else inf
-                if gone_at <= now:
-                    raise trio.BrokenResourceError("the other end is gone")
-                if due <= now:
-                    return pipe.take(SEGMENT if max_bytes is None else max_bytes)
-                with trio.move_on_at(min(due, gone_at)):
-                    await pipe.changed.park()
-        finally:
-            self._receiving = False
-
-    async def send_eof(self) -> None:
-        """Say that nothing more comes; what was sent still arrives before that."""
-        with self._sole_sender():
-            await trio.lowlevel.checkpoint()
-            self._check()
-            if not self._outgoing.ended:
-                self._outgoing.put(b"")
-
-    async def aclose(self) -> None:
-        """Close both directions; what was sent still arrives."""
-        self._close()
-        await trio.lowlevel.checkpoint()
-
-    def _close(self) -> None:
-        if self._closed or self._crashed:
-            return
-        self._closed = True
-        self._host._streams.pop(self, None)
-        if not self._outgoing.ended:
-            self._outgoing.put(b"")
-        self._incoming.unread_at = trio.current_time() + self._host.network.latency
-        self._wake()
-
-    def _crash(self) -> None:
-        self._crashed = True
-        self._host._streams.pop(self, None)
-        self._wake()
-
-    def _reset_other(self) -> None:
-        at = trio.current_time() + self._host.network.latency
-        self._outgoing.reset_at = self._incoming.unread_at = at
-        self._wake()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError
-        if self._crashed:
-            raise trio.BrokenResourceError(f"the host {self._host.ip} has crashed")
-
-    def _wake(self) -> None:
-        self._incoming.changed.unpark_all()
-        self._outgoing.changed.unpark_all()
 
 
 class MemorySocket:
@@ -455,7 +289,7 @@ class MemorySocket:
             raise OSError(f"a datagram has at most {MAX_DATAGRAM} bytes")
         network = self._host.network
         target = self._host.ip if to[0] in _LOOPBACK else to[0]
-        due = network._arrival(self._host, target, len(data))
+        due = self._host.arrival(target, len(data))
         if network._loses() or not network.reaches(self._host.ip, target):
             return
         socket = network._hosts[target]._sockets.get(to[1])
@@ -486,7 +320,7 @@ class MemorySocket:
 
 
 def _pair(near: Host, far: Host) -> tuple[MemoryStream, MemoryStream]:
-    there, back = _Pipe(near, far), _Pipe(far, near)
+    there, back = Pipe(near, far), Pipe(far, near)
     return MemoryStream(back, there), MemoryStream(there, back)
 
 

@@ -20,8 +20,9 @@ from codex.p2p import Handlers, Limits, PeerEvent, PeerId, PeerJoined, PeerLeft,
 from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
-from codex.testing.network import MemoryListener, MemoryNetwork, MemoryStream, MemoryTransport
+from codex.testing.network import MemoryListener, MemoryNetwork, MemoryTransport
 from codex.testing.switches import LISTEN, OpenSwitch, identity_of, open_switch
+from codex.testing.wires import MemoryStream
 
 ECHO = "/echo/1.0.0"
 CONFIG = P2pConfig(listen_addrs=LISTEN)

@@ -10,7 +10,8 @@ from codex.codec import Multiaddr
 from codex.errors import PeerUnreachable, PortTaken
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
-from codex.testing.network import BACKLOG, QUEUE, WINDOW, MemoryNetwork, MemoryStream
+from codex.testing.network import BACKLOG, QUEUE, MemoryNetwork
+from codex.testing.wires import WINDOW, MemoryStream
 
 ALICE, BOB, CAROL = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 BOBS = Multiaddr.parse(f"/ip4/{BOB}/tcp/8070")
