@@ -10,6 +10,7 @@ tells kind and request id; `read_request` and `read_answer` are for messages tha
 
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -37,6 +38,8 @@ _RECORD_BYTES_A_PACKET = 1100
 """So that a packet stays below 1280 bytes, which every network carries whole."""
 _ANSWER_BYTES = 60_000
 """Bytes of records in one message of providers, so that the packet fits into a datagram."""
+_USUAL_RECORD = 1024
+"""Bytes up to which a checked record is remembered: 2 MiB of them at most."""
 _FIELD_BYTES = 4
 """Bytes around a record in a message: a tag, and a length of up to three."""
 
@@ -292,7 +295,7 @@ def _read_talk_response(fields: Fields) -> TalkResponse:
 
 
 def _read_add_provider(fields: Fields) -> AddProvider:
-    return AddProvider(_required(fields, 1, ID_BYTES), SignedPeerRecord.from_bytes(_required(fields, 2)))
+    return AddProvider(_required(fields, 1, ID_BYTES), _record(_required(fields, 2)))
 
 
 def _read_get_providers(fields: Fields) -> GetProviders:
@@ -337,11 +340,19 @@ def _required_number(fields: Fields, limit: int = 2**64 - 1) -> int:
     return value
 
 
+# The same records come again and again, and checking a signature costs more than all else in a message.
+_seen_before = lru_cache(maxsize=2048)(SignedPeerRecord.from_bytes)
+
+
+def _record(data: bytes) -> SignedPeerRecord:
+    return _seen_before(data) if len(data) <= _USUAL_RECORD else SignedPeerRecord.from_bytes(data)
+
+
 def _records(fields: Fields, limit: int) -> tuple[SignedPeerRecord, ...]:
     records: list[SignedPeerRecord] = []
     for data in fields.repeated(2)[:limit]:
         try:
-            records.append(SignedPeerRecord.from_bytes(data))
+            records.append(_record(data))
         except DecodeError:
             continue  # the sender cannot vouch for others; the rest still counts
     return tuple(records)
