@@ -20,8 +20,9 @@ from codex.discovery.schedule import INTERVAL
 from codex.discovery.service import AdvertiserService
 from codex.errors import DiskFailed, ServiceUnavailable
 from codex.p2p import Identity
-from codex.runtime import Inline, LoopWatch, Mailbox, SeededEntropy, VirtualClock, serve
+from codex.runtime import Inline, Mailbox, SeededEntropy, VirtualClock, serve
 from codex.testing.dht import EPOCH, open_dht
+from codex.testing.steps import watched_steps
 
 ALICE = Identity.generate(SeededEntropy("alice"))
 
@@ -199,14 +200,12 @@ async def test_ten_thousand_datasets_hold_neither_the_loop_nor_each_other(
                 for number in range(first, min(first + limit, 10_000))
             ]
 
-    watch = LoopWatch()
-    trio.lowlevel.add_instrument(watch)
-    async with advertising(tmp_path, network, Large(0)) as advertiser:
-        await trio.sleep(INTERVAL)
-        stats = await advertiser.stats()
-        assert stats.contents == 10_500
-        assert stats.due == 0
-    trio.lowlevel.remove_instrument(watch)
+    with watched_steps() as watch:
+        async with advertising(tmp_path, network, Large(0)) as advertiser:
+            await trio.sleep(INTERVAL)
+            stats = await advertiser.stats()
+            assert stats.contents == 10_500
+            assert stats.due == 0
     assert network.at_once <= AT_ONCE
     assert watch.worst_cpu < 0.05, watch.worst_cpu_task
 

@@ -26,9 +26,10 @@ from codex.p2p.limits import Budget, Limits
 from codex.p2p.mplex import MAX_PAYLOAD, Key, Kind, Parser, header
 from codex.p2p.multistream import line
 from codex.p2p.streams import Stream
-from codex.runtime import LoopWatch, SeededEntropy, VirtualClock
+from codex.runtime import SeededEntropy, VirtualClock
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.network import MemoryNetwork
+from codex.testing.steps import watched_steps
 
 Opener = Callable[..., Any]
 Attempt = Callable[[Callable[[trio.abc.Stream], Awaitable[None]]], Awaitable[str]]
@@ -605,7 +606,6 @@ async def test_no_step_is_long_whatever_comes(
         while await reader.receive() is not None:
             came += 1
 
-    watch = LoopWatch()
     async with open_puppet({ECHO: read}) as (puppet, bob):
         await puppet.send(AGREED)
         await trio.sleep(1)
@@ -616,9 +616,8 @@ async def test_no_step_is_long_whatever_comes(
         else:
             data = puppet.sealed.seal([[frame_of(Kind.DATA, 0, bytes(60_000))]] * 2)
         await puppet.stream.send_all(bytes(data))
-        trio.lowlevel.add_instrument(watch)
-        await trio.sleep(100)
-        trio.lowlevel.remove_instrument(watch)
+        with watched_steps() as watch:
+            await trio.sleep(100)
         assert not bob.why
         assert bob.unread == 0
         assert came == {"frames of Noise": 0, "frames of mplex": 75_000, "messages": 120_000}[what]
