@@ -1,5 +1,6 @@
 """Every example runs as it stands, and does what its head says."""
 
+import re
 import sys
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,6 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
 TESTED = [
     "list_and_delete.py",
+    "share_a_file.py",
     "store_and_retrieve.py",
     "stream_a_file.py",
     "upload_with_http.py",
@@ -43,6 +45,16 @@ def test_every_example_is_tested_here_and_short() -> None:
 async def test_store_and_retrieve(tmp_path: Path) -> None:
     for _ in range(2):
         assert lines(await run("store_and_retrieve.py", tmp_path / "node")) == [CID, "some file contents"]
+
+
+async def test_share_a_file(tmp_path: Path) -> None:
+    content = noise(1_000_001)
+    await trio.Path(tmp_path / "codex.bin").write_bytes(content)
+    said = lines(await run("share_a_file.py", tmp_path, tmp_path / "codex.bin"))
+    assert said[0].startswith("zDv")
+    found = re.fullmatch(r"(\d+) bytes of blocks from 16Uiu2\w+ at /ip4/127.0.0.1/tcp/\d+", said[1])
+    assert found
+    assert int(found[1]) >= len(content)
 
 
 async def test_stream_a_file(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The README is true: its session prints what it shows, its program runs, its picture names what is there."""
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,53 @@ def test_the_session_prints_what_it_shows(running_node: Path, tmp_path: Path) ->
         )
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout == shown, command
+
+
+def test_two_nodes_share_a_file_by_the_commands_it_shows(tmp_path: Path) -> None:
+    first, second, third = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    # Only where they listen and how they meet is told from outside: no other node is to be found by chance.
+    options = {
+        "CODEX_LISTEN_ADDRS": "/ip4/127.0.0.1/tcp/0",
+        "CODEX_DISC_PORT": "0",
+        "CODEX_LOG_LEVEL": "warn",
+    }
+    environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), **options}
+    (tmp_path / "photo.jpg").write_bytes(bytes(range(256)) * 4096)
+
+    def show(words: str, **more: str) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", words],
+            cwd=tmp_path,
+            env=environ | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with ExitStack() as stack:
+
+        def begin(words: str, **more: str) -> None:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    ["bash", "-c", f"exec {words}"],
+                    cwd=tmp_path,
+                    env=environ | more,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.terminate)
+            assert process.stderr is not None
+            assert any("The API listens on" in line for line in process.stderr)
+
+        begin(first)
+        told = json.loads(show("codex info --json --data-dir=alice"))
+        begin(second, CODEX_BOOTSTRAP_NODE=told["info"]["spr"])
+        shown = show(third)
+        assert (tmp_path / "copy.jpg").read_bytes() == (tmp_path / "photo.jpg").read_bytes()
+        assert told["info"]["id"] in shown
 
 
 def test_the_screen_is_drawn_as_it_shows() -> None:
