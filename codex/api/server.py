@@ -143,6 +143,12 @@ class Server:
 
     async def serve(self, listeners: list[trio.SocketListener], stopping: trio.Event, grace: float) -> None:
         """Serve until `stopping`; then accept nothing more, and cut what still runs after `grace` seconds."""
+        async with trio.open_nursery() as telling:
+            telling.start_soon(self._sockets.run)
+            await self._serve(listeners, stopping, grace)
+            telling.cancel_scope.cancel()
+
+    async def _serve(self, listeners: list[trio.SocketListener], stopping: trio.Event, grace: float) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from codex.api.rpc.hub import Hub
 from codex.api.rpc.session import Session
 from codex.node import Node
 from codex.testing.nodes import ServedNode, open_served_node, open_test_node
@@ -141,7 +142,9 @@ async def _open_session(
     peer = Peer(room)
     stopping = trio.Event() if stopping is None else stopping
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Session(node, peer, stopping).run)
+        hub = Hub(node)
+        nursery.start_soon(hub.run)
+        nursery.start_soon(Session(node, hub, peer, stopping).run)
         yield peer
         nursery.cancel_scope.cancel()
 

@@ -7,6 +7,7 @@ are made of.
 import trio
 
 from codex.api.problems import Refusal
+from codex.api.rpc.hub import Hub
 from codex.api.rpc.limits import MAX_SOCKETS
 from codex.api.rpc.session import Session, Socket
 from codex.logs import get_logger
@@ -30,6 +31,7 @@ class Sockets:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._hub = Hub(node)
         self._stopping = trio.Event()
         self._open = 0
 
@@ -38,11 +40,15 @@ class Sockets:
         """Whether there are as many as may be."""
         return self._open >= MAX_SOCKETS
 
+    async def run(self) -> None:
+        """Tell those who have subscribed what happens on the node, until cancelled."""
+        await self._hub.run()
+
     async def serve(self, socket: Socket) -> None:
         """Serve one until it is closed."""
         self._open += 1
         try:
-            await Session(self._node, socket, self._stopping).run()
+            await Session(self._node, self._hub, socket, self._stopping).run()
         except Exception as error:
             # A bug in one connection ends it, and not the others.
             log.error("a WebSocket failed over a bug", exc_info=lone(error))

@@ -101,19 +101,20 @@ def _call(id: Id, name: str, value: Mapping[str, object]) -> Request | Refused:
 
 def result(id: Id, value: object) -> str:
     """The reply to a request that was done."""
-    return _text({"jsonrpc": "2.0", "id": id, "result": value})
+    return as_text({"jsonrpc": "2.0", "id": id, "result": value})
 
 
 def failure(id: Id, why: Fault) -> str:
     """The reply to one that was not."""
-    return _text({"jsonrpc": "2.0", "id": id, "error": why.as_json()})
+    return as_text({"jsonrpc": "2.0", "id": id, "error": why.as_json()})
 
 
 def notification(name: str, params: Object) -> str:
     """Something that is told without being asked."""
-    return _text({"jsonrpc": "2.0", "method": name, "params": params})
+    return as_text({"jsonrpc": "2.0", "method": name, "params": params})
 
 
-def _text(message: Object) -> str:
+def as_text(message: Object) -> str:
+    """An object as JSON."""
     # In ASCII, so that nothing in it can fail to be sent.
     return json.dumps(message, separators=(",", ":"))

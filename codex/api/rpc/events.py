@@ -6,16 +6,13 @@ slowly than they come, the oldest are dropped, and in their place comes `lagged`
 Then, and at the beginning, the present state is a matter of asking (`jobs`, `iterateManifests`, `peers`).
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import trio
-from attrs import frozen
+from attrs import define, field, frozen
 
 from codex.api.objects import Object, job_json
-from codex.api.rpc.limits import MAX_QUEUE
+from codex.api.rpc import dispatch
 from codex.api.rpc.params import Topic
 from codex.api.rpc.results import (
     JobEvent,
@@ -30,12 +27,11 @@ from codex.node import (
     JobStarted,
     ManifestDeleted,
     ManifestStored,
-    Node,
     NodeEvent,
     PeerJoined,
     PeerLeft,
 )
-from codex.runtime.broadcast import Broadcast, Lagged, Subscription
+from codex.runtime.broadcast import Lagged
 
 
 @frozen
@@ -100,36 +96,17 @@ EVENTS: Mapping[type, Event] = {
 """Every event, by what the node says."""
 
 
-def shown(event: NodeEvent | Lagged) -> tuple[str, Object]:
-    """An event as a notification: its name, and its parameters but for the subscription's number."""
-    kind = EVENTS[type(event)]
-    return kind.name, kind.show(event)
+@define(eq=False)
+class Telling:
+    """An event on its way to subscriptions; its JSON is made when the first of them sends it, and kept."""
 
+    event: NodeEvent | Lagged
+    _rest: str = field(default="", init=False)
 
-@asynccontextmanager
-async def subscribed(
-    node: Node, topics: frozenset[Topic], size: int
-) -> AsyncIterator[Subscription[NodeEvent | Lagged]]:
-    """Hear what belongs to the topics, for the length of the block or until the node has stopped."""
-    # What was not asked for must push nothing out. So what the node says is taken at once, all of it, and
-    # kept in a queue of the subscription's own.
-    kept = Broadcast[NodeEvent | Lagged]()
-    async with kept.subscribe(size) as events, trio.open_nursery() as nursery:
-        await nursery.start(partial(_sift, node, topics, kept))
-        yield events
-        nursery.cancel_scope.cancel()
-
-
-async def _sift(
-    node: Node,
-    topics: frozenset[Topic],
-    kept: Broadcast[NodeEvent | Lagged],
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    async with node.events(MAX_QUEUE) as events:
-        task_status.started()
-        async for event in events:
-            if isinstance(event, Lagged) or EVENTS[type(event)].topic in topics:
-                kept.publish(event)
-    kept.close()
+    def to(self, subscription: int) -> str:
+        """The text of the notification for the subscription with that number."""
+        kind = EVENTS[type(self.event)]
+        if not self._rest:
+            self._rest = dispatch.as_text(kind.show(self.event))[1:]
+        head = f'{{"jsonrpc":"2.0","method":"{kind.name}","params":{{"subscription":{subscription}'
+        return f"{head},{self._rest}}}"

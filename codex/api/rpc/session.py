@@ -34,9 +34,10 @@ import trio
 from attrs import define, field
 
 from codex.api.objects import Object
-from codex.api.rpc import dispatch, events
+from codex.api.rpc import dispatch
 from codex.api.rpc.dispatch import Batch, Refused, Request
 from codex.api.rpc.faults import INTERNAL, Fault, RequestCancelled, TooMuchAtOnce, fault, invalid
+from codex.api.rpc.hub import Hub
 from codex.api.rpc.limits import DRAIN, FAREWELL, MAX_REQUESTS, MAX_SUBSCRIPTIONS
 from codex.api.rpc.methods import Call, Id
 from codex.api.rpc.params import Topic
@@ -82,8 +83,9 @@ class _Over(Exception):
 class Session:
     """Serves one connection; `run` is the whole of its life, and returns once it is closed."""
 
-    def __init__(self, node: Node, socket: Socket, stopping: trio.Event) -> None:
+    def __init__(self, node: Node, hub: Hub, socket: Socket, stopping: trio.Event) -> None:
         self.node = node
+        self._hub = hub
         self.streams = Streams(self._send, self._grant)
         self._socket = socket
         self._stopping = stopping
@@ -287,12 +289,11 @@ class Session:
     ) -> None:
         try:
             with self._subscriptions[number]:
-                async with events.subscribed(self.node, topics, size) as heard:
+                async with self._hub.listen(topics, size) as heard:
                     task_status.started()
                     await told.wait()
-                    async for event in heard:
-                        name, params = events.shown(event)
-                        await self.notify(name, {"subscription": number, **params})
+                    async for telling in heard:
+                        await self._out.send(telling.to(number))
         finally:
             del self._subscriptions[number]
 
