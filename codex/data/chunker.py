@@ -13,6 +13,13 @@ BATCH_BYTES = 16 * 1024 * 1024
 """Bytes of a batch when not told otherwise: enough that crossing to a thread and to the disk costs next to
 nothing, and small beside the memory of a node."""
 
+SMALL = 4096
+"""Bytes below which a piece is joined to its neighbours: it would cost more for being a piece than for its
+bytes."""
+
+GATHERED = 65_536
+"""Bytes of small pieces that make a piece."""
+
 
 @frozen(slots=True)
 class Batch:
@@ -43,9 +50,11 @@ class Batch:
 
 
 class Batcher:
-    """Cuts one stream. Keeps less than a batch, besides what it was fed last.
+    """Cuts one stream. Keeps less than a batch, besides what it was fed last, and little more memory than it
+    keeps bytes, whatever the pieces are.
 
-    Pieces of bytes are kept as they are, but for one that a border of batches cuts; views are copied.
+    Pieces of bytes are kept as they are, but for small ones, which are joined, and those that a border of
+    batches cuts; views are copied.
     """
 
     def __init__(self, block_size: int = BLOCK_SIZE, batch_bytes: int = BATCH_BYTES) -> None:
@@ -59,6 +68,7 @@ class Batcher:
         self._block_size = block_size
         self._batch_bytes = max(1, batch_bytes // block_size) * block_size
         self._pieces: list[bytes] = []
+        self._small = bytearray()  # what comes behind the pieces
         self._held = 0
         self._first = 0
         self._size = 0
@@ -67,6 +77,11 @@ class Batcher:
     def size(self) -> int:
         """Real bytes that were fed."""
         return self._size
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept, and no part of a batch yet."""
+        return self._held
 
     def feed(self, piece: bytes | memoryview) -> list[Batch]:
         """Take the next piece of the stream; return the batches that it completes, most often none."""
@@ -84,17 +99,48 @@ class Batcher:
         self._keep(rest)
         return done
 
+    def cut(self) -> Batch | None:
+        """Return the whole blocks of what is kept, as a batch before its time; None when there are none."""
+        rest = self._held % self._block_size
+        if rest == self._held:
+            return None
+        self._join()
+        kept: list[bytes] = []
+        missing = rest
+        while missing:
+            piece = self._pieces.pop()
+            if len(piece) > missing:
+                self._pieces.append(piece[:-missing])
+                piece = piece[-missing:]
+            kept.append(piece)
+            missing -= len(piece)
+        self._held -= rest
+        batch = self._take()
+        self._pieces, self._held = kept[::-1], rest
+        return batch
+
     def finish(self) -> Batch | None:
         """Return what is left: the blocks behind the last batch, or None when there are none."""
         return self._take() if self._held else None
 
     def _keep(self, part: bytes | memoryview) -> None:
-        if part:
-            # Joining lets go of the interpreter's lock for bytes only, and the loop must not wait for it.
-            self._pieces.append(bytes(part))
-            self._held += len(part)
+        self._held += len(part)
+        if len(part) < SMALL:
+            self._small += part
+            if len(self._small) >= GATHERED:
+                self._join()
+            return
+        self._join()
+        # Joining lets go of the interpreter's lock for bytes only, and the loop must not wait for it.
+        self._pieces.append(bytes(part))
+
+    def _join(self) -> None:
+        if self._small:
+            self._pieces.append(bytes(self._small))
+            self._small = bytearray()
 
     def _take(self) -> Batch:
+        self._join()
         batch = Batch(self._first, self._held, self._block_size, tuple(self._pieces))
         self._first += batch.block_count
         self._pieces, self._held = [], 0

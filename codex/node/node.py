@@ -137,7 +137,13 @@ class Node:
             if size is not None:
                 await parts.store.check_room(size)
             cid = await storing.store_dataset(
-                parts.store, parts.offload, source, filename=filename, mimetype=mimetype, progress=job
+                parts.store,
+                parts.offload,
+                source,
+                budget=parts.budget,
+                filename=filename,
+                mimetype=mimetype,
+                progress=job,
             )
             job.result = {"cid": str(cid)}
             log.info("dataset stored", cid=str(cid), filename=filename)
@@ -172,7 +178,13 @@ class Node:
                 manifest = await self.fetch_manifest(cid, local=local)
                 others = None if local or parts.network is None else parts.network.leaves()
                 opened = retrieving.open_dataset(
-                    parts.store, manifest, offset, length, network=others, progress=job
+                    parts.store,
+                    manifest,
+                    offset,
+                    length,
+                    budget=parts.budget,
+                    network=others,
+                    progress=job,
                 )
             else:
                 opened = retrieving.open_block(await self._read_block(cid, local), progress=job)

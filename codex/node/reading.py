@@ -1,8 +1,10 @@
 """The bytes of a dataset in order: from this node, and what it has not from the network.
 
-What is here is read ahead of whoever takes it, as far as the feed has room. Leaves from the network are
-handed on as they arrive, as soon as everything before them is there; they are kept by then, and not read
-back. What a reader does not take is not fetched: the exchange goes on only when its arrivals are taken.
+What is here is read ahead of whoever takes it, as far as the feed has room; how much that is, is settled
+anew each time, by what the node's memory has to spare. Leaves from the network are handed on as they arrive,
+as soon as everything before them is there; those that have to wait for others are held in memory where there
+is room, and read back from the store, which has them by then, where there is none. What a reader does not
+take is not fetched: the exchange goes on only when its arrivals are taken.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -10,13 +12,15 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
 from codex.codec import Cid
-from codex.data import Block, LeafAddress, Manifest
+from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest
 from codex.errors import BlockNotFound, CodexError, CorruptData
 from codex.node.fetching import Holdings, Leaves, Stretch, stretches
-from codex.runtime import Feed
+from codex.runtime import Feed, Share
 
 RUN_BLOCKS = 32  # blocks read at once: 2 MiB, in which little is lost in going from one run to the next
 AHEAD = 4 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
+OWN_BLOCKS = 2  # that every reader may hold: one that waits for it, and one in its hands
+HOP_RUNS = 64  # runs of one hop to the store at most: it looks up more leaves ahead than it reads
 MENDED = 64  # leaves that are looked at, and fetched where need be, when reading comes upon a damaged one
 JOINED = 8  # blocks from the network that are joined: half a megabyte costs a socket little more than one
 
@@ -30,7 +34,7 @@ class Blocks(Holdings, Protocol):
 
 class Reader:
     """Reads whole leaves of a dataset, those that the bytes `start` to `end - 1` lie in, in order, into
-    `feed`.
+    `feed`, which has what room the `share` gives it.
 
     `network` is None where only this node counts.
     """
@@ -43,6 +47,7 @@ class Reader:
         start: int,
         end: int,
         feed: Feed[memoryview],
+        share: Share,
     ) -> None:
         self._store = store
         self._network = network
@@ -52,6 +57,9 @@ class Reader:
         self._first = start // manifest.block_size
         self._stop = -(-end // manifest.block_size) if end > start else self._first
         self._feed = feed
+        self._share = share
+        self._ahead = self._least = OWN_BLOCKS * self._block_size
+        self._kept = 0  # bytes that arrived, and wait for others before them
 
     async def read(self) -> None:
         """Read everything and end the feed; with an error where one comes between."""
@@ -65,15 +73,31 @@ class Reader:
             error = caught
         self._feed.end(error)
 
+    async def _room(self) -> int:
+        """Wait for room in the feed; how many blocks may be read at once.
+
+        Of what may be ahead, half waits in the feed, a quarter is the run that passes that, and a quarter is
+        in the reader's hands. The feed is half empty by now, so that it can be halved if it must be.
+        """
+        await self._feed.room()
+        most = AHEAD + 2 * RUN_BLOCKS * BLOCK_SIZE
+        least = max(self._least, self._ahead // 2)
+        self._ahead = max(least, min(most, self._share.most - self._kept))
+        self._share.hold(self._ahead + self._kept)
+        blocks = min(RUN_BLOCKS, max(1, self._ahead // (4 * self._block_size)))
+        self._feed.limit(max(1, self._ahead - 2 * blocks * self._block_size))
+        return blocks
+
     # -- from this node
 
     async def _from_here(self, first: int, stop: int) -> None:
         """Read leaves from the store; what turns out to be missing or damaged is fetched first."""
         at, mended = first, -1
         while at < stop:
-            await self._feed.room()
+            blocks = await self._room()
+            until = min(stop, at + HOP_RUNS * blocks)
             try:
-                at = await self._store.read_on(self._tree, at, stop, self._feed, blocks=RUN_BLOCKS)
+                at = await self._store.read_on(self._tree, at, until, self._feed, blocks=blocks)
             except (BlockNotFound, CorruptData):
                 if self._network is None or at == mended:
                     raise
@@ -108,6 +132,7 @@ class Reader:
     async def _merge(self, stretch: Stretch, arrivals: AsyncIterator[list[tuple[int, Block]]]) -> None:
         """Hand on the leaves of a stretch in order: those that are here, and those that arrive."""
         held: dict[int, Block] = {}
+        stored: set[int] = set()  # those that arrived, and were not held
         at, place = stretch.first, 0
         while at < stretch.stop:
             awaited = stretch.missing[place] if place < len(stretch.missing) else stretch.stop
@@ -115,14 +140,31 @@ class Reader:
                 await self._from_here(at, awaited)
                 at = awaited
                 continue
-            while at not in held:
-                held.update(await _more(arrivals))
+            while at not in held and at not in stored:
+                self._keep(await _more(arrivals), held, stored)
+            if at in stored:
+                stored.remove(at)
+                await self._from_here(at, at + 1)
+                at, place = at + 1, place + 1
+                continue
+            room = min(JOINED, await self._room())
             pieces: list[bytes | memoryview] = []
-            while at in held and len(pieces) < JOINED:
+            while at in held and len(pieces) < room:
                 pieces.append(held.pop(at).data)
                 at, place = at + 1, place + 1
-            await self._feed.room()
-            self._feed.offer(memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces)))
+            whole = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            self._kept -= len(whole)
+            self._share.hold(self._ahead + self._kept)
+            self._feed.offer(whole)
+
+    def _keep(self, blocks: list[tuple[int, Block]], held: dict[int, Block], stored: set[int]) -> None:
+        for index, block in blocks:
+            size = len(block.data)
+            if self._share.hold(self._ahead + self._kept + size):
+                self._kept += size
+                held[index] = block
+            else:
+                stored.add(index)
 
 
 async def _more(arrivals: AsyncIterator[list[tuple[int, Block]]]) -> list[tuple[int, Block]]:

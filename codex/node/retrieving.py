@@ -1,8 +1,8 @@
 """The flow *retrieve*: from a manifest to verified bytes, read ahead of whoever takes them.
 
 A retrieval reads runs of consecutive blocks, each verified against its hash, and keeps a few megabytes
-ahead of whoever takes them (see `reading`). Memory is therefore bounded whatever the dataset's size and
-however slow the reader.
+ahead of whoever takes them, fewer where many retrievals share the node's memory (see `reading`). Memory is
+therefore bounded whatever the dataset's size, however slow the reader, and however many there are.
 """
 
 from collections.abc import AsyncIterator
@@ -14,8 +14,8 @@ from codex.data import Manifest
 from codex.errors import InvalidInput
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
-from codex.node.reading import AHEAD, Blocks, Reader
-from codex.runtime import Feed
+from codex.node.reading import OWN_BLOCKS, Blocks, Reader
+from codex.runtime import Budget, Feed
 from codex.runtime.groups import unwrapped
 
 
@@ -70,11 +70,13 @@ async def open_dataset(
     offset: int = 0,
     length: int | None = None,
     *,
+    budget: Budget,
     network: Leaves | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[Retrieval]:
     """Retrieve `length` bytes (or all) of the dataset from `offset`; reading ahead starts at once.
 
+    What is read ahead is held of the `budget`, and dropped when the block ends.
     With a `network` what is not here is fetched from it, and only that, and only where the range needs it.
     `progress` is told the bytes as they are handed to the reader, and how many there will be.
     Raises InvalidInput when the range does not lie within the dataset.
@@ -84,12 +86,16 @@ async def open_dataset(
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
-    feed: Feed[memoryview] = Feed(AHEAD)
-    with unwrapped():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(Reader(store, network, manifest, offset, offset + size, feed).read)
-            yield Retrieval(manifest, offset, size, feed, progress)
-            nursery.cancel_scope.cancel()
+    feed: Feed[memoryview] = Feed(1)
+    with budget.share(OWN_BLOCKS * manifest.block_size) as share, unwrapped():
+        try:
+            async with trio.open_nursery() as nursery:
+                reader = Reader(store, network, manifest, offset, offset + size, feed, share)
+                nursery.start_soon(reader.read)
+                yield Retrieval(manifest, offset, size, feed, progress)
+                nursery.cancel_scope.cancel()
+        finally:
+            feed.close()
 
 
 @asynccontextmanager

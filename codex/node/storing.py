@@ -2,11 +2,13 @@
 
 Three stages run side by side, joined by channels without buffers: the source is cut into batches, a thread
 joins, pads and hashes each batch, and the store makes it durable. So at most three batches are in memory, and
-the source is read no faster than the disk takes it. Nothing is visible before the last step, which is one
-transaction; when any stage fails or is cancelled, what was staged is given back.
+the source is read no faster than the disk takes it. Where the node's memory is short, batches are smaller:
+what the budget does not lend is not gathered, and what is gathered goes on as it is. Nothing is visible
+before the last step, which is one transaction; when any stage fails or is cancelled, what was staged is given
+back.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from typing import Protocol
 
 import trio
@@ -25,10 +27,14 @@ from codex.data import (
 )
 from codex.errors import EmptyDataset
 from codex.node.job import Progress
+from codex.runtime import Budget, Share
 from codex.runtime.groups import unwrapped
 from codex.runtime.threads import Offload
 
 Source = AsyncIterable[bytes]
+
+PIECE = 262_144  # bytes of the source that are taken at once
+OWN = PIECE + BLOCK_SIZE  # bytes that every upload may hold: a piece, and a block that has only begun
 
 ABORT_WITHIN = 60.0  # seconds to give up what was staged: a flush that is in progress comes first
 
@@ -47,13 +53,15 @@ async def store_dataset(
     offload: Offload,
     source: Source,
     *,
+    budget: Budget,
     filename: str | None = None,
     mimetype: str | None = None,
     batch_bytes: int = BATCH_BYTES,
     progress: Progress | None = None,
 ) -> Cid:
     """Store what `source` yields as one dataset; the CID of its manifest is returned once everything is
-    durable. `progress` is told the phase, and the bytes as they are taken from the source.
+    durable. What it holds until then, it has of the `budget`. `progress` is told the phase, and the bytes as
+    they are taken from the source.
 
     Raises EmptyDataset, QuotaExceeded, DiskFull, DiskFailed, and what the source raises.
     Whatever ends it early, cancellation included, leaves nothing behind. A source that is an asynchronous
@@ -62,7 +70,9 @@ async def store_dataset(
     progress = progress or Progress()
     ingest = await store.begin()
     try:
-        builder, size = await _pipeline(store, offload, source, ingest, batch_bytes, progress)
+        with budget.share(OWN) as share:
+            pipeline = _Pipeline(store, offload, ingest, share, Batcher(BLOCK_SIZE, batch_bytes))
+            builder, size = await pipeline.run(source, progress)
         if size == 0:
             raise EmptyDataset("Empty leaves", remedy="send at least one byte")
         progress.phase = "hashing"
@@ -77,50 +87,84 @@ async def store_dataset(
         raise
 
 
-async def _pipeline(
-    store: Staging, offload: Offload, source: Source, ingest: str, batch_bytes: int, progress: Progress
-) -> tuple[TreeBuilder, int]:
-    builder = TreeBuilder()
-    batcher = Batcher(BLOCK_SIZE, batch_bytes)
-    cut_in, cut_out = trio.open_memory_channel[Batch](0)
-    hashed_in, hashed_out = trio.open_memory_channel[list[Block]](0)
+class _Pipeline:
+    """The three stages of one upload."""
 
-    async def hash_batches() -> None:
-        async with hashed_in:
-            async for batch in cut_out:
+    def __init__(self, store: Staging, offload: Offload, ingest: str, share: Share, batcher: Batcher) -> None:
+        self._store = store
+        self._offload = offload
+        self._ingest = ingest
+        self._share = share
+        self._batcher = batcher
+        self._builder = TreeBuilder()
+        self._cut_in, self._cut_out = trio.open_memory_channel[Batch](0)
+        self._hashed_in, self._hashed_out = trio.open_memory_channel[tuple[int, list[Block]]](0)
+
+    async def run(self, source: Source, progress: Progress) -> tuple[TreeBuilder, int]:
+        """Stage what the source yields; the tree over it, and its bytes."""
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hash_batches)
+                nursery.start_soon(self._stage_batches)
+                async with self._cut_in:
+                    await self._cut(source, progress)
+        return self._builder, self._batcher.size
+
+    async def _cut(self, source: Source, progress: Progress) -> None:
+        progress.phase = "reading"
+        try:
+            async for piece in source:
+                for part in _parts(piece):
+                    await self._make_room(len(part))
+                    for batch in self._batcher.feed(part):
+                        await self._cut_in.send(batch)
+                progress.bytes_done = self._batcher.size
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()  # often nobody else has it, and it may hold a file open
+        progress.phase = "storing"
+        last = self._batcher.finish()
+        if last is not None:
+            await self._cut_in.send(last)
+
+    async def _make_room(self, size: int) -> None:
+        """Hold so many bytes more, as soon as may be."""
+        while not self._share.hold(self._share.held + size):
+            if self._share.held > self._batcher.held:
+                await self._share.shrunk()  # some are under way to the disk, and come back
+                continue
+            # What is gathered is all that is held, and together with a piece more than an upload's own: there
+            # is a block of it.
+            batch = self._batcher.cut()
+            assert batch is not None
+            await self._cut_in.send(batch)
+
+    async def _hash_batches(self) -> None:
+        async with self._hashed_in:
+            async for batch in self._cut_out:
+                size = batch.size
                 handed_over = [batch]
                 del batch
-                await hashed_in.send(await offload.run(_hash, handed_over))
+                await self._hashed_in.send((size, await self._offload.run(_hash, handed_over)))
 
-    async def stage_batches() -> None:
+    async def _stage_batches(self) -> None:
         first = 0
-        async for blocks in hashed_out:
-            await store.stage(ingest, first, blocks)
-            builder.add([block.cid.digest for block in blocks])
+        async for size, blocks in self._hashed_out:
+            await self._store.stage(self._ingest, first, blocks)
+            self._builder.add([block.cid.digest for block in blocks])
             first += len(blocks)
-            del blocks  # 16 MiB, not to be kept while the next batch is on its way
+            del blocks  # not to be kept while the next batch is on its way
+            self._share.hold(self._share.held - size)
 
-    size = 0
-    with unwrapped():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hash_batches)
-            nursery.start_soon(stage_batches)
-            async with cut_in:
-                progress.phase = "reading"
-                try:
-                    async for piece in source:
-                        size += len(piece)
-                        progress.bytes_done = size
-                        for batch in batcher.feed(piece):
-                            await cut_in.send(batch)
-                finally:
-                    if isinstance(source, AsyncGenerator):
-                        await source.aclose()  # often nobody else has it, and it may hold a file open
-                progress.phase = "storing"
-                last = batcher.finish()
-                if last is not None:
-                    await cut_in.send(last)
-    return builder, size
+
+def _parts(piece: bytes) -> Iterator[bytes | memoryview]:
+    """A piece, no more than `PIECE` bytes of it at once."""
+    if len(piece) <= PIECE:
+        yield piece
+        return
+    view = memoryview(piece)
+    for start in range(0, len(piece), PIECE):
+        yield view[start : start + PIECE]
 
 
 def _hash(handed_over: list[Batch]) -> list[Block]:

@@ -45,6 +45,7 @@ from codex.p2p import (
     load_or_create,
 )
 from codex.p2p.service import SwitchService
+from codex.runtime.budget import Budget
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
 from codex.runtime.supervisor import (
     CRITICAL,
@@ -63,6 +64,10 @@ THREADS = 4  # at least so many hops at once: hashing, reading and the writer ea
 # Seconds that a service may take to finish. A flush in progress is not cut: it is the one thing that must end
 # well; and uploads that are cut may wait for it before they give back what they staged.
 STOP = 30.0
+
+MEMORY = (
+    256 << 20
+)  # bytes that all uploads and downloads hold together, besides the little that is each's own
 
 DHT = "dht"  # the directory of what the network taught us, in the data directory
 
@@ -109,6 +114,8 @@ class Parts:
     """Unix seconds."""
     network: Network | None
     """None when the node is by itself."""
+    budget: Budget = field(factory=lambda: Budget(MEMORY))
+    """What uploads and downloads hold, whichever door they come through."""
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Cutting a stream: the same bytes give the same blocks, however they come in."""
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
@@ -11,8 +12,13 @@ from hypothesis import strategies as st
 
 from codex.codec.cid import Cid
 from codex.data import BLOCK_SIZE, Batch, Batcher, Manifest, TreeBuilder, hash_blocks
+from codex.data.chunker import GATHERED, SMALL
 
 Vectors = Callable[[str], Any]
+
+
+def _blocks(batches: Sequence[Batch]) -> list[bytes]:
+    return [bytes(block) for batch in batches for block in batch.blocks()]
 
 
 def _cut(pieces: Sequence[bytes | memoryview], block_size: int, batch_bytes: int) -> list[Batch]:
@@ -68,6 +74,55 @@ def test_a_batch_is_given_as_soon_as_it_is_full() -> None:
     assert batcher.size == 25
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.binary(max_size=60) | st.integers(0, 3).map(lambda n: bytes(n * SMALL)), max_size=12),
+    st.integers(1, 40),
+    st.integers(0, 120),
+    st.sets(st.integers(0, 11)),
+)
+def test_a_batch_may_be_cut_before_its_time(
+    pieces: list[bytes], block_size: int, batch_bytes: int, early: set[int]
+) -> None:
+    batcher = Batcher(block_size, batch_bytes)
+    batches: list[Batch] = []
+    for number, piece in enumerate(pieces):
+        batches += batcher.feed(piece)
+        if number in early:
+            kept = batcher.held
+            batch = batcher.cut()
+            assert (batch is None) == (kept < block_size)
+            assert batcher.held == kept % block_size
+            if batch is not None:
+                assert batch.size == kept - kept % block_size
+                batches.append(batch)
+    last = batcher.finish()
+    batches += [last] if last is not None else []
+    data = b"".join(pieces)
+    padded = data + bytes(-len(data) % block_size)
+    assert b"".join(_blocks(batches)) == padded
+    assert [batch.first for batch in batches] == [
+        sum(before.block_count for before in batches[:i]) for i in range(len(batches))
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 7, SMALL - 1])
+def test_small_pieces_take_little_more_than_their_bytes(size: int) -> None:
+    batcher = Batcher()
+    piece = bytes(size)
+    tracemalloc.start()
+    try:
+        for _ in range(2 * BLOCK_SIZE // size * 8):
+            batcher.feed(piece)
+        now, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert now < 1.1 * batcher.held + 2 * GATHERED
+    last = batcher.finish()
+    assert last is not None
+    assert len(last.pieces) <= batcher.size // (GATHERED - SMALL) + 1
+
+
 def test_nothing_gives_nothing() -> None:
     batcher = Batcher()
     assert batcher.feed(b"") == []
@@ -76,8 +131,8 @@ def test_nothing_gives_nothing() -> None:
 
 
 def test_feeding_bytes_copies_only_at_the_borders_of_batches() -> None:
-    pieces = [bytes([n]) * 40 for n in range(3)]
-    batcher = Batcher(10, 100)
+    pieces = [bytes([n]) * SMALL for n in range(3)]
+    batcher = Batcher(10, 5 * SMALL // 2)
     done = [batch for piece in pieces for batch in batcher.feed(piece)]
     assert [[part is piece for part, piece in zip(batch.pieces, pieces, strict=True)] for batch in done] == [
         [True, True, False]
@@ -104,7 +159,7 @@ def test_blocks_are_read_only_views_of_one_buffer() -> None:
 
 def test_a_batch_shows_its_size_and_not_its_bytes() -> None:
     (batch,) = _cut([b"abc", b"def"], 3, 100)
-    assert repr(batch) == "Batch(first=0, size=6, block_size=3, pieces=<2 pieces>)"
+    assert repr(batch) == "Batch(first=0, size=6, block_size=3, pieces=<1 pieces>)"
 
 
 @pytest.mark.parametrize("block_size", [0, -1])

@@ -8,6 +8,7 @@ import trio
 from codex.data import BLOCK_SIZE
 from codex.node import Node
 from codex.node.storing import store_dataset
+from codex.runtime import Budget
 from codex.runtime.threads import Inline
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
@@ -15,6 +16,7 @@ from codex.testing.nodes import holdings, open_served_node, open_test_node, stor
 from codex.testing.stores import audit
 
 CONTENT = noise(5 * BLOCK_SIZE + 1)
+MEMORY = 1 << 30  # bytes
 
 
 async def source() -> AsyncIterator[bytes]:
@@ -31,7 +33,11 @@ async def test_an_upload_cancelled_anywhere_leaves_nothing(tmp_path: Path) -> No
         stored = []
 
         async def upload() -> None:
-            stored.append(await store_dataset(store_of(node), Inline(), source(), batch_bytes=2 * BLOCK_SIZE))
+            stored.append(
+                await store_dataset(
+                    store_of(node), Inline(), source(), budget=Budget(MEMORY), batch_bytes=2 * BLOCK_SIZE
+                )
+            )
 
         async def check() -> None:
             if stored:

@@ -2,6 +2,8 @@
 fetched or read than must be.
 """
 
+import gc
+import weakref
 from collections.abc import Iterable
 
 import pytest
@@ -10,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from codex.data import BLOCK_SIZE
+from codex.codec import Cid
+from codex.data import BLOCK_SIZE, Block
 from codex.errors import BlockNotFound
 from codex.node.job import Progress
-from codex.node.reading import AHEAD, JOINED
+from codex.node.reading import AHEAD, JOINED, OWN_BLOCKS, RUN_BLOCKS
 from codex.node.retrieving import open_dataset
+from codex.runtime import Budget, Feed
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
 from codex.testing.elsewhere import Dataset, Elsewhere, Shelf
@@ -22,6 +26,7 @@ from codex.testing.elsewhere import Dataset, Elsewhere, Shelf
 BLOCKS = 41
 DATASET = Dataset(noise((BLOCKS - 1) * BLOCK_SIZE + 17))
 SIZE = len(DATASET.content)
+MEMORY = 1 << 30  # bytes, more than anything here can take
 
 near_a_border = st.builds(
     lambda blocks, off: min(SIZE, max(0, blocks * BLOCK_SIZE + off)),
@@ -31,8 +36,12 @@ near_a_border = st.builds(
 places = near_a_border | st.integers(0, SIZE)
 
 
-async def read(shelf: Shelf, network: Elsewhere, offset: int = 0, length: int | None = None) -> bytes:
-    async with open_dataset(shelf, DATASET.manifest, offset, length, network=network) as dataset:
+async def read(
+    shelf: Shelf, network: Elsewhere, offset: int = 0, length: int | None = None, memory: int = MEMORY
+) -> bytes:
+    async with open_dataset(
+        shelf, DATASET.manifest, offset, length, budget=Budget(memory), network=network
+    ) as dataset:
         return await dataset.read()
 
 
@@ -63,7 +72,7 @@ async def test_the_first_bytes_are_given_while_the_others_are_under_way(autojump
     shelf = Shelf(DATASET)
     network = Elsewhere(shelf, batch=2, delay=1)
     started = trio.current_time()
-    async with open_dataset(shelf, DATASET.manifest, network=network) as dataset:
+    async with open_dataset(shelf, DATASET.manifest, budget=Budget(MEMORY), network=network) as dataset:
         first = await anext(dataset)
         assert trio.current_time() - started == pytest.approx(1)
         assert bytes(first) == DATASET.content[: len(first)]
@@ -78,7 +87,9 @@ async def test_what_arrived_is_not_read_back(autojump_clock: MockClock) -> None:
 
 async def test_pieces_are_joined_where_they_are_there(autojump_clock: MockClock) -> None:
     shelf = Shelf(DATASET)
-    async with open_dataset(shelf, DATASET.manifest, network=Elsewhere(shelf, batch=BLOCKS)) as dataset:
+    async with open_dataset(
+        shelf, DATASET.manifest, budget=Budget(MEMORY), network=Elsewhere(shelf, batch=BLOCKS)
+    ) as dataset:
         pieces = [piece async for piece in dataset]
     assert max(map(len, pieces)) == JOINED * BLOCK_SIZE
 
@@ -87,7 +98,7 @@ async def test_a_reader_that_takes_nothing_has_only_so_much_fetched(autojump_clo
     large = Dataset(noise(400 * BLOCK_SIZE))
     shelf = Shelf(large)
     network = Elsewhere(shelf, batch=4, window=16, delay=0)
-    async with open_dataset(shelf, large.manifest, network=network) as dataset:
+    async with open_dataset(shelf, large.manifest, budget=Budget(MEMORY), network=network) as dataset:
         await wait_all_tasks_blocked(0.01)
         # Those in the exchange's window, those that wait for the reader, and those on their way to it.
         assert len(network.wanted) <= 16 + AHEAD // BLOCK_SIZE // 2 + 2 * JOINED + 2 * 4
@@ -112,7 +123,7 @@ async def test_the_bytes_end_where_nobody_has_the_rest(
     got = bytearray()
 
     async def gather() -> None:
-        async with open_dataset(shelf, DATASET.manifest, network=network) as dataset:
+        async with open_dataset(shelf, DATASET.manifest, budget=Budget(MEMORY), network=network) as dataset:
             async for piece in dataset:
                 got.extend(piece)
 
@@ -126,7 +137,13 @@ async def test_progress_tells_what_is_handed_out(autojump_clock: MockClock) -> N
     shelf = Shelf(DATASET)
     progress = Progress()
     async with open_dataset(
-        shelf, DATASET.manifest, 10, 500_000, network=Elsewhere(shelf), progress=progress
+        shelf,
+        DATASET.manifest,
+        10,
+        500_000,
+        budget=Budget(MEMORY),
+        network=Elsewhere(shelf),
+        progress=progress,
     ) as dataset:
         assert progress.bytes_total == 500_000
         first = await anext(dataset)
@@ -148,3 +165,140 @@ async def test_cancelled_at_any_step_nothing_is_wanted_any_more(autojump_clock: 
         assert network.open == 0
 
     assert await cancel_at_every_checkpoint(retrieve, check) > 5
+
+
+# -- where memory is short
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    here=st.sets(st.integers(0, BLOCKS - 1)) | st.builds(lambda n: set(range(n)), st.integers(0, BLOCKS)),
+    pair=st.tuples(places, places),
+    batch=st.integers(1, 9),
+    memory=st.integers(0, 12).map(lambda blocks: blocks * BLOCK_SIZE),
+)
+def test_any_range_comes_with_whatever_memory(
+    here: set[int], pair: tuple[int, int], batch: int, memory: int
+) -> None:
+    offset, end = sorted(pair)
+    shelf = Shelf(DATASET, here)
+    network = Elsewhere(shelf, batch=batch)
+
+    async def main() -> bytes:
+        return await read(shelf, network, offset, end - offset, memory)
+
+    assert trio.run(main, clock=MockClock(autojump_threshold=0)) == DATASET.content[offset:end]
+    assert len(network.wanted) == len(set(network.wanted))
+    assert network.open == 0
+
+
+async def test_what_arrives_too_early_is_held_as_far_as_there_is_room(autojump_clock: MockClock) -> None:
+    shelf = Shelf(DATASET)
+    # The last of each batch comes first, so that all of it waits for one.
+    assert await read(shelf, Elsewhere(shelf, batch=BLOCKS), memory=10 * BLOCK_SIZE) == DATASET.content
+    assert set(range(BLOCKS)) > set(shelf.read) >= set(range(BLOCKS - 10 - OWN_BLOCKS))
+
+
+@pytest.mark.parametrize("network", [False, True])
+@pytest.mark.parametrize("memory", [0, 3 << 20, 20 << 20])
+async def test_readers_that_take_nothing_hold_no_more_than_the_budget(
+    network: bool, memory: int, autojump_clock: MockClock
+) -> None:
+    large = Dataset(noise(320 * BLOCK_SIZE))
+    budget, count = Budget(memory), 16
+    feeds: list[Feed[memoryview]] = []
+    wanted = 0
+
+    async def open_one() -> None:
+        nonlocal wanted
+        shelf = Shelf(large, () if network else range(320))
+        others = Elsewhere(shelf, batch=1, window=1, delay=0) if network else None
+        async with open_dataset(shelf, large.manifest, budget=budget, network=others) as dataset:
+            feeds.append(dataset._feed)
+            begun.set()
+            await take.wait()
+            assert await dataset.read() == large.content
+
+    begun, take = trio.Event(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(open_one)
+        await wait_all_tasks_blocked(0.01)
+        held = [feed._held for feed in feeds]
+        assert len(held) == count
+        assert min(held) >= BLOCK_SIZE
+        assert sum(held) <= memory + count * OWN_BLOCKS * BLOCK_SIZE
+        assert memory == 0 or sum(held) > memory // 4
+        take.set()
+    assert budget.free == memory
+
+
+async def test_a_reader_alone_is_read_ahead_for_in_whole_runs(autojump_clock: MockClock) -> None:
+    large = Dataset(noise(320 * BLOCK_SIZE))
+    asked = []
+
+    class Asked(Shelf):
+        async def read_on(
+            self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int
+        ) -> int:
+            asked.append(blocks)
+            return await super().read_on(tree, first, stop, feed, blocks=blocks)
+
+    shelf = Asked(large, range(320))
+    async with open_dataset(shelf, large.manifest, budget=Budget(MEMORY)) as dataset:
+        await wait_all_tasks_blocked(0.01)
+        assert dataset._feed._held == AHEAD
+        assert await dataset.read() == large.content
+    assert set(asked) == {RUN_BLOCKS}
+
+
+async def test_a_reader_makes_room_for_others_as_it_goes_on(autojump_clock: MockClock) -> None:
+    large = Dataset(noise(320 * BLOCK_SIZE))
+    budget = Budget(8 << 20)
+    shelf = Shelf(large, range(320))
+    async with open_dataset(shelf, large.manifest, budget=budget) as alice:
+        await wait_all_tasks_blocked(0.01)
+        before = alice._feed._held
+        async with open_dataset(shelf, large.manifest, budget=budget) as bob:
+            await wait_all_tasks_blocked(0.01)
+            assert bob._feed._held <= 2 * OWN_BLOCKS * BLOCK_SIZE < before
+            for _ in range(200):
+                await anext(alice)
+                await anext(bob)
+            await wait_all_tasks_blocked(0.01)
+            assert before // 4 <= bob._feed._held <= 4 << 20
+            assert before // 4 <= alice._feed._held <= 4 << 20
+
+
+async def test_what_was_read_ahead_is_let_go_when_the_block_is_left(autojump_clock: MockClock) -> None:
+    class Bytes(bytearray):
+        pass
+
+    def tracked(block: Block) -> Block:
+        data = Bytes(block.data)
+        buffers.append(weakref.ref(data))
+        return Block(block.cid, memoryview(data))
+
+    class Gone(Exception):
+        pass
+
+    async def leave() -> None:
+        async with open_dataset(shelf, DATASET.manifest, budget=Budget(MEMORY)) as dataset:
+            await anext(dataset)
+            await wait_all_tasks_blocked(0.01)
+            shelf.here.clear()
+            assert sum(buffer() is not None for buffer in buffers) >= BLOCKS - 1
+            raise Gone
+
+    buffers: list[weakref.ref[Bytes]] = []
+    shelf = Shelf(DATASET)
+    shelf.here = {index: tracked(block) for index, block in enumerate(DATASET.blocks)}
+    gc.disable()
+    try:
+        with pytest.raises(Gone) as caught:
+            await leave()
+        # Not even the error, whose frames are still here, keeps what nobody has taken.
+        assert caught.value.__traceback__ is not None
+        assert [buffer() for buffer in buffers[1:]] == [None] * (BLOCKS - 1)
+    finally:
+        gc.enable()

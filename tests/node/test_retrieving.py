@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Manifest
 from codex.errors import BlockNotFound, CorruptData, InvalidInput, NotAManifest
-from codex.node import Node, reading, retrieving
+from codex.node import Node, reading
 from codex.node.reading import AHEAD, RUN_BLOCKS
 from codex.runtime import Feed
 from codex.testing.content import damage, noise
@@ -50,7 +50,7 @@ ranges = st.lists(st.tuples(places, places), min_size=1, max_size=12)
 async def test_any_range_is_the_same_as_that_slice(pairs: list[tuple[int, int]], run: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "RUN_BLOCKS", run)
-        patch.setattr(retrieving, "AHEAD", run * 3 * BLOCK_SIZE // 2)
+        patch.setattr(reading, "AHEAD", run * 3 * BLOCK_SIZE // 2)
         async with open_test_node() as node:
             cid = await node.store(CONTENT)
             for first, last in map(sorted, pairs):

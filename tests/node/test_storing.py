@@ -7,19 +7,21 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.codec import Cid
 from codex.config import StoreConfig
 from codex.data import BATCH_BYTES, BLOCK_SIZE, Block, Manifest, MerkleTree
 from codex.errors import EmptyDataset, QuotaExceeded
 from codex.node import Node
-from codex.node.storing import store_dataset
+from codex.node.storing import OWN, store_dataset
+from codex.runtime import Budget
 from codex.runtime.threads import Inline
 from codex.testing.content import noise
 from codex.testing.nodes import holdings, open_test_node, store_of
 
 MIB = 1 << 20
+MEMORY = 1 << 30  # bytes, more than anything here can take
 NOISE = noise(40 * BLOCK_SIZE)
 
 
@@ -61,7 +63,9 @@ async def test_any_cutting_of_a_stream_is_the_same_dataset(pieces: list[bytes], 
     content = b"".join(pieces)
     async with open_test_node() as node:
         store = store_of(node)
-        cid = await store_dataset(store, Inline(), stream(pieces), batch_bytes=batch_blocks * BLOCK_SIZE)
+        cid = await store_dataset(
+            store, Inline(), stream(pieces), budget=Budget(MEMORY), batch_bytes=batch_blocks * BLOCK_SIZE
+        )
         assert cid == expected(content).cid
         async with node.retrieve(cid) as dataset:
             assert dataset.manifest == expected(content)
@@ -158,31 +162,34 @@ async def test_a_generator_is_closed_whatever_ends_the_flow() -> None:
 
     async with open_test_node(store=StoreConfig(quota=4 * MIB)) as node:
         with pytest.raises(QuotaExceeded):
-            await store_dataset(store_of(node), Inline(), source(), batch_bytes=MIB)
+            await store_dataset(store_of(node), Inline(), source(), budget=Budget(MEMORY), batch_bytes=MIB)
     assert closed == [1]
 
 
+class Held:
+    """A node's store, which takes no block before it is told to; `sizes` are those of what was staged."""
+
+    def __init__(self, node: Node) -> None:
+        self.store = store_of(node)
+        self.free = trio.Event()
+        self.sizes: list[int] = []
+
+    async def begin(self) -> str:
+        return await self.store.begin()
+
+    async def stage(self, ingest: str, first: int, blocks: list[Block]) -> None:
+        await self.free.wait()
+        self.sizes.append(len(blocks))
+        await self.store.stage(ingest, first, blocks)
+
+    async def commit(self, ingest: str, tree: MerkleTree, manifest: Manifest) -> Cid:
+        return await self.store.commit(ingest, tree, manifest)
+
+    async def abort(self, ingest: str) -> None:
+        await self.store.abort(ingest)
+
+
 async def test_a_slow_disk_slows_the_source(node: Node) -> None:
-    class Held:
-        """The node's store, which takes no block before it is told to."""
-
-        def __init__(self) -> None:
-            self.store = store_of(node)
-            self.free = trio.Event()
-
-        async def begin(self) -> str:
-            return await self.store.begin()
-
-        async def stage(self, ingest: str, first: int, blocks: list[Block]) -> None:
-            await self.free.wait()
-            await self.store.stage(ingest, first, blocks)
-
-        async def commit(self, ingest: str, tree: MerkleTree, manifest: Manifest) -> Cid:
-            return await self.store.commit(ingest, tree, manifest)
-
-        async def abort(self, ingest: str) -> None:
-            await self.store.abort(ingest)
-
     taken = 0
 
     async def source() -> AsyncIterator[bytes]:
@@ -191,11 +198,13 @@ async def test_a_slow_disk_slows_the_source(node: Node) -> None:
             taken += 1
             yield NOISE[number * BLOCK_SIZE :][:BLOCK_SIZE]
 
-    held = Held()
+    held = Held(node)
     cids = []
 
     async def store() -> None:
-        cids.append(await store_dataset(held, Inline(), source(), batch_bytes=2 * BLOCK_SIZE))
+        cids.append(
+            await store_dataset(held, Inline(), source(), budget=Budget(MEMORY), batch_bytes=2 * BLOCK_SIZE)
+        )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store)
@@ -220,3 +229,74 @@ async def test_datasets_stored_side_by_side_do_not_mix(node: Node) -> None:
         assert cid == expected(contents[who]).cid
         async with node.retrieve(cid) as dataset:
             assert await dataset.read() == contents[who]
+
+
+# -- where memory is short
+
+
+@settings(max_examples=25, deadline=None)
+@given(pieces=cut_up(), total=st.sampled_from([0, BLOCK_SIZE, 5 * BLOCK_SIZE]))
+async def test_whatever_memory_there_is_it_is_the_same_dataset(pieces: list[bytes], total: int) -> None:
+    budget = Budget(total)
+    async with open_test_node() as node:
+        cid = await store_dataset(store_of(node), Inline(), stream(pieces), budget=budget)
+        assert cid == expected(b"".join(pieces)).cid
+    assert budget.free == total
+
+
+@pytest.mark.parametrize("piece", [1, 1000, BLOCK_SIZE, 300_000, 20 * MIB])
+async def test_an_upload_without_any_of_the_budget_goes_on_with_its_own(node: Node, piece: int) -> None:
+    content = noise(min(20 * MIB, piece * 5000))
+    store = Held(node)
+    store.free.set()
+    pieces = (content[at : at + piece] for at in range(0, len(content), piece))
+    cid = await store_dataset(store, Inline(), stream(pieces), budget=Budget(0))
+    assert cid == expected(content).cid
+    assert max(store.sizes) <= OWN // BLOCK_SIZE
+    assert max(store.sizes) >= min(len(content) // BLOCK_SIZE, OWN // BLOCK_SIZE - 1), "batches are tiny"
+
+
+async def test_uploads_that_stall_hold_no_more_than_the_budget(node: Node) -> None:
+    budget, total, count = Budget(4 * MIB), 4 * MIB, 30
+    taken = [0] * count
+    going_on = trio.Event()
+    content = noise(8 * MIB)
+    cids = []
+
+    async def source(who: int) -> AsyncIterator[bytes]:
+        for at in range(0, len(content), 100_000):
+            piece = content[at : at + 100_000]
+            taken[who] += len(piece)
+            yield piece
+        await going_on.wait()
+
+    held = Held(node)
+
+    async def store(who: int) -> None:
+        cids.append(await store_dataset(held, Inline(), source(who), budget=budget))
+
+    async with trio.open_nursery() as nursery:
+        for who in range(count):
+            nursery.start_soon(store, who)
+        await wait_all_tasks_blocked()
+        # The disk takes nothing, and each has one piece in hand for which there is no room.
+        assert total < sum(taken) <= total + count * (OWN + 100_000)
+        assert min(taken) >= OWN - 100_000
+        held.free.set()
+        await wait_all_tasks_blocked()
+        assert taken == [len(content)] * count
+        assert sum(taken) - BLOCK_SIZE * sum(held.sizes) <= total + count * OWN
+        going_on.set()
+    assert cids == [expected(content).cid] * count
+    assert budget.free == total
+
+
+async def test_an_upload_that_breaks_off_gives_its_part_of_the_budget_back(
+    node: Node, autojump_clock: MockClock
+) -> None:
+    budget = Budget(4 * MIB)
+    held = Held(node)
+    with trio.move_on_after(1) as scope:
+        await store_dataset(held, Inline(), stream([NOISE[:MIB]] * 9), budget=budget)
+    assert scope.cancelled_caught
+    assert budget.free == 4 * MIB
