@@ -1,0 +1,85 @@
+"""How a node is put together: its services and their order, its ports, and what survives their crashes."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import evolve
+from trio.testing import MockClock
+
+from codex.config import Config, DiscoveryConfig, P2pConfig
+from codex.errors import PortTaken, ServiceUnavailable
+from codex.node import Node, open_node
+from codex.runtime import Call
+from codex.runtime.lifecycle import State
+from codex.testing.content import noise
+from codex.testing.neighbourhood import LISTEN, open_test_network, wires
+from codex.testing.network import Host, MemoryNetwork
+from codex.testing.nodes import simulated
+
+SERVICES = ["store", "p2p", "discovery", "exchange", "advertiser", "herald", "jobs"]
+
+
+def config(directory: Path, *, discovery: DiscoveryConfig | None = None) -> Config:
+    p2p = P2pConfig(listen_addrs=("/ip4/0.0.0.0/tcp/0",), nat="none")
+    return Config(directory, p2p=p2p, discovery=discovery or DiscoveryConfig(lan=False))
+
+
+def udp_port(node: Node) -> str:
+    return (node.info().discovery_address or "").rpartition(":")[2]
+
+
+@pytest.fixture
+def host(autojump_clock: MockClock) -> Host:
+    return MemoryNetwork().host("10.0.0.1")
+
+
+async def test_the_services_of_a_node_with_a_network(tmp_path: Path, host: Host) -> None:
+    async with open_node(config(tmp_path), seams=simulated("alice", wires=wires(host))) as node:
+        assert [service.name for service in node.states()] == SERVICES
+        assert {service.state for service in node.states()} == {State.RUNNING}
+    assert host.streams == 0
+
+
+async def test_two_nodes_on_one_machine_just_work(tmp_path: Path, host: Host) -> None:
+    async with (
+        open_node(config(tmp_path / "alice"), seams=simulated("alice", wires=wires(host))) as alice,
+        open_node(config(tmp_path / "bob"), seams=simulated("bob", wires=wires(host))) as bob,
+    ):
+        assert udp_port(alice) == "8090"
+        assert udp_port(bob) not in ("8090", "0", "")
+        assert alice.info().addresses != bob.info().addresses
+
+
+async def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(tmp_path: Path, host: Host) -> None:
+    asked = config(tmp_path / "bob", discovery=DiscoveryConfig(port_explicit=True, lan=False))
+    listening = evolve(config(tmp_path / "carol"), p2p=P2pConfig(listen_addrs=(LISTEN,), nat="none"))
+    alice = evolve(listening, data_dir=tmp_path / "alice")
+    async with open_node(alice, seams=simulated("alice", wires=wires(host))):
+        for other in (asked, listening):
+            with pytest.raises(PortTaken):
+                async with open_node(other, seams=simulated("bob", wires=wires(host))):
+                    raise AssertionError("it started")
+
+
+class Nonsense(Call[None]):
+    """What no service knows: a bug of its own, over which it crashes."""
+
+
+@pytest.mark.parametrize("service", ["p2p", "discovery", "exchange", "advertiser"])
+async def test_a_service_of_the_network_that_crashes_comes_back(
+    service: str, autojump_clock: MockClock
+) -> None:
+    content = noise(300_000)
+    async with open_test_network("alice", "bob") as people:
+        cid = await people["alice"].store(content)
+        for node in people.nodes.values():
+            mailbox = node._running.supervisor._units[service].mailbox
+            with pytest.raises(ServiceUnavailable, match="crashed"):
+                await mailbox.ask(Nonsense())
+        await trio.sleep(30)
+        async with people["bob"].retrieve(cid) as dataset:
+            assert await dataset.read() == content
+        for node in people.nodes.values():
+            [state] = [one for one in node.states() if one.name == service]
+            assert (state.state, state.restarts) == (State.RUNNING, 1)
