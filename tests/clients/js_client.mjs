@@ -1,4 +1,5 @@
-// The published JavaScript client, through every call that needs no other node: `node js_client.mjs URL`.
+// The published JavaScript client, through every call: `node js_client.mjs URL OTHER`. The second node knows the
+// first one.
 //
 // Runs where the client is installed, see run.py; ends with 1 when a check fails.
 
@@ -10,6 +11,7 @@ import { NodeUploadStrategy } from "@codex-storage/sdk-js/node";
 
 const codex = new Codex(process.argv[2]);
 const { data, node, debug, marketplace } = codex;
+const other = new Codex(process.argv[3]);
 
 const CONTENT = "some file contents";
 const TREE = "zDzSvJTezk7bJNQqFq8k1iHXY84psNuUfZVusA5bBQQUSuyzDSVL"; // of CONTENT, on every node of the network
@@ -144,7 +146,7 @@ const checks = {
     assert.deepEqual(await answered(node.peerId()), { id: info.id });
     assert.ok((await answered(node.peerId("text"))).includes(info.id));
     assert.equal(info.table.localNode.peerId, info.id);
-    assert.deepEqual(info.table.nodes, []);
+    assert.ok(info.table.nodes.every((known) => known.peerId !== info.id && known.address));
     assert.ok(info.codex.version && info.codex.revision);
   },
 
@@ -152,6 +154,36 @@ const checks = {
     await refused(400, "incorrect PeerId string", node.connect("nobody"));
     await refused(400, "Unable to", node.connect(STRANGER, ["/ip4/127.0.0.1/tcp/1"]));
     await refused(400, "Unable to", node.connect(STRANGER));
+  },
+
+  async "what one has the other gets"() {
+    const cid = await upload("what only one of them has", { filename: "mine.txt", mimetype: "text/plain" });
+    const item = await answered(other.data.fetchManifest(cid));
+    assert.equal(item.manifest.filename, "mine.txt");
+    const stream = await bytes(await answered(other.data.networkDownloadStream(cid)));
+    assert.equal(stream.toString(), "what only one of them has");
+    assert.deepEqual(await bytes(await answered(other.data.localDownload(cid))), stream);
+  },
+
+  async "what one has the other fetches in the background"() {
+    const cid = await upload(LARGE.subarray(65536));
+    const { quotaUsedBytes } = await answered(other.data.space());
+    const item = await answered(other.data.networkDownload(cid));
+    assert.equal(item.manifest.datasetSize, LARGE.length - 65536);
+    for (let looks = 0; looks < 600; looks += 1) {
+      const now = await answered(other.data.space());
+      if (now.quotaUsedBytes >= quotaUsedBytes + LARGE.length - 65536) break;
+      await new Promise((later) => setTimeout(later, 50));
+    }
+    assert.deepEqual(await bytes(await answered(other.data.localDownload(cid))), LARGE.subarray(65536));
+  },
+
+  async "connecting"() {
+    const info = await answered(debug.info());
+    const said = await answered(other.node.connect(info.id, info.announceAddresses));
+    assert.equal(said, "Successfully connected to peer");
+    const there = await answered(other.debug.info());
+    assert.ok(there.table.nodes.some((known) => known.peerId === info.id));
   },
 
   async "log levels"() {

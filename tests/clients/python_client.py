@@ -1,9 +1,11 @@
-"""The published Python client, through every call that needs no other node: `python python_client.py URL`.
+"""The published Python client, through every call: `python python_client.py URL OTHER`. The second node knows
+the first one.
 
 Runs in an environment of the client's own, see run.py; ends with 1 when a check fails.
 """
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +107,7 @@ class NodeAndDebug:
         assert info.table.local_node.peer_id == info.id
         assert info.table.local_node.record == info.spr
         assert info.spr.startswith("spr:")
-        assert info.table.nodes == []
+        assert all(known.peer_id != info.id and known.address for known in info.table.nodes)
         assert info.repo
         assert "" not in (info.codex.version, info.codex.revision, info.codex.contracts)
 
@@ -118,6 +120,42 @@ class NodeAndDebug:
         for level in ("trace", "DEBUG;TRACE:store,api", "Info"):
             self.debug.set_debug_log_level(level)
         refused(500, lambda: self.debug.set_debug_log_level("loud"), "Please specify one of")
+
+
+class TwoNodes:
+    """What one node has and the other gets."""
+
+    def __init__(self, here: client.ApiClient, there: client.ApiClient) -> None:
+        self.here = client.DataApi(here)
+        self.there = client.DataApi(there)
+        self.there_node = client.NodeApi(there)
+        self.debug = client.DebugApi(here), client.DebugApi(there)
+
+    def a_stream(self) -> None:
+        cid = self.here.upload(body=b"what only one of them has" * 10_000)
+        assert bytes(self.there.download_network_stream(cid)) == b"what only one of them has" * 10_000
+        assert bytes(self.there.download_local(cid)) == b"what only one of them has" * 10_000
+
+    def a_manifest_alone(self) -> None:
+        cid = self.here.upload(body=b"described" * 100_000)
+        before = self.there.space().total_blocks
+        assert self.there.download_network_manifest(cid).manifest.dataset_size == 900_000
+        assert self.there.space().total_blocks == before + 1
+
+    def in_the_background(self) -> None:
+        cid = self.here.upload(body=LARGE)
+        before = self.there.space().quota_used_bytes
+        assert self.there.download_network(cid).manifest.dataset_size == len(LARGE)
+        for _ in range(600):
+            if self.there.space().quota_used_bytes >= before + len(LARGE):
+                break
+            time.sleep(0.05)
+        assert bytes(self.there.download_local(cid)) == LARGE
+
+    def connecting(self) -> None:
+        here, there = (debug.get_debug_info() for debug in self.debug)
+        self.there_node.connect_peer(here.id, addrs=here.announce_addresses)  # raises when it does not
+        assert here.id in [known.peer_id for known in there.table.nodes]
 
 
 class Market:
@@ -165,9 +203,13 @@ def refused(status: int, call: Callable[[], Any], text: str) -> None:
     assert text in told[1], told
 
 
-def main(url: str) -> int:
+def main(url: str, other: str) -> int:
     failed = 0
-    with client.ApiClient(client.Configuration(host=f"{url}/api/codex/v1")) as connection:
+    with (
+        client.ApiClient(client.Configuration(host=f"{url}/api/codex/v1")) as connection,
+        client.ApiClient(client.Configuration(host=f"{other}/api/codex/v1")) as far,
+    ):
+        two = TwoNodes(connection, far)
         data = Data(client.DataApi(connection))
         node = NodeAndDebug(client.NodeApi(connection), client.DebugApi(connection))
         market = Market(client.MarketplaceApi(connection))
@@ -183,6 +225,10 @@ def main(url: str) -> int:
             node.peers_that_are_none,
             node.log_levels,
             market.everything,
+            two.a_stream,
+            two.a_manifest_alone,
+            two.in_the_background,
+            two.connecting,
         ):
             try:
                 check()
@@ -196,4 +242,4 @@ def main(url: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -1,10 +1,11 @@
 """Runs the published clients against real nodes: `python tests/clients/run.py`, or `make clients`.
 
 Each client has an environment of its own under build/clients, made from the package indexes the first time
-and kept, and a node of its own, on a free port and an empty directory. Ends with 1 when a client cannot be
-installed, when one of its checks fails, or when its node does not end well.
+and kept, and two nodes of its own that know each other, on free ports and empty directories. Ends with 1 when
+a client cannot be installed, when one of its checks fails, or when a node does not end well.
 """
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +38,8 @@ def main() -> int:
         for name, client in (("Python", python_client), ("JavaScript", js_client)):
             command = client()
             print(f"The published {name} client:", flush=True)
-            with running_node() as url:
-                if subprocess.run([*command, url], timeout=CHECKS_LIMIT, check=False).returncode != 0:
+            with running_node() as url, running_node(record(url)) as other:
+                if subprocess.run([*command, url, other], timeout=CHECKS_LIMIT, check=False).returncode != 0:
                     failed.append(name)
     except Failed as error:
         print(error, file=sys.stderr)
@@ -150,12 +152,23 @@ def install_from(index: str, command: Command, cwd: Path | None = None) -> None:
 # -- the node
 
 
+def record(url: str) -> str:
+    """The record of the node at `url`, which another one can ask first."""
+    with urllib.request.urlopen(f"{url}/api/codex/v1/spr", timeout=10) as reply:
+        return json.load(reply)["spr"]
+
+
 @contextmanager
-def running_node() -> Iterator[str]:
-    """Run a node in a process of its own; its URL. Raises Failed when it does not start or end well."""
+def running_node(bootstrap: str = "") -> Iterator[str]:
+    """Run a node in a process of its own, which asks `bootstrap` first if there is one; its URL.
+
+    Raises Failed when it does not start or end well.
+    """
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
         alone = ["--listen-addrs=/ip4/127.0.0.1/tcp/0", "--disc-port=0"]
+        if bootstrap:
+            alone.append(f"--bootstrap-node={bootstrap}")
         options = [f"--data-dir={directory}/data", "--api-port=0", f"--log-file={log}", *alone]
         command = [sys.executable, "-m", "codex", *options, "--log-format=none"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CODEX_")}
