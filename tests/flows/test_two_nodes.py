@@ -23,7 +23,7 @@ UNKNOWN = Cid.parse("zDvZRwzkzHsok3Z8yMoiXE9EDBFwgr8WygB8s4ddcLzzSwwXAxLZ")
 
 
 @pytest.fixture
-async def people(autojump_clock: MockClock) -> AsyncIterator[Neighbourhood]:
+async def people() -> AsyncIterator[Neighbourhood]:
     """Alice and bob, who know each other; bob knows her from the start."""
     async with open_test_network("alice", "bob") as people:
         yield people
@@ -39,7 +39,7 @@ async def missing(node: Node, cid: Cid) -> int:
     return await store_of(node).missing(manifest.tree_cid, 0, manifest.block_count)
 
 
-async def test_what_alice_holds_bob_gets_and_keeps(people: Neighbourhood) -> None:
+async def test_what_alice_holds_bob_gets_and_keeps(people: Neighbourhood, autojump_clock: MockClock) -> None:
     cid = await people["alice"].store(CONTENT, filename="codex.png")
     assert not await people["bob"].has(cid)
     assert await retrieved(people["bob"], cid) == CONTENT
@@ -48,7 +48,7 @@ async def test_what_alice_holds_bob_gets_and_keeps(people: Neighbourhood) -> Non
     assert (await people["bob"].fetch_manifest(cid)).filename == "codex.png"
 
 
-async def test_a_single_block_is_got_by_its_cid(people: Neighbourhood) -> None:
+async def test_a_single_block_is_got_by_its_cid(people: Neighbourhood, autojump_clock: MockClock) -> None:
     cid = await people["alice"].store(CONTENT)
     manifest = await people["alice"].fetch_manifest(cid)
     [leaf] = await store_of(people["alice"]).leaves(manifest.tree_cid, 3, 1)
@@ -58,7 +58,9 @@ async def test_a_single_block_is_got_by_its_cid(people: Neighbourhood) -> None:
     assert await retrieved(people["bob"], leaf.cid) == CONTENT[3 * BLOCK_SIZE : 4 * BLOCK_SIZE]
 
 
-async def test_of_a_range_only_the_blocks_arrive_that_it_lies_in(people: Neighbourhood) -> None:
+async def test_of_a_range_only_the_blocks_arrive_that_it_lies_in(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
     cid = await people["alice"].store(CONTENT)
     offset, length = 10 * BLOCK_SIZE - 1, 2 * BLOCK_SIZE + 2
     async with people["bob"].retrieve(cid, offset=offset, length=length) as part:
@@ -81,7 +83,9 @@ async def test_the_first_bytes_are_there_long_before_the_last(autojump_clock: Mo
         assert begun < 0.3 * (trio.current_time() - started)
 
 
-async def test_what_is_missing_here_is_got_and_only_that(people: Neighbourhood) -> None:
+async def test_what_is_missing_here_is_got_and_only_that(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
     cid = await people["alice"].store(CONTENT)
     async with people["bob"].retrieve(cid, offset=0, length=20 * BLOCK_SIZE) as half:
         await half.read()
@@ -94,7 +98,7 @@ async def test_what_is_missing_here_is_got_and_only_that(people: Neighbourhood) 
 # -- what nobody has
 
 
-async def test_what_nobody_has_ends_with_a_verdict(people: Neighbourhood) -> None:
+async def test_what_nobody_has_ends_with_a_verdict(people: Neighbourhood, autojump_clock: MockClock) -> None:
     started = trio.current_time()
     for call in (people["bob"].fetch_manifest, people["bob"].fetch_dataset_async_task):
         with pytest.raises(NotOnNetwork, match="could not be had from the network"):
@@ -127,7 +131,9 @@ async def test_the_bytes_end_when_the_only_one_who_has_the_rest_is_gone(autojump
         assert [peer.wanted for peer in people["bob"].peers()] in ([], [0])
 
 
-async def test_what_cannot_be_a_manifest_is_refused_at_once(people: Neighbourhood) -> None:
+async def test_what_cannot_be_a_manifest_is_refused_at_once(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
     started = trio.current_time()
     tree = Cid.parse("zDzSvJTezk7bJNQqFq8k1iHXY84psNuUfZVusA5bBQQUSuyzDSVL")
     with pytest.raises(NotAManifest, match="invalid content type"):
@@ -138,7 +144,7 @@ async def test_what_cannot_be_a_manifest_is_refused_at_once(people: Neighbourhoo
 # -- in the background
 
 
-async def test_a_dataset_is_fetched_as_a_job(people: Neighbourhood) -> None:
+async def test_a_dataset_is_fetched_as_a_job(people: Neighbourhood, autojump_clock: MockClock) -> None:
     cid = await people["alice"].store(CONTENT)
     async with people["bob"].events(64) as events:
         job = await people["bob"].fetch_dataset_async_task(cid)
@@ -191,7 +197,7 @@ async def test_a_fetch_ends_with_the_verdict_as_its_error(autojump_clock: MockCl
         assert ended.error.code == "not-on-network"
 
 
-async def test_what_was_fetched_whole_is_announced(people: Neighbourhood) -> None:
+async def test_what_was_fetched_whole_is_announced(people: Neighbourhood, autojump_clock: MockClock) -> None:
     carol = await people.add("carol")
     cid = await people["alice"].store(CONTENT)
     await (await people["bob"].fetch_dataset_async_task(cid)).wait()
@@ -203,7 +209,7 @@ async def test_what_was_fetched_whole_is_announced(people: Neighbourhood) -> Non
 # -- whom they know
 
 
-async def test_who_comes_and_goes_is_told(people: Neighbourhood) -> None:
+async def test_who_comes_and_goes_is_told(people: Neighbourhood, autojump_clock: MockClock) -> None:
     alice, bob = people["alice"].info(), people["bob"]
     async with bob.events(16) as events:
         await bob.connect(alice.peer_id, alice.announced)
@@ -219,7 +225,9 @@ async def test_who_comes_and_goes_is_told(people: Neighbourhood) -> None:
     assert bob.peers() == []
 
 
-async def test_a_peer_is_found_and_connected_to_by_its_name_alone(people: Neighbourhood) -> None:
+async def test_a_peer_is_found_and_connected_to_by_its_name_alone(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
     carol = await people.add("carol")
     bob = people["bob"].info()
     record = (await carol.find_peer(bob.peer_id)).record
@@ -229,7 +237,9 @@ async def test_a_peer_is_found_and_connected_to_by_its_name_alone(people: Neighb
     await carol.connect(bob.peer_id, ["garbage"])
 
 
-async def test_who_cannot_be_found_or_reached_is_told(people: Neighbourhood) -> None:
+async def test_who_cannot_be_found_or_reached_is_told(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
     carol = (await people.add("carol")).info()
     await people.stop("carol")
     with pytest.raises(PeerUnreachable, match=re.escape("/ip4/10.0.0.3/tcp/8070")):
@@ -238,7 +248,7 @@ async def test_who_cannot_be_found_or_reached_is_told(people: Neighbourhood) -> 
         await people["bob"].connect(people["bob"].info().peer_id)
 
 
-async def test_a_node_tells_where_it_is(people: Neighbourhood) -> None:
+async def test_a_node_tells_where_it_is(people: Neighbourhood, autojump_clock: MockClock) -> None:
     alice, bob = people["alice"].info(), people["bob"].info()
     assert alice.addresses == (LISTEN,)
     assert alice.announced == ("/ip4/10.0.0.1/tcp/8070",)

@@ -30,18 +30,22 @@ def udp_port(node: Node) -> str:
 
 
 @pytest.fixture
-def host(autojump_clock: MockClock) -> Host:
+def host() -> Host:
     return MemoryNetwork().host("10.0.0.1")
 
 
-async def test_the_services_of_a_node_with_a_network(tmp_path: Path, host: Host) -> None:
+async def test_the_services_of_a_node_with_a_network(
+    tmp_path: Path, host: Host, autojump_clock: MockClock
+) -> None:
     async with open_node(config(tmp_path), seams=simulated("alice", wires=wires(host))) as node:
         assert [service.name for service in node.states()] == SERVICES
         assert {service.state for service in node.states()} == {State.RUNNING}
     assert host.streams == 0
 
 
-async def test_two_nodes_on_one_machine_just_work(tmp_path: Path, host: Host) -> None:
+async def test_two_nodes_on_one_machine_just_work(
+    tmp_path: Path, host: Host, autojump_clock: MockClock
+) -> None:
     async with (
         open_node(config(tmp_path / "alice"), seams=simulated("alice", wires=wires(host))) as alice,
         open_node(config(tmp_path / "bob"), seams=simulated("bob", wires=wires(host))) as bob,
@@ -51,7 +55,9 @@ async def test_two_nodes_on_one_machine_just_work(tmp_path: Path, host: Host) ->
         assert alice.info().addresses != bob.info().addresses
 
 
-async def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(tmp_path: Path, host: Host) -> None:
+async def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(
+    tmp_path: Path, host: Host, autojump_clock: MockClock
+) -> None:
     asked = config(tmp_path / "bob", discovery=DiscoveryConfig(port_explicit=True, lan=False))
     listening = evolve(config(tmp_path / "carol"), p2p=P2pConfig(listen_addrs=(LISTEN,), nat="none"))
     alice = evolve(listening, data_dir=tmp_path / "alice")
