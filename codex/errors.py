@@ -108,6 +108,12 @@ class CorruptData(CodexError):
     code = "corrupt-data"
 
 
+class IndexDamaged(CorruptData):
+    """The index of the block store does not make sense: nothing can be relied on until it is put back."""
+
+    code = "index-damaged"
+
+
 class WrongVersion(CodexError):
     """Data on this disk were written in a format that this version does not know."""
 

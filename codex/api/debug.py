@@ -6,7 +6,7 @@ from importlib import resources
 from quart import request
 
 from codex import logs
-from codex.api.objects import health_json, info_json, peer_json, ready_json, record_json
+from codex.api.objects import health_json, info_json, peer_json, ready_json, record_json, serves
 from codex.api.problems import Refusal
 from codex.api.routes import Reply, Route, as_json, as_text, nothing
 from codex.errors import CodexError, DecodeError, InvalidInput, NotEnabled, NotFound, PeerUnreachable
@@ -83,7 +83,10 @@ def routes(node: Node) -> list[Route]:
 
     async def health() -> Reply:
         services = node.states()
-        failed = any(service.state is State.FAILED for service in services)
+        failed = any(
+            service.state is State.FAILED or (service.state is State.RUNNING and not serves(service))
+            for service in services
+        )
         return as_json(health_json(services, node.info().version), 503 if failed else 200)
 
     async def ready() -> Reply:

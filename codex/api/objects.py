@@ -11,6 +11,7 @@ from codex.data import Manifest
 from codex.errors import Problem
 from codex.node import JobView, NodeInfo, PeerView
 from codex.p2p import SignedPeerRecord
+from codex.runtime.condition import Condition
 from codex.runtime.lifecycle import State
 from codex.runtime.supervisor import ServiceState
 from codex.store import Space
@@ -133,8 +134,8 @@ def problem_json(problem: Problem) -> Object:
 
 
 def health_json(services: Sequence[ServiceState], version: str) -> Object:
-    """How the node is: `state` is "ok" when every service runs, else "degraded"."""
-    well = all(service.state is State.RUNNING for service in services)
+    """How the node is: `state` is "ok" when every service runs and nothing ails it, else "degraded"."""
+    well = all(service.state is State.RUNNING and service.condition is None for service in services)
     return {
         "state": "ok" if well else "degraded",
         "services": [
@@ -144,6 +145,7 @@ def health_json(services: Sequence[ServiceState], version: str) -> Object:
                 "since": round(service.since, 3),
                 "restarts": service.restarts,
                 "lastError": service.last_error or None,
+                "condition": None if service.condition is None else condition_json(service.condition),
             }
             for service in services
         ],
@@ -151,7 +153,18 @@ def health_json(services: Sequence[ServiceState], version: str) -> Object:
     }
 
 
+def condition_json(condition: Condition) -> Object:
+    """What ails a service that runs, since when, and whether it serves all the same."""
+    since = round(condition.since, 3)
+    return {**problem_json(condition.problem), "since": since, "serves": condition.serves}
+
+
+def serves(service: ServiceState) -> bool:
+    """Whether a service runs and can serve."""
+    return service.state is State.RUNNING and (service.condition is None or service.condition.serves)
+
+
 def ready_json(services: Sequence[ServiceState]) -> Object:
     """Whether the node can be worked with, and if not, the services that it is waiting for."""
-    waiting = [service.name for service in services if service.state is not State.RUNNING]
+    waiting = [service.name for service in services if not serves(service)]
     return {"ready": False, "waitingFor": waiting} if waiting else {"ready": True}

@@ -15,6 +15,7 @@ from codex.client.client import Client, Download, Events
 from codex.client.errors import Disconnected, Failed, NotLetIn, Unreachable
 from codex.client.opening import open_client
 from codex.client.values import (
+    Condition,
     Dataset,
     Event,
     Health,
@@ -38,6 +39,7 @@ from codex.runtime.broadcast import Lagged
 
 __all__ = [
     "Client",
+    "Condition",
     "Dataset",
     "Disconnected",
     "Download",

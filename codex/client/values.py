@@ -74,6 +74,17 @@ class Job:
 
 
 @frozen
+class Condition:
+    """What ails a part that runs, since when (unix seconds), and whether it serves all the same."""
+
+    code: str
+    message: str
+    remedy: str
+    since: float
+    serves: bool
+
+
+@frozen
 class Service:
     """How one part of the node is, and since when."""
 
@@ -82,11 +93,12 @@ class Service:
     since: float
     restarts: int = 0
     last_error: str | None = None
+    condition: Condition | None = None
 
 
 @frozen
 class Health:
-    """How the node is: `state` is "ok" when every part runs, else "degraded"."""
+    """How the node is: `state` is "ok" when every part runs and nothing ails it, else "degraded"."""
 
     state: str
     services: tuple[Service, ...]

@@ -6,6 +6,7 @@ Knows trio and no storage word.
 from codex.runtime.broadcast import Broadcast, Lagged
 from codex.runtime.budget import Budget, Share
 from codex.runtime.clock import Clock, Entropy, SeededEntropy, SystemClock, SystemEntropy, VirtualClock
+from codex.runtime.condition import Condition
 from codex.runtime.feed import Feed
 from codex.runtime.groups import leaves, lone, unwrapped
 from codex.runtime.lifecycle import State
@@ -31,6 +32,7 @@ __all__ = [
     "Budget",
     "Call",
     "Clock",
+    "Condition",
     "Entropy",
     "Feed",
     "Inbox",

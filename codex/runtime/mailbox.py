@@ -29,6 +29,7 @@ import trio
 from attrs import define, field
 
 from codex.errors import CodexError, ServiceUnavailable
+from codex.runtime.condition import Condition
 from codex.runtime.groups import leaves, unwrapped
 from codex.runtime.waits import Queue, Waits
 
@@ -151,12 +152,14 @@ class Inbox:
     """The answering side of a mailbox, lent to each life of a service in turn.
 
     `stopping` is set when the service should finish for good: it may still answer what it has received. A
-    service that is asked nothing waits for this event.
+    service that is asked nothing waits for this event. `condition` is the service's own to set: what ails
+    it, None when all is well.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = trio.Event()
+        self.condition: Condition | None = None
         self._queue: OrderedDict[Envelope, None] = OrderedDict()
         self._arrivals = trio.lowlevel.ParkingLot()
         self._waits = Waits()

@@ -62,6 +62,11 @@ def service_families(services: Iterable[ServiceState]) -> list[Metric]:
     """
     by = ["service"]
     running = GaugeMetricFamily("codex_service_running", "1 when the service runs, else 0.", labels=by)
+    ails = GaugeMetricFamily(
+        "codex_service_condition",
+        "1 while the service runs and cannot do all that it is there for, for that reason.",
+        labels=["service", "code"],
+    )
     restarts = CounterMetricFamily("codex_service_restarts", "Lives after the first.", labels=by)
     waiting = GaugeMetricFamily("codex_mailbox_waiting", "Calls that wait to be taken up.", labels=by)
     oldest = GaugeMetricFamily(
@@ -74,9 +79,11 @@ def service_families(services: Iterable[ServiceState]) -> list[Metric]:
         name, queue = [service.name], service.queue
         running.add_metric(name, int(service.state is State.RUNNING))
         restarts.add_metric(name, service.restarts)
+        if service.condition is not None:
+            ails.add_metric([service.name, service.condition.problem.code], 1)
         if queue == Queue():
             continue
         waiting.add_metric(name, queue.waiting)
         oldest.add_metric(name, queue.oldest)
         waits.add_metric(name, list(zip(_BUCKETS, accumulate(queue.ended), strict=True)), queue.seconds)
-    return [running, restarts, waiting, oldest, waits]
+    return [running, ails, restarts, waiting, oldest, waits]

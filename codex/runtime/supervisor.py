@@ -22,6 +22,7 @@ from attrs.validators import ge
 from codex.errors import GaveUp, ServiceUnavailable
 from codex.logs import get_logger
 from codex.runtime.clock import Clock, SystemClock
+from codex.runtime.condition import Condition
 from codex.runtime.groups import lone, unwrapped
 from codex.runtime.lifecycle import STATES, Event, State
 from codex.runtime.machine import Machine
@@ -71,7 +72,7 @@ class ServiceState:
     """How one service stands.
 
     `since` is unix seconds; `restarts` counts all so far; `last_error` is text, and empty when all was well;
-    `queue` is what its mailbox holds.
+    `queue` is what its mailbox holds; `condition` is what ails it by its own account, None when it is well.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ServiceState:
     restarts: int
     last_error: str
     queue: Queue = field(factory=Queue)
+    condition: Condition | None = None
 
 
 @frozen
@@ -138,8 +140,10 @@ class _Unit:
         return self.mailbox.inbox.stopping
 
     def seen(self) -> ServiceState:
-        queue = self.mailbox.queue()
-        return ServiceState(self.name, self.machine.state, self.since, self.restarts, self.last_error, queue)
+        queue, ails = self.mailbox.queue(), self.mailbox.inbox.condition
+        return ServiceState(
+            self.name, self.machine.state, self.since, self.restarts, self.last_error, queue, ails
+        )
 
 
 @asynccontextmanager
@@ -287,6 +291,7 @@ class Supervisor:
         belongs to the caller of `start`.
         """
         unit.scope = trio.CancelScope(shield=unit.booted)
+        unit.mailbox.inbox.condition = None
         try:
             with unit.scope:
                 await unit.factory().run(unit.mailbox.inbox, task_status=_Ready(self, unit, task_status))

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from codex.errors import CodexError, CorruptData, DataDirLocked, DiskFailed, DiskFull
+from codex.errors import CodexError, DataDirLocked, DiskFailed, DiskFull, IndexDamaged
 
 Buffer = bytes | memoryview
 
@@ -225,7 +225,7 @@ def disk_errors(doing: str) -> Iterator[None]:
 
 @contextmanager
 def index_errors(doing: str) -> Iterator[None]:
-    """Raise DiskFull, DiskFailed, CorruptData or DataDirLocked in place of SQLite's errors about its files.
+    """Raise DiskFull, DiskFailed, IndexDamaged or DataDirLocked in place of SQLite's errors about its files.
 
     Errors of SQLite that are about the statement, and not about the disk, are bugs and pass unchanged.
     """
@@ -253,7 +253,7 @@ def _index_error(error: sqlite3.Error, doing: str) -> CodexError | None:
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return DiskFailed(f"the disk failed: {what}", remedy=_FAILED_REMEDY)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return CorruptData(
+            return IndexDamaged(
                 f"the index of the block store is damaged: {what}",
                 remedy="restore it from a backup, or move the repo folder away and start empty",
             )

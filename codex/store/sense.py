@@ -12,7 +12,7 @@ from typing import Any
 from codex.codec import BLOCK_PREFIX, Cid
 from codex.codec.cid import DIGEST_SIZE
 from codex.data.manifest import MAX_BLOCK_SIZE
-from codex.errors import CorruptData, DecodeError
+from codex.errors import CorruptData, DecodeError, IndexDamaged
 
 LARGEST_BLOCK = MAX_BLOCK_SIZE
 """Bytes of the largest block: no more is ever read for one, whatever the index says."""
@@ -23,6 +23,8 @@ COUNTED = (
 """SQL: what a row of `blocks` counts for, as `counted` of its length."""
 
 REMEDY = "restore the data directory from a backup, or move its repo folder away and start empty"
+
+_DAMAGED = "the index of the block store is damaged"
 
 _BLOCK_CID_SIZE = len(BLOCK_PREFIX) + DIGEST_SIZE
 _END = 2**62
@@ -37,7 +39,9 @@ _NONSENSE_CODES = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.S
 
 @contextmanager
 def sensible(doing: str) -> Iterator[None]:
-    """Raise CorruptData, "could not" `doing`, when the block stumbles over what the index holds."""
+    """Raise CorruptData, "could not" `doing`, when the block stumbles over what the index holds; IndexDamaged
+    when it lacks whole tables.
+    """
     try:
         yield
     except _NONSENSE as error:
@@ -46,12 +50,14 @@ def sensible(doing: str) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code not in _NONSENSE_CODES and not str(error).startswith(_LACKS):
             raise
+        if str(error).startswith("no such"):  # not a row of it, but what rows are in
+            raise IndexDamaged(f"{_DAMAGED}: could not {doing} ({error})", remedy=REMEDY) from error
         raise nonsense(f"could not {doing} ({error})") from error
 
 
 def nonsense(what: str) -> CorruptData:
     """What to say of an index that does not make sense."""
-    return CorruptData(f"the index of the block store is damaged: {what}", remedy=REMEDY)
+    return CorruptData(f"{_DAMAGED}: {what}", remedy=REMEDY)
 
 
 def counted(length: Any) -> int:

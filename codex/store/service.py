@@ -30,6 +30,7 @@ from codex.store.repo import Repo
 from codex.store.scrub import Checked, Scrubbed
 from codex.store.trees import page_count
 from codex.store.values import NEVER
+from codex.store.ward import Ward
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -78,7 +79,9 @@ class StoreService:
                 nursery.start_soon(care.tidy_when_needed)
                 if repo.unclean:
                     nursery.start_soon(care.recount)
-                await serve(inbox, desk.answer, limit=LIMIT, task_status=task_status)
+                ward = Ward(inbox, desk.answer, self._clock)
+                nursery.start_soon(ward.look_for_room, partial(lane.do, repo.restore_ballast))
+                await serve(inbox, ward.answer, limit=LIMIT, task_status=task_status)
                 nursery.cancel_scope.cancel()
             orderly = True
         finally:

@@ -133,7 +133,7 @@ async def test_a_node_that_runs_is_well_and_ready(served: ServedNode) -> None:
     assert (shown["state"], shown["version"]) == ("ok", served.node.info().version)
     assert [service["name"] for service in shown["services"]] == ["store", "jobs", "api"]
     for service in shown["services"]:
-        assert list(service) == ["name", "state", "since", "restarts", "lastError"]
+        assert list(service) == ["name", "state", "since", "restarts", "lastError", "condition"]
         assert (service["state"], service["restarts"], service["lastError"]) == ("running", 0, None)
         assert service["since"] >= EPOCH
     ready = await served.client.get("/ready")

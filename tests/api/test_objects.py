@@ -10,12 +10,14 @@ from codex.api.objects import (
     manifest_json,
     problem_json,
     ready_json,
+    serves,
     space_json,
 )
 from codex.codec import Cid
 from codex.data import Manifest, Protection
 from codex.errors import Problem
 from codex.node import JobKind, JobState, JobView
+from codex.runtime.condition import Condition
 from codex.runtime.lifecycle import State
 from codex.runtime.supervisor import ServiceState
 from codex.store import Space
@@ -112,7 +114,7 @@ def service(name: str, state: State, last_error: str = "") -> ServiceState:
 @pytest.mark.parametrize("state", State)
 def test_all_is_well_when_every_service_runs(state: State) -> None:
     services = [service("store", State.RUNNING), service("api", state, "it broke")]
-    since = {"since": 1_750_000_000.457, "restarts": 2}
+    since = {"since": 1_750_000_000.457, "restarts": 2, "condition": None}
     shown = health_json(services, "v1")
     assert shown["state"] == ("ok" if state is State.RUNNING else "degraded")
     assert shown["services"] == [
@@ -122,3 +124,17 @@ def test_all_is_well_when_every_service_runs(state: State) -> None:
     assert shown["version"] == "v1"
     ready = {"ready": True} if state is State.RUNNING else {"ready": False, "waitingFor": ["api"]}
     assert ready_json(services) == ready
+
+
+@pytest.mark.parametrize("can_serve", [True, False])
+def test_a_service_that_runs_may_ail(can_serve: bool) -> None:
+    problem = Problem("disk-full", "the disk is full", "make room")
+    condition = Condition(problem, 1_750_000_005.1234, can_serve)
+    services = [evolve(service("store", State.RUNNING), condition=condition), service("api", State.RUNNING)]
+    shown = health_json(services, "v1")
+    assert shown["state"] == "degraded"
+    told = {**problem_json(problem), "since": 1_750_000_005.123, "serves": can_serve}
+    assert [one["condition"] for one in shown["services"]] == [told, None]  # type: ignore[attr-defined]
+    assert [serves(one) for one in services] == [can_serve, True]
+    waiting = {"ready": True} if can_serve else {"ready": False, "waitingFor": ["store"]}
+    assert ready_json(services) == waiting

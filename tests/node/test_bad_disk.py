@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from codex.data import BLOCK_SIZE
-from codex.errors import CodexError, CorruptData, DiskFailed, DiskFull
+from codex.errors import CodexError, CorruptData, DiskFailed, DiskFull, IndexDamaged
 from codex.testing.content import damage, noise
 from codex.testing.disks import FaultyDisk
 from codex.testing.nodes import holdings, open_served_node, open_test_node
@@ -135,3 +135,42 @@ async def test_damage_found_in_one_dataset_leaves_the_others_whole(tmp_path: Pat
         async with node.retrieve(first) as dataset:
             assert await dataset.read() == CONTENT
     audit(tmp_path / "repo")
+
+
+async def test_a_full_disk_is_a_condition_until_something_is_stored(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with open_served_node(tmp_path, disk=disk) as served:
+        disk.fail(1, errno.ENOSPC, times=FOR_EVER)
+        for _ in range(2):
+            assert (await served.client.post("/data", CONTENT)).status == 500
+        health = await served.client.get("/health")
+        [store] = [one for one in health.json()["services"] if one["name"] == "store"]
+        assert (health.status, health.json()["state"]) == (200, "degraded")
+        assert (store["state"], store["condition"]["code"]) == ("running", "disk-full")
+        assert store["condition"]["remedy"]
+        assert store["condition"]["since"] >= store["since"]
+        # Reading and deleting work.
+        assert (await served.client.get("/ready")).json() == {"ready": True}
+        disk.heal()
+        assert (await served.client.post("/data", CONTENT)).status == 200
+        assert (await served.client.get("/health")).json()["state"] == "ok"
+
+
+async def damage_the_index_of_a_node(tmp_path: Path) -> None:
+    async with open_served_node(tmp_path) as served:
+        await served.client.post("/data", CONTENT)
+        for path in (tmp_path / "repo").glob("index.sqlite*"):
+            path.write_bytes(noise(path.stat().st_size, "nonsense"))
+        assert (await served.client.post("/data", noise(5, "more"))).status == 500
+        health = await served.client.get("/health")
+        [store] = [one for one in health.json()["services"] if one["name"] == "store"]
+        assert (health.status, health.json()["state"]) == (503, "degraded")
+        assert (store["state"], store["condition"]["code"]) == ("running", "index-damaged")
+        assert store["condition"]["serves"] is False
+        ready = await served.client.get("/ready")
+        assert (ready.status, ready.json()) == (503, {"ready": False, "waitingFor": ["store"]})
+
+
+async def test_a_node_whose_index_is_damaged_is_not_ready(tmp_path: Path) -> None:
+    with pytest.raises(IndexDamaged, match="close the store"):  # which cannot be done in good order either
+        await damage_the_index_of_a_node(tmp_path)

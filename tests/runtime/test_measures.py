@@ -7,7 +7,9 @@ import trio
 from attrs import frozen
 from prometheus_client.core import Metric
 
-from codex.errors import ServiceUnavailable
+from codex.errors import Problem, ServiceUnavailable
+from codex.runtime.condition import Condition
+from codex.runtime.lifecycle import State
 from codex.runtime.mailbox import Call, Inbox, serve
 from codex.runtime.measures import HOLD, LoopFigures, service_families
 from codex.runtime.stall import LoopWatch
@@ -72,6 +74,22 @@ async def test_services_tell_of_their_lives_and_their_mailboxes(autojump_clock: 
     assert after["codex_mailbox_wait_seconds_count", "p2p"] == 2
     assert after["codex_mailbox_wait_seconds_sum", "p2p"] == pytest.approx(3)
     assert not any("store" in key for key in after if key[0].startswith("codex_mailbox"))
+
+
+async def test_what_ails_a_service_is_measured_until_its_next_life(autojump_clock: trio.abc.Clock) -> None:
+    async with open_supervisor(on_event=quiet) as supervisor:
+        mailbox = await supervisor.start("store", Divider, Policy(restarts=1, backoff_min=1))
+        well = read(service_families(supervisor.states()))
+        mailbox.inbox.condition = Condition(Problem("disk-full", "the disk is full"), 5.0, serves=True)
+        ailing = read(service_families(supervisor.states()))
+        with pytest.raises(ServiceUnavailable):
+            await mailbox.ask(Divide(0))
+        await trio.sleep(5)
+        [after] = supervisor.states()
+    condition = ("codex_service_condition", "store", "disk-full")
+    assert condition not in well
+    assert ailing[condition] == ailing["codex_service_running", "store"] == 1
+    assert (after.state, after.condition) == (State.RUNNING, None)
 
 
 def watch(steps: int, over: int, wall: float, cpu: float) -> LoopWatch:

@@ -197,6 +197,17 @@ class PeerRecord:
 
 
 @frozen
+class Condition:
+    """What ails a part that runs."""
+
+    code: Annotated[str, "a stable word to decide by"]
+    message: Annotated[str, "what is wrong"]
+    remedy: Annotated[str, "what to do about it; may be empty"]
+    since: Annotated[float, "unix seconds"]
+    serves: Annotated[bool, "whether it can serve all the same"]
+
+
+@frozen
 class Service:
     """How one part of the node is."""
 
@@ -205,13 +216,14 @@ class Service:
     since: Annotated[float, "unix seconds"]
     restarts: Annotated[int, "how often it was restarted"]
     last_error: Annotated[str | None, "what it crashed with last; null when all was well"]
+    condition: Annotated[Condition | None, "what ails it while it runs; null when it is well"]
 
 
 @frozen
 class Health:
     """How the node is."""
 
-    state: Annotated[str, "ok, or degraded when a part does not run"]
+    state: Annotated[str, "ok, or degraded when a part does not run or is not well"]
     services: Annotated[tuple[Service, ...], "its parts"]
     version: Annotated[str, "of the node"]
 
