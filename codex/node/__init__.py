@@ -10,10 +10,11 @@ from codex.node.events import (
     PeerJoined,
     PeerLeft,
 )
+from codex.node.info import NodeInfo
 from codex.node.job import JobKind, JobState, JobView
 from codex.node.jobs import Job, Jobs
 from codex.node.network import PeerView
-from codex.node.node import Node, NodeInfo, open_node
+from codex.node.node import Node, open_node
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
 from codex.node.wiring import Seams, Wires

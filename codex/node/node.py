@@ -12,55 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import frozen
 
 from codex.codec import Cid
 from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
 from codex.data import Manifest
-from codex.discovery import TableNode
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
 from codex.node.events import ManifestDeleted, ManifestStored, NodeEvent
+from codex.node.info import NodeInfo, about
 from codex.node.job import JobKind, JobState
 from codex.node.jobs import Job, Jobs
 from codex.node.network import Network, PeerView
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
 from codex.node.wiring import Parts, Seams, open_parts
-from codex.p2p import PeerId, SignedPeerRecord, self_record
+from codex.p2p import PeerId, SignedPeerRecord
 from codex.runtime.broadcast import Subscription
 from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.store import Space
-from codex.version import CONTRACTS, REVISION, VERSION
 
 log = get_logger("node")
 
 LIST_PAGE = 500  # manifests asked of the store at once
 PIECE = 1 << 20  # bytes
-
-
-@frozen
-class NodeInfo:
-    """Who the node is and where it listens.
-
-    Addresses are multiaddresses as text, but for `discovery_address`, which is host and port; `spr` is its
-    signed peer record, `table` the nodes that discovery knows. A node without a network listens nowhere.
-    """
-
-    peer_id: PeerId
-    node_id: bytes
-    spr: str
-    repo: Path
-    addresses: tuple[str, ...] = ()
-    announced: tuple[str, ...] = ()
-    discovery_address: str | None = None
-    table: tuple[TableNode, ...] = ()
-    version: str = VERSION
-    revision: str = REVISION
-    contracts: str = CONTRACTS
 
 
 class Node:
@@ -366,25 +343,7 @@ class Node:
 
     def info(self) -> NodeInfo:
         """Who the node is and where it listens."""
-        parts = self._running
-        network = parts.network
-        if network is None:
-            return NodeInfo(
-                peer_id=parts.identity.peer_id,
-                node_id=parts.identity.node_id,
-                spr=self_record(parts.identity, parts.started),
-                repo=self.config.data_dir,
-            )
-        return NodeInfo(
-            peer_id=parts.identity.peer_id,
-            node_id=parts.identity.node_id,
-            spr=str(network.discovery.record()),
-            repo=self.config.data_dir,
-            addresses=tuple(str(address) for address in network.switch.listening()),
-            announced=tuple(str(address) for address in network.switch.announced()),
-            discovery_address=network.discovery_address(),
-            table=tuple(network.discovery.table()),
-        )
+        return about(self._running, self.config.data_dir)
 
     def peers(self) -> list[PeerView]:
         """Everybody that the node is connected to; nobody when it has no network."""
