@@ -14,7 +14,7 @@ from codex.api.cors import PREFIX, Cors
 from codex.api.problems import TWO_ORIGINS, Refusal, body, refusal
 from codex.api.ranges import Unsatisfiable
 from codex.api.routes import parse_cid
-from codex.api.uploads import filename, media_type
+from codex.api.uploads import filename, is_media_type, media_type
 from codex.api.wire import Exchange
 from codex.errors import CodexError, JobCancelled, UploadCut
 from codex.logs import get_logger
@@ -31,22 +31,23 @@ ROWS = (
 )
 """The calls that are served here: methods, and paths in the notation of the JSON calls."""
 
-_DATA = PREFIX + "/data"
+_DATA = [*PREFIX.split("/"), "data"]
 
 _NO_BODY = Refusal(
     500, "Request do not have body available", code="empty-dataset", remedy="send at least one byte"
 )
-_EMPTY_TYPE = Refusal(
-    415, "", "empty-media-type", "fill the header, or leave it out", "the Content-Type is empty"
+_NO_TYPE = Refusal(
+    415, "", "no-media-type", "write it as type/subtype, or leave it out", "the Content-Type is no media type"
 )
 _TWO_TYPES = Refusal(400, "Only a single Content-Type header must be specified", code="several-media-types")
 
 
-def methods(path: str) -> Sequence[str]:
-    """The methods by which a path is a bulk route; none for most paths."""
-    if path == _DATA:
+def methods(target: str) -> Sequence[str]:
+    """The methods by which a path, or the target of a request, is a bulk route; none for most."""
+    parts = _parts(target)
+    if parts == _DATA:
         return ("POST",)
-    return ("GET", "HEAD") if _wanted(path) is not None else ()
+    return ("GET", "HEAD") if _wanted(parts) is not None else ()
 
 
 class BulkRoutes:
@@ -60,19 +61,21 @@ class BulkRoutes:
     @staticmethod
     def matches(method: str, target: str) -> bool:
         """Whether a request with this method and target is one of the bulk routes."""
-        return method in methods(target.partition("?")[0])
+        return method in methods(target)
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request that `matches`. Raises PeerGone."""
-        path = exchange.target.partition("?")[0]
+        parts = _parts(exchange.target)
         said = TWO_ORIGINS if self._cors.refuses(exchange.headers("origin")) else None
-        said = said or self._access.refuses(exchange.method, path, exchange.headers("authorization"))
+        said = said or self._access.refuses(
+            exchange.method, "/".join(parts), exchange.headers("authorization")
+        )
         if said is not None:
             await self._refuse(exchange, said)
         elif exchange.method == "POST":
             await self._upload(exchange)
         else:
-            wanted = _wanted(path)
+            wanted = _wanted(parts)
             assert wanted is not None, "matches() has let this target through"
             await self._download(exchange, *wanted)
 
@@ -117,15 +120,21 @@ class BulkRoutes:
         await exchange.reply(said.status, headers, made.data)
 
 
-def _wanted(path: str) -> tuple[str, bool] | None:
-    """The CID's text and whether only local data counts, when `path` is a download."""
-    if not path.startswith(_DATA + "/"):
-        return None
-    parts = [unquote_plus(part) for part in path.removeprefix(_DATA + "/").split("/")]
-    if len(parts) == 1:
-        return parts[0], True
-    if parts[1:] == ["network", "stream"]:
-        return parts[0], False
+def _parts(target: str) -> list[str]:
+    """The parts of a request's path, in whichever of its forms it came (RFC 9112, section 3.2)."""
+    path = target.partition("?")[0]
+    if not path.startswith("/"):
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return [unquote_plus(part) for part in path.split("/")]
+
+
+def _wanted(parts: Sequence[str]) -> tuple[str, bool] | None:
+    """The CID's text and whether only local data counts, when a path is that of a download."""
+    match parts[: len(_DATA)] == _DATA, parts[len(_DATA) :]:
+        case True, [text]:
+            return text, True
+        case True, [text, "network", "stream"]:
+            return text, False
     return None
 
 
@@ -134,8 +143,8 @@ def _refused(exchange: Exchange) -> Refusal | None:
     types = exchange.headers("content-type")
     if len(types) > 1:
         return _TWO_TYPES
-    if types == [""]:
-        return _EMPTY_TYPE
+    if types and not is_media_type(types[0]):
+        return _NO_TYPE
     coding = exchange.header("content-encoding") or "identity"
     if coding.lower() != "identity":
         # Stored as it comes it would be other content than the sender means.

@@ -10,10 +10,15 @@ Everything else goes to the ASGI application. What is overridden, and why:
 - closing is shielded: the application's scope ends before the socket would be closed, and the peer would wait
 for ever;
 - a head has a limit of its own in time (408), and in size and headers, also when it comes all at once (431);
+- a head that tells twice how long its body is, is refused, and so is a coding that is not spoken (400, as in
+the reference): two readers on the way might not agree on where the next request begins;
+- who is refused before it is known what is asked for is told why;
 - an application that has ended takes its queue with it.
 """
 
+import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -32,6 +37,16 @@ HEAD_TIMEOUT = 10.0  # seconds for a head to be complete once its first byte has
 IDLE_TIMEOUT = 75.0  # seconds an unused connection is kept
 MAX_HEAD = 8192  # bytes, as in the reference
 MAX_FIELDS = 100  # headers in it; browsers send about twenty
+
+_REFUSED = {
+    400: b"The request is none that this node understands: HTTP/1.1 is spoken here.",
+    408: b"The head of the request was not complete within %d seconds." % HEAD_TIMEOUT,
+    431: b"The head of a request has at most %d bytes, and %d headers." % (MAX_HEAD, MAX_FIELDS),
+}
+
+_END = re.compile(rb"\n\r?\n")
+_FRAMING = re.compile(rb"^(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_LENGTHS = re.compile(rb"^content-length[ \t]*:[^\n]*,", re.IGNORECASE | re.MULTILINE)
 
 Serve = Callable[[Exchange], Awaitable[None]]
 Peer = tuple[str, int] | None  # host and port
@@ -53,12 +68,45 @@ class _HeadTooLong(Exception):
     """The head just parsed is longer than a head may be; the peer was told."""
 
 
+class _Heads(h11.Connection):
+    """h11's parser, which takes equal lengths for one, but for what it would not tell of."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        if self.their_state is h11.IDLE:
+            data = self.trailing_data[0]
+            end = _END.search(data)
+            head = data[: end.end()] if end else b""
+            if len(_FRAMING.findall(head)) > 1 or _LENGTHS.search(head):
+                raise h11.RemoteProtocolError("the length of the body is told more than once")
+        return super().next_event()
+
+
 class _Protocol(SocketProtocol):
     """hypercorn's HTTP/1.1 without upgrades to HTTP/2, and with the bulk routes let out."""
 
     is_bulk: Callable[[str, str], bool]
 
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.connection = _Heads(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self._bodyless = False  # a reply has no body, whatever it says
+
+    async def _send_error_response(self, status_code: int) -> None:
+        status = 400 if status_code == 501 else status_code
+        text = _REFUSED[status]
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status, headers=headers))
+        if not self._bodyless:
+            await self._send_h11_event(h11.Data(data=text))
+        await self._send_h11_event(h11.EndOfMessage())
+
     async def _check_protocol(self, event: h11.Request) -> None:
+        self._bodyless = event.method == b"HEAD"
         # h11 bounds only a head that it has to wait for.
         lines = sum(len(name) + len(value) + 4 for name, value in event.headers)
         too_long = len(event.method) + len(event.target) + lines > MAX_HEAD
@@ -160,7 +208,12 @@ class Connection:
             except _HeadTooLong:
                 return
             except _SteppedAside as aside:
-                exchange = Exchange(self._stream, aside.connection, aside.request)
+                exchange = Exchange(
+                    self._stream,
+                    aside.connection,
+                    aside.request,
+                    partial(self._config.response_headers, "h11"),
+                )
                 if not await self._exchange(exchange):
                     return
                 ahead = exchange.rest
@@ -220,10 +273,10 @@ class Connection:
 
     def _new_protocol(self, tasks: _Tasks) -> _Protocol:
         protocol = _Protocol(
-            self._app,  # type: ignore[arg-type]  # handed to _Tasks as it is, which calls it as ASGI 3
+            self._app,
             self._config,
             self._context,
-            tasks,  # type: ignore[arg-type]  # hypercorn's protocol class is a runtime-only TaskGroup
+            tasks,
             ConnectionState({}),
             False,
             self._client,

@@ -31,13 +31,14 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
         if ranges.is_known(known, str(cid)):
             await exchange.respond(304, validators, None)
             return
+        if exchange.method == "HEAD":
+            # Ranges are of GET alone (RFC 9110, section 14.2): what is told is of the whole.
+            size = manifest.original_size
+            await node.check_whole(manifest, 0, size, local=local)
+            await exchange.respond(200, validators + _description(manifest, None), size)
+            return
         if ranges.still_holds(exchange.headers("if-range"), str(cid)):
             part = ranges.part(asked, manifest.original_size)
-        if exchange.method == "HEAD":
-            size = part.length if part else manifest.original_size
-            await node.check_whole(manifest, part.offset if part else 0, size, local=local)
-            await exchange.respond(_status(part), validators + _description(manifest, part), size)
-            return
     offset, length = (part.offset, part.length) if part else (0, None)
     async with node.retrieve(cid, offset=offset, length=length, local=local, manifest_only=True) as retrieval:
         manifest = _manifest(retrieval)
@@ -46,7 +47,7 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
         job = retrieval.job_id
         if job:
             headers.append(("X-Job-Id", job))
-        await exchange.respond(_status(part), headers, retrieval.size)
+        await exchange.respond(206 if part else 200, headers, retrieval.size)
         if first:
             await exchange.send(first)
         async for piece in retrieval:
@@ -68,10 +69,6 @@ async def _first(node: Node, manifest: Manifest, retrieval: Retrieval, local: bo
 def _manifest(retrieval: Retrieval) -> Manifest:
     assert retrieval.manifest is not None, "only a single block has none, and those are not given out"
     return retrieval.manifest
-
-
-def _status(part: Part | None) -> int:
-    return 206 if part else 200
 
 
 def _description(manifest: Manifest, part: Part | None) -> Headers:

@@ -4,6 +4,7 @@ Pure. The rules are the reference node's (its texts too); where it is needlessly
 media types may carry parameters, and some that are in wide use count beside those that the reference knows.
 """
 
+import re
 import unicodedata
 from functools import cache
 from importlib import resources
@@ -16,6 +17,8 @@ _LEADING = frozenset("\\:")  # of a part before the last, on Windows another dir
 _RESERVED = frozenset(
     ["CON", "PRN", "AUX", "NUL", *(f"COM{n}" for n in range(10)), *(f"LPT{n}" for n in range(10))]
 )
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2
+_FORM = re.compile(rf"\s*{_TOKEN}/{_TOKEN}\s*(?:;|$)")
 # Not in the reference's list. A fixed set, and not Python's, which is another one in each version.
 _ALSO = frozenset(
     [
@@ -72,6 +75,11 @@ def known_media_types() -> frozenset[str]:
     """Every media type an upload may have: lower case, without parameters."""
     listed = resources.files(__package__).joinpath("mimetypes.txt").read_text("ascii").split()
     return frozenset(listed) | _ALSO
+
+
+def is_media_type(header: str) -> bool:
+    """Whether a Content-Type header has the form of one: a type and a subtype, and perhaps parameters."""
+    return _FORM.match(header) is not None
 
 
 def media_type(header: str | None) -> str | None:

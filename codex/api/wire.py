@@ -2,15 +2,16 @@
 
 The bulk routes (uploads and downloads) are served here instead of through an ASGI queue: a body read is one
 `recv` of up to 256 KiB, a body write is one `send` of a whole run of verified blocks, and the peer's window
-is the only queue. h11 frames heads and chunked bodies; bodies with a Content-Length pass beside it.
+is the only queue. h11 parses and frames heads; bodies pass beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import h11
 import trio
 
+from codex.api.chunks import BadChunk, Chunks
 from codex.errors import UploadCut
 
 READ_SIZE = 262_144  # bytes asked of the socket at once: 4 times fewer wake-ups than 64 KiB
@@ -33,17 +34,25 @@ class PeerGone(Exception):
 
 
 class Exchange:
-    """One request and its response. Made with the request's head already parsed by `connection`.
+    """One request and its response. Made with the request's head already parsed by `connection`, and with
+    what gives the headers that every response has, at the moment when it is sent.
 
     Attributes: `method` and `target` as sent (text), `length` of the body in bytes or None when chunked or
     absent, `chunked`, `started` (the response's head is out), `reusable` (the connection may carry another
     request).
     """
 
-    def __init__(self, stream: ByteStream, connection: h11.Connection, request: h11.Request) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        connection: h11.Connection,
+        request: h11.Request,
+        common: Callable[[], Sequence[tuple[bytes, bytes]]] = tuple,
+    ) -> None:
         self._stream = stream
         self._connection = connection
         self._request = request
+        self._common = common
         self.method = request.method.decode("ascii")
         self.target = request.target.decode("ascii", "replace")
         self.chunked = self.header("transfer-encoding") is not None
@@ -56,8 +65,9 @@ class Exchange:
         )
         self._promised: int | None = None
         self._left = self.length or 0
-        # What arrived together with the head.
-        self._early = b"" if self.chunked else bytes(connection.trailing_data[0])
+        early = connection.trailing_data[0]  # what arrived together with the head
+        self._early = b"" if self.chunked else early
+        self._chunks = Chunks(early if self.chunked else b"")
 
     def header(self, name: str) -> str | None:
         """The first header of that name (lower case), decoded as UTF-8 with stray bytes kept, or None."""
@@ -84,7 +94,7 @@ class Exchange:
     @property
     def rest(self) -> bytes:
         """What came behind this request, when all of it was read: the beginning of the next."""
-        return bytes(self._connection.trailing_data[0]) if self.chunked else self._early
+        return self._chunks.rest if self.chunked else self._early
 
     # -- the request's body
 
@@ -114,17 +124,18 @@ class Exchange:
 
     async def _next_chunk(self) -> bytes:
         while True:
+            await trio.lowlevel.checkpoint()  # between any two steps, for there may be thousands in what came
             try:
-                event = self._connection.next_event()
-            except h11.RemoteProtocolError as error:
+                piece = self._chunks.step()
+            except BadChunk as error:
                 raise UploadCut("Incomplete chunk received", remedy="send the whole body again") from error
-            if event is h11.NEED_DATA:
-                self._connection.receive_data(await self._receive(READ_SIZE))
-            elif isinstance(event, h11.Data):
-                return bytes(event.data)
-            else:
+            if piece:
+                return piece
+            if self._chunks.ended:
                 self._body_done = True
                 return b""
+            if piece is None:
+                self._chunks.receive(await self._receive(READ_SIZE))
 
     async def _receive(self, size: int) -> bytes:
         try:
@@ -149,6 +160,7 @@ class Exchange:
         keep = self._keep_alive and self._body_done
         self._keep_alive = keep
         lines = [(name.encode("latin-1", "replace"), _header_bytes(value)) for name, value in headers]
+        lines += self._common()
         if length is not None:
             lines.append((b"Content-Length", b"%d" % length))
         if not keep:

@@ -1,6 +1,8 @@
 """Uploads and downloads over a real socket: what goes in comes out, under the network's own CIDs."""
 
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,7 @@ async def test_a_disposition_without_a_quoted_name_names_nothing(client: Client,
     ("header", "value", "said"),
     [
         ("Content-Type", "hello/world", "The MIME type 'hello/world' is not valid."),
-        ("Content-Type", "<script>", "The MIME type '<script>' is not valid."),
+        ("Content-Type", "hello/world; a=b", "The MIME type 'hello/world; a=b' is not valid."),
         ("Content-Disposition", 'attachment; filename="a*b.txt"', "The filename is not valid."),
         ("Content-Disposition", 'attachment; filename="CON"', "The filename is not valid."),
         ("Content-Disposition", 'attachment; filename=""', "The filename is not valid."),
@@ -125,8 +127,11 @@ async def test_a_name_or_type_that_cannot_be_is_refused(
     assert await holdings(served.node) == before
 
 
-async def test_an_empty_content_type_is_unsupported(client: Client) -> None:
-    reply = await client.post("/data", CONTENT, headers=[("Content-Type", "")])
+@pytest.mark.parametrize(
+    "kind", ["", "foo", "text/", "/plain", "text plain", "a b/c", "<script>", "text/plain x"]
+)
+async def test_a_content_type_that_is_no_media_type_is_unsupported(client: Client, kind: str) -> None:
+    reply = await client.post("/data", CONTENT, headers=[("Content-Type", kind)])
     assert (reply.status, reply.body) == (415, b"")
 
 
@@ -236,6 +241,35 @@ async def test_head_tells_the_same_without_the_body(client: Client) -> None:
         reply = await link.ask("HEAD", f"/api/codex/v1/data/{CID}")
         assert (reply.status, reply.body, reply.header("content-length")) == (200, b"", "18")
         assert (await link.ask("GET", f"/api/codex/v1/data/{CID}")).body == CONTENT
+
+
+async def test_the_calls_may_be_written_in_any_form_of_a_target(client: Client) -> None:
+    base = f"http://{client.host}:{client.port}/api/codex/v1"
+    async with client.link() as link:
+        for target in (f"{base}/data", "/api/codex/v1/%64ata", "/%61pi/codex/v1/data?x=y"):
+            assert (await link.ask("POST", target, body=CONTENT)).text == CID
+        for target in (
+            f"{base}/data/{CID}",
+            f"HTTPS://else.where/api/codex/v1/data/{CID}",
+            f"/api/codex/v1/%64ata/{CID}",
+            f"/api/codex/v1/data/{CID}/%6eetwork/stream",
+        ):
+            assert (await link.ask("GET", target)).body == CONTENT
+        for target in ("http://a", "http://", "*", f"/api/codex/v1/data%2F{CID}", "//api/codex/v1/data"):
+            assert (await link.ask("POST", target, body=CONTENT)).status == 404
+
+
+async def test_every_reply_has_a_date(client: Client) -> None:
+    await client.post("/data", CONTENT)
+    for method, path in (
+        ("POST", "/data"),
+        ("GET", f"/data/{CID}"),
+        ("HEAD", f"/data/{CID}"),
+        ("GET", "/data/z"),
+    ):
+        date = (await client.ask(method, path, body=CONTENT if method == "POST" else b"")).header("date")
+        assert date is not None
+        assert abs(parsedate_to_datetime(date).timestamp() - time.time()) < 60
 
 
 @pytest.mark.parametrize("target", ["{}?x=y", "{}?", "%7a{}"])

@@ -208,12 +208,12 @@ async def test_what_is_not_here_is_not_known_either(client: Client, cid: str) ->
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("more", [[], [("Range", "bytes=10-19")], [("Range", f"bytes={len(CONTENT)}-")]])
-async def test_a_head_tells_what_a_download_would(
+async def test_a_head_tells_what_a_download_of_the_whole_would(
     client: Client, cid: str, path: str, more: list[tuple[str, str]]
 ) -> None:
     looked = await client.ask("HEAD", path.format(cid), headers=more)
-    got = await client.get(path.format(cid), headers=more)
-    assert (looked.status, looked.body) == (got.status, b"")
+    got = await client.get(path.format(cid))
+    assert (looked.status, looked.body) == (200, b"")
     assert [pair for pair in got.headers if pair[0] not in ("x-job-id", "date")] == [
         pair for pair in looked.headers if pair[0] != "date"
     ]

@@ -8,8 +8,11 @@ import trio
 from trio.testing import MockClock
 
 from codex.api import server
-from codex.api.connection import HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD
+from codex.api.access import Access
+from codex.api.connection import HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, Connection
 from codex.api.server import MAX_PER_PEER
+from codex.api.wire import STALL
+from codex.config import ApiConfig
 from codex.testing.content import noise
 from codex.testing.http import Client, Link, NoReply, chunk
 from codex.testing.nodes import ServedNode, open_served_node
@@ -183,25 +186,54 @@ async def test_garbage_is_answered_with_400(client: Client, garbage: bytes) -> N
     async with client.link() as link:
         await link.send(garbage)
         await link.stream.send_eof()
-        assert (await link.reply()).status == 400
+        reply = await link.reply()
+        assert (reply.status, reply.complete) == (400, True)
+        assert "HTTP/1.1 is spoken here" in reply.text
+        assert (reply.header("content-type") or "").startswith("text/plain")
         assert await closed(link)
     assert (await client.get("/space")).status == 200
 
 
-async def test_a_length_and_chunks_together_are_not_both_believed(client: Client) -> None:
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\ncontent-length: 3",
+        "Content-Length: 3\r\nContent-Length: 3",
+        "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: 3, 3",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding:",
+    ],
+)
+@pytest.mark.parametrize("call", [f"POST {BASE}/data", f"GET {BASE}/space", f"POST {BASE}/backup"])
+@pytest.mark.parametrize("second", [False, True])
+async def test_a_length_that_is_told_twice_or_oddly_is_refused(
+    client: Client, call: str, framing: str, second: bool
+) -> None:
     async with client.link() as link:
-        await link.send(POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
-        await link.send(chunk(CONTENT) + chunk(b""))
+        if second:
+            assert (await link.ask("GET", f"{BASE}/space")).status == 200
+        await link.send(
+            f"{call} HTTP/1.1\r\nHost: a\r\nX: content-length: 1\r\n{framing}\r\n\r\nabc".encode()
+        )
         reply = await link.reply("POST")
-    assert (reply.status, reply.text) == (200, CID) or reply.status == 400
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "gzip, chunked", "identity"])
-async def test_an_unknown_transfer_encoding_is_refused(client: Client, encoding: str) -> None:
-    async with client.link() as link:
-        await link.send(POST + f"Transfer-Encoding: {encoding}\r\n\r\n".encode())
-        assert (await link.reply("POST")).status in (400, 501)
+        assert reply.status == 400
+        assert "is none that this node understands" in reply.text
         assert await closed(link)
+
+
+async def test_a_length_in_a_body_is_no_header(client: Client) -> None:
+    body = b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"
+    async with client.link() as link:
+        await link.send((POST + b"Content-Length: %d\r\n\r\n" % len(body) + body) * 2)
+        for _ in range(2):
+            assert (await link.reply("POST")).status == 200
 
 
 async def test_http_2_is_not_spoken(client: Client) -> None:
@@ -250,8 +282,20 @@ async def test_a_longer_head_is_refused(client: Client, target: str) -> None:
         await link.send(
             f"GET {BASE}{target} HTTP/1.1\r\nHost: a\r\nX: ".encode() + b"x" * MAX_HEAD + b"\r\n\r\n"
         )
-        assert (await link.reply()).status == 431
+        reply = await link.reply()
+        assert reply.status == 431
+        assert reply.text == "The head of a request has at most 8192 bytes, and 100 headers."
         assert await closed(link)
+
+
+async def test_a_refusal_of_a_head_call_has_no_body(client: Client) -> None:
+    async with client.link() as link:
+        await link.send(
+            f"HEAD {BASE}/space HTTP/1.1\r\nHost: a\r\nX: ".encode() + b"x" * MAX_HEAD + b"\r\n\r\n"
+        )
+        head, end, body = (await link.rest()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert (end, body) == (b"\r\n\r\n", b"")
 
 
 async def test_a_head_without_an_end_is_refused(client: Client) -> None:
@@ -265,7 +309,11 @@ async def test_a_head_that_stops_half_way_is_given_up(patient: Client, clock: Mo
     async with patient.link() as link:
         begun = trio.current_time()
         await link.send(b"GET /api/codex/v1/space HTTP/1.1\r\nHo")
-        assert (await link.reply()).status == 408
+        reply = await link.reply()
+        assert (reply.status, reply.text) == (
+            408,
+            "The head of the request was not complete within 10 seconds.",
+        )
         assert await closed(link)
         assert trio.current_time() - begun == pytest.approx(HEAD_TIMEOUT, abs=1)
 
@@ -310,6 +358,28 @@ async def test_a_kept_connection_nobody_uses_is_closed_in_silence(patient: Clien
             begun = trio.current_time()
             assert await closed(link)
             assert trio.current_time() - begun == pytest.approx(IDLE_TIMEOUT, abs=1)
+
+
+@pytest.mark.parametrize("path", ["/space", f"/data/{CID}"])
+async def test_a_peer_that_takes_nothing_is_cut_off(served: ServedNode, path: str, clock: MockClock) -> None:
+    await served.client.post("/data", CONTENT)
+    near, far = trio.testing.lockstep_stream_pair()  # a send ends when the other side takes the bytes
+    api = server.Server(served.node, ApiConfig(), Access(None))
+    connection = Connection(
+        near,
+        client=None,
+        server=None,
+        app=api._application,
+        config=api._hypercorn,
+        context=api._context,
+        is_bulk=api._bulk.matches,
+        serve_bulk=api._bulk.serve,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        begun = trio.current_time()
+        await far.send_all(f"GET {BASE}{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert trio.current_time() - begun == pytest.approx(STALL, abs=1)
 
 
 @pytest.mark.parametrize("limit", ["MAX_CONNECTIONS", "MAX_PER_PEER"])

@@ -8,6 +8,7 @@ from codex.api.uploads import (
     BadFilename,
     BadMediaType,
     filename,
+    is_media_type,
     is_valid_filename,
     known_media_types,
     media_type,
@@ -93,12 +94,21 @@ def test_the_quoted_form_names_the_file(header: str | None, name: str | None) ->
         "a\x7fb",
         "a\u0085b",
         "größe" * 60,
+        "ö" * 130,
+        "a" * 256 + "文" * 2,
     ],
 )
 def test_names_that_some_system_cannot_hold_are_refused(name: str) -> None:
     assert not is_valid_filename(name)
     with pytest.raises(BadFilename, match="The filename is not valid"):
         filename(f'attachment; filename="{name}"')
+
+
+@pytest.mark.parametrize("name", ["a" * 259, "ö" * 129 + "a", "文" * 86 + "a", "d/" * 129 + "a"])
+def test_a_name_may_have_259_bytes(name: str) -> None:
+    assert len(name.encode()) == 259
+    assert filename(f'attachment; filename="{name}"') == name
+    assert not is_valid_filename(name + "a")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +158,24 @@ def test_any_header_gives_a_name_or_a_refusal(header: str) -> None:
 
 def test_a_surrogate_without_its_other_half_is_no_character() -> None:
     assert not is_valid_filename("a\ud800b")
+
+
+@pytest.mark.parametrize(
+    ("header", "yes"),
+    [
+        ("text/plain", True),
+        ("hello/world", True),
+        (" text/plain ;charset=utf-8", True),
+        ("application/vnd.api+json", True),
+        ("", False),
+        ("foo", False),
+        ("text/", False),
+        ("/plain", False),
+        ("text/plain/x", False),
+        ("text /plain", False),
+        ("text/plain x", False),
+        ("größe/größe", False),
+    ],
+)
+def test_what_has_the_form_of_a_media_type(header: str, yes: bool) -> None:
+    assert is_media_type(header) == yes

@@ -1,26 +1,35 @@
 """An exchange on a raw stream: what arrives is the body, what breaks is said, what is promised is sent."""
 
+from collections.abc import Callable, Sequence
+
 import h11
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MemoryReceiveStream, memory_stream_pair
+from trio.testing import MemoryReceiveStream, MemorySendStream, lockstep_stream_pair, memory_stream_pair
 
-from codex.api.wire import LINGER, STALL, Exchange, PeerGone
+from codex.api.wire import LINGER, STALL, ByteStream, Exchange, PeerGone
 from codex.errors import UploadCut
+from codex.runtime.stall import LoopWatch
 
-Stream = trio.StapledStream[trio.abc.SendStream, MemoryReceiveStream]
+Common = Callable[[], Sequence[tuple[bytes, bytes]]]
+Stream = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 
 
 def opened(head: bytes, early: bytes = b"") -> tuple[Exchange, "Stream"]:
     """An exchange whose head (and the bytes behind it) has arrived, and the far end of its stream."""
     near, far = memory_stream_pair()
+    return request_on(near, head, early=early), far
+
+
+def request_on(stream: ByteStream, head: bytes, common: Common = tuple, *, early: bytes = b"") -> Exchange:
+    """An exchange whose head (and the bytes behind it) has arrived."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(head + b"\r\n\r\n" + early)
     request = connection.next_event()
     assert isinstance(request, h11.Request)
-    return Exchange(near, connection, request), far
+    return Exchange(stream, connection, request, common)
 
 
 POST = b"POST /api/codex/v1/data HTTP/1.1\r\nHost: a\r\nContent-Length: "
@@ -157,6 +166,43 @@ async def test_a_gone_peer() -> None:
     await far.aclose()
     with pytest.raises(PeerGone):
         await exchange.reply(200, [], b"body")
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+async def test_a_reader_that_takes_nothing_is_given_up(
+    part: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    near, far = lockstep_stream_pair()  # a send ends when the other side takes the bytes
+    exchange = request_on(near, b"GET / HTTP/1.1\r\nHost: a")
+    async with trio.open_nursery() as nursery:
+        if part == "body":
+            nursery.start_soon(far.receive_some)  # the head
+        with pytest.raises(PeerGone, match="300 seconds"):
+            await exchange.reply(200, [], b"body")
+    assert trio.current_time() == pytest.approx(STALL)
+
+
+async def test_every_response_has_the_common_headers() -> None:
+    near, far = memory_stream_pair()
+    exchange = request_on(near, b"GET / HTTP/1.1\r\nHost: a", lambda: [(b"date", b"today")])
+    await exchange.reply(200, [], b"")
+    assert b"\r\ndate: today\r\n" in await far.receive_some()
+
+
+async def test_tiny_chunks_are_read_in_small_steps() -> None:
+    exchange, far = opened(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n" * 20_000
+    )
+    await far.send_all(b"0\r\n\r\n")
+    watch = LoopWatch(0.02)
+    trio.lowlevel.add_instrument(watch)
+    try:
+        assert await collected(exchange) == b"x" * 20_000
+    finally:
+        trio.lowlevel.remove_instrument(watch)
+    assert watch.steps > 200
+    assert watch.over == 0, f"{watch.worst_cpu} s"
+    assert exchange.rest == b""
 
 
 async def test_a_header_value_cannot_end_its_line() -> None:
