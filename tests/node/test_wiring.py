@@ -1,5 +1,7 @@
 """How a node is put together: its services and their order, its ports, and what survives their crashes."""
 
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,55 @@ async def test_a_service_of_the_network_that_crashes_comes_back(
         for node in people.nodes.values():
             [state] = [one for one in node.states() if one.name == service]
             assert (state.state, state.restarts) == (State.RUNNING, 1)
+
+
+class Room:
+    """A network on which everybody hears what anybody says: members of one multicast group."""
+
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+
+    def enter(self, ip: str) -> "Member":
+        member = Member(self, ip)
+        self.members.append(member)
+        return member
+
+
+class Member:
+    """One of them; the form in which the search for nodes nearby asks for a socket."""
+
+    def __init__(self, room: Room, ip: str) -> None:
+        self._room = room
+        self._ip = ip
+        self._send, self._receive = trio.open_memory_channel[tuple[bytes, tuple[str, int]]](64)
+
+    def hosts(self) -> Sequence[str]:
+        return [self._ip]
+
+    async def send(self, data: bytes) -> None:
+        for member in self._room.members:
+            await member._send.send((data, (self._ip, 5353)))
+
+    async def receive(self) -> tuple[bytes, tuple[str, int]]:
+        return await self._receive.receive()
+
+    def close(self) -> None:
+        self._room.members.remove(self)
+
+
+async def test_nodes_nearby_find_each_other_and_share(tmp_path: Path, autojump_clock: MockClock) -> None:
+    network, room, content = MemoryNetwork(), Room(), noise(300_000)
+
+    def opened(name: str, ip: str) -> AbstractAsyncContextManager[Node]:
+        near = evolve(wires(network.host(ip)), open_multicast=lambda: room.enter(ip))
+        own = config(tmp_path / name, discovery=DiscoveryConfig())
+        return open_node(own, seams=simulated(name, wires=near))
+
+    async with opened("alice", "10.0.0.1") as alice, opened("bob", "10.0.0.2") as bob:
+        assert "lan" in [service.name for service in bob.states()]
+        await trio.sleep(10)
+        assert [peer.peer_id for peer in bob.peers()] == [alice.info().peer_id]
+        cid = await alice.store(content)
+        async with bob.retrieve(cid) as dataset:
+            assert await dataset.read() == content
+    assert room.members == []
