@@ -64,13 +64,17 @@ def compress(left: int, right: int, key: int) -> int:
     return permute(left, right, key)[0]
 
 
+def sponge_start(rate: int) -> int:
+    """What the third word of a sponge begins with: it tells sponges apart by their width, 3, and rate."""
+    return (1 << 64) + (3 << 8) + rate
+
+
 def sponge(elements: Sequence[int], rate: int = 2) -> int:
     """Hash any number of field elements, `rate` (1 or 2) of them at a time.
 
     A one and as many zeros as fill up the last group are added behind, so that no two sequences look alike.
-    The third word begins with a number that tells sponges apart: by their width (3) and rate.
     """
-    state = [0, 0, (1 << 64) + (3 << 8) + rate]
+    state = [0, 0, sponge_start(rate)]
     padded = [*elements, 1]
     padded += [0] * (-len(padded) % rate)
     for first in range(0, len(padded), rate):
