@@ -21,7 +21,7 @@ BATCH_SIZE = 65536
 # Where the kernel's memory is the caller's. Below it are tables; poseidon2.wat says what stands where.
 _FREE = 4096
 
-_KEYS = range(4)
+_KEYS = range(256)
 
 
 def _prepare(instance: Instance) -> None:
@@ -53,7 +53,8 @@ def fault() -> str:
 
 
 def compress_pairs(pairs: bytes | memoryview, key: int) -> bytes:
-    """Compress pairs of elements, 64 bytes each, into as many elements. `key` is 0 to 3.
+    """Compress pairs of elements, 64 bytes each, into as many elements. `key` is 0 to 255; a tree uses 0
+    to 3.
 
     Raises InvalidInput for another key or half a pair, DecodeError when an element is not below the prime.
     """
@@ -62,13 +63,21 @@ def compress_pairs(pairs: bytes | memoryview, key: int) -> bytes:
             f"pairs of field elements have {PAIR_SIZE} bytes each, and {len(pairs)} bytes came"
         )
     if key not in _KEYS:
-        raise InvalidInput(f"{key} is no key of a tree: those are 0 to {_KEYS[-1]}")
+        raise InvalidInput(f"{key} is no key of a compression: those are 0 to {_KEYS[-1]}")
     if _kernel.fault:
         return spec.compress_pairs(pairs, key)
-    batches = [pairs[at : at + BATCH_SIZE] for at in range(0, len(pairs), BATCH_SIZE)]
+    nodes, good = bytearray(), len(pairs)
     with _kernel.instance() as instance:
-        nodes = [_compress_pairs(instance, batch, key) for batch in batches]
-    return b"".join(nodes)
+        for at in range(0, len(pairs), BATCH_SIZE):
+            batch = pairs[at : at + BATCH_SIZE]
+            elements = _compress_pairs(instance, batch, key, nodes)
+            if elements * ELEMENT_SIZE < len(batch):
+                good = at + elements * ELEMENT_SIZE
+                break
+    if good < len(pairs):
+        # It is not below the prime, and reading it says so; an error further up would have cost the instance.
+        spec.decode(pairs[good : good + ELEMENT_SIZE])
+    return bytes(nodes)
 
 
 def hash_cells(data: bytes | memoryview, cell_size: int) -> bytes:
@@ -107,14 +116,15 @@ def _check_cells(size: int, cell_size: int) -> None:
         raise InvalidInput(f"{size} bytes are no whole number of cells of {cell_size}")
 
 
-def _compress_pairs(instance: Instance, pairs: bytes | memoryview, key: int) -> bytes:
+def _compress_pairs(instance: Instance, pairs: bytes | memoryview, key: int, nodes: bytearray) -> int:
+    """Append what the pairs become, and return how many of their elements are below the prime, up to the
+    first that is not.
+    """
     count = len(pairs) // PAIR_SIZE
     _put(instance, pairs, 0)
     good = instance.call("compress", _FREE, count, key, _FREE)
-    if good < 2 * count:
-        # It is not below the prime, and this says so.
-        spec.decode(pairs[good * ELEMENT_SIZE :][:ELEMENT_SIZE])
-    return bytes(instance.view()[_FREE : _FREE + count * ELEMENT_SIZE])
+    nodes += instance.view()[_FREE : _FREE + count * ELEMENT_SIZE]
+    return good
 
 
 def _hash_cells(instance: Instance, data: bytes | memoryview, cell_size: int) -> bytes:

@@ -60,7 +60,7 @@ def _mix(x: int, y: int, z: int) -> tuple[int, int, int]:
 
 
 def compress(left: int, right: int, key: int) -> int:
-    """Make one field element of two. `key` is one of a tree's four (0 to 3)."""
+    """Make one field element of two. A tree uses the keys 0 to 3."""
     return permute(left, right, key)[0]
 
 
