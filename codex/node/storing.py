@@ -116,16 +116,18 @@ class _Pipeline:
             async for piece in source:
                 for part in _parts(piece):
                     await self._make_room(len(part))
-                    for batch in self._batcher.feed(part):
-                        await self._cut_in.send(batch)
+                    await self._hand_on(self._batcher.feed(part))
                 progress.bytes_done = self._batcher.size
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()  # often nobody else has it, and it may hold a file open
         progress.phase = "storing"
         last = self._batcher.finish()
-        if last is not None:
-            await self._cut_in.send(last)
+        await self._hand_on([last] if last is not None else [])
+
+    async def _hand_on(self, batches: list[Batch]) -> None:
+        while batches:  # each is let go of here before the next is gathered
+            await self._cut_in.send(batches.pop(0))
 
     async def _make_room(self, size: int) -> None:
         """Hold so many bytes more, as soon as may be."""
@@ -137,7 +139,8 @@ class _Pipeline:
             # is a block of it.
             batch = self._batcher.cut()
             assert batch is not None
-            await self._cut_in.send(batch)
+            await self._hand_on([batch])
+            del batch
 
     async def _hash_batches(self) -> None:
         async with self._hashed_in:

@@ -235,6 +235,7 @@ async def serve(
                 if envelope is None:
                     break
                 nursery.start_soon(_work, envelope, answer, inbox.name, free)
+                del envelope  # a call may be large, and the next one long in coming
 
 
 async def _work(

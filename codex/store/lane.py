@@ -87,6 +87,7 @@ class Lane:
                     await self._do(group[0])
                 else:
                     await self._bring(group)
+                group = []  # what is done may be large, and the next job long in coming
         finally:
             lost = ServiceUnavailable("the store stopped before this was done")
             for job in (*group, *self._queue):

@@ -1,6 +1,8 @@
 """The flow *store*: any stream, cut in any way, becomes the one dataset that it is, or nothing at all."""
 
+import tracemalloc
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -14,7 +16,7 @@ from codex.config import StoreConfig
 from codex.data import BATCH_BYTES, BLOCK_SIZE, Block, Manifest, MerkleTree
 from codex.errors import EmptyDataset, QuotaExceeded
 from codex.node import Node
-from codex.node.storing import OWN, store_dataset
+from codex.node.storing import OWN, PIECE, store_dataset
 from codex.runtime import Budget
 from codex.runtime.threads import Inline
 from codex.testing.content import noise
@@ -300,3 +302,27 @@ async def test_an_upload_that_breaks_off_gives_its_part_of_the_budget_back(
         await store_dataset(held, Inline(), stream([NOISE[:MIB]] * 9), budget=budget)
     assert scope.cancelled_caught
     assert budget.free == 4 * MIB
+
+
+async def test_what_is_on_the_disk_is_no_longer_in_memory(node: Node) -> None:
+    store = Held(node)
+    store.free.set()
+    going_on = trio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            await trio.lowlevel.checkpoint()
+            yield bytes(bytearray(PIECE))
+        await going_on.wait()
+
+    async with trio.open_nursery() as nursery:
+        tracemalloc.start()
+        try:
+            nursery.start_soon(partial(store_dataset, store, Inline(), source(), budget=Budget(MEMORY)))
+            await wait_all_tasks_blocked()
+            assert store.sizes == [BATCH_BYTES // BLOCK_SIZE]
+            now, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        going_on.set()
+    assert now < MIB
