@@ -68,9 +68,9 @@ def test_a_secret_is_found_however_it_is_spelled(secret: bytes) -> None:
 @contextmanager
 def running(data_dir: Path, *options: str) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
     """`codex`, logging everything it can, until it has stopped."""
-    options = [f"--data-dir={data_dir}", "--api-port=0", "--log-level=trace", *ALONE]
-    command = [sys.executable, "-m", "codex", *options]
-    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+    own = [f"--data-dir={data_dir}", "--api-port=0", "--log-level=trace", *ALONE]
+    command = [sys.executable, "-m", "codex", *own, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             found = None

@@ -135,7 +135,7 @@ async def test_options_may_be_written_as_the_networks_nodes_take_them(start: Sta
         "--log-level:TRACE",
         "--api-cors-origin:*",
         "--nat:none",
-        "--disc-port:8090",
+        "--disc-port:0",
     )
     assert (await node.client.get("/space")).json()["quotaMaxBytes"] == 10_000_000
     reply = await node.client.get("/space", headers=[("Origin", "https://alice.example")])
