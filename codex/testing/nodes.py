@@ -25,7 +25,7 @@ from codex.testing.http import Client
 EPOCH = 1_750_000_000.0  # unix seconds when trio's clock shows 0
 BASE = "/api/codex/v1"
 ALONE = ("--listen-addrs=/ip4/127.0.0.1/tcp/0", "--disc-port=0")
-"""Options of a node in a process of its own that nobody on another machine, or by chance on this one, finds."""
+"""Options of a node in a process of its own that nobody finds by chance, on this machine or another."""
 
 
 @frozen
