@@ -11,6 +11,9 @@ MAX_BYTES = 10
 
 MAX_VALUE = 2**64 - 1
 
+PATTERN = rb"[\x80-\xff]{0,8}[\x00-\x7f]"
+"""A regular expression for a number in up to nine bytes, none of which can be out of range."""
+
 _SHORT = tuple(bytes((n,)) for n in range(0x80))
 
 
@@ -18,6 +21,8 @@ def encode(n: int) -> bytes:
     """Return the shortest encoding of `n`. Raises ValueError outside 0 .. 2**64 - 1."""
     if 0 <= n < 0x80:
         return _SHORT[n]
+    if 0x80 <= n < 0x4000:
+        return bytes((n & 0x7F | 0x80, n >> 7))
     if not 0 <= n <= MAX_VALUE:
         raise ValueError(f"{n} does not fit in 64 bits without a sign")
     out = bytearray()

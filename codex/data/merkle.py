@@ -13,11 +13,12 @@ byte.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 
-from codex.codec import protobuf
+from codex.codec import protobuf, varint
 from codex.codec.cid import (
     DIGEST_SIZE,
     IDENTITY,
@@ -38,6 +39,15 @@ _PAIR = 2 * DIGEST_SIZE
 
 # A node is encoded as a message with one field, the bytes of the node.
 _NODE_HEAD = bytes((1 << 3 | protobuf.LENGTH, DIGEST_SIZE))
+# In a proof this stands before each node of the path: a field of the proof, and in it the message.
+_STEP_HEAD = bytes((4 << 3 | protobuf.LENGTH, len(_NODE_HEAD) + DIGEST_SIZE)) + _NODE_HEAD
+_STEP = len(_STEP_HEAD) + DIGEST_SIZE
+# A proof as every writer writes it: three numbers and the path.
+_PROOF = re.compile(
+    rb"\x08(%(n)s)\x10(%(n)s)\x18(%(n)s)((?:%(head)s.{%(size)d})+)"
+    % {b"n": varint.PATTERN, b"head": re.escape(_STEP_HEAD), b"size": DIGEST_SIZE},
+    re.DOTALL,
+)
 
 MAX_LEAVES = 2**62
 """A count of leaves that every store and peer can hold in a signed 64-bit number."""
@@ -125,15 +135,24 @@ class MerkleProof:
     def to_bytes(self) -> bytes:
         """Encode as it stands in block deliveries; leaf metadata has the same in hexadecimal."""
         out = protobuf.Writer().varint(1, self.code).varint(2, self.index).varint(3, self.leaf_count)
-        for node in self.path:
-            out.bytes(4, _NODE_HEAD + node)
-        return out.finish()
+        return _STEP_HEAD.join((out.finish(), *self.path))
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> "MerkleProof":
         """Decode a proof, true or not. Raises DecodeError: over `MAX_PROOF` bytes, unknown hash, no node, or
         a node that has not 32 bytes.
         """
+        usual = _PROOF.fullmatch(data) if len(data) <= MAX_PROOF else None
+        if usual is None:
+            return cls._from_fields(data)
+        code, index, leaf_count = (varint.decode(number)[0] for number in usual.group(1, 2, 3))
+        steps = usual[4]
+        path = tuple([steps[at : at + DIGEST_SIZE] for at in range(len(_STEP_HEAD), len(steps), _STEP)])
+        return cls(index, leaf_count, path, _known(code))
+
+    @classmethod
+    def _from_fields(cls, data: bytes | memoryview) -> "MerkleProof":
+        """Decode a proof, in whatever order its fields are, and whatever stands between them."""
         numbers = dict.fromkeys((1, 2, 3), 0)
         path: list[bytes] = []
         for number, wire, value in protobuf.fields(data, limit=MAX_PROOF):
@@ -142,8 +161,7 @@ class MerkleProof:
             elif number == 4 and isinstance(value, bytes):
                 path.append(_node(value))
         code, index, leaf_count = numbers.values()
-        if code not in _HASHES:
-            raise DecodeError(f"the hash {code:#x} of the proof is unknown")
+        _known(code)
         if not path:
             raise DecodeError("the proof has no nodes")
         return cls(index, leaf_count, tuple(path), code)
@@ -320,6 +338,13 @@ class TreeBuilder:
         if level + 1 == len(self._layers):
             self._layers.append(bytearray())
         return self._layers[level + 1]
+
+
+def _known(code: int) -> int:
+    """The code of a proof's hash itself. Raises DecodeError for one that is none."""
+    if code not in _HASHES:
+        raise DecodeError(f"the hash {code:#x} of the proof is unknown")
+    return code
 
 
 def _node(message: bytes) -> bytes:

@@ -341,6 +341,23 @@ def test_any_bytes_give_a_proof_or_a_refusal(data: bytes) -> None:
     assert isinstance(proof.verify(bytes(32), bytes(32)), bool)
 
 
+@given(st.integers(0, 2**63), st.integers(0, 2**63), st.integers(1, 40), st.data())
+def test_a_usual_proof_is_read_as_field_by_field(
+    index: int, count: int, depth: int, data: st.DataObject
+) -> None:
+    proof = MerkleProof(index, count, tuple(bytes([layer]) * 32 for layer in range(depth)))
+    raw = bytearray(proof.to_bytes())
+    assert MerkleProof.from_bytes(bytes(raw)) == MerkleProof._from_fields(bytes(raw)) == proof
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    found: list[MerkleProof | str] = []
+    for read in (MerkleProof.from_bytes, MerkleProof._from_fields):
+        try:
+            found.append(read(bytes(raw)))
+        except DecodeError as error:
+            found.append(error.message)
+    assert found[0] == found[1]
+
+
 _GOOD_TREE = MerkleTree.of(_some_leaves(3)).to_bytes()
 
 
