@@ -14,6 +14,7 @@ a view of the message.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TypeAlias
 
 from attrs import frozen
@@ -23,6 +24,7 @@ from codex.codec.protobuf import FIXED32, FIXED64, LENGTH, VARINT
 from codex.data import Block, BlockAddress, LeafAddress, MerkleProof
 from codex.data.merkle import MAX_LEAVES, MAX_PROOF
 from codex.errors import DecodeError
+from codex.exchange.forms import DELIVERY_FIELDS, ENTRY_FIELDS, PRESENCE_FIELDS, Forms
 
 PROTOCOL = "/codex/blockexc/1.0.0"
 
@@ -127,11 +129,10 @@ def _want_list(entries: Iterable[Entry], full: bool) -> bytes:
 
 
 def _entry(entry: Entry) -> bytes:
-    address = _address(entry.address)
     return b"".join(
         (
             b"\x0a",
-            _sized(address),
+            _address(entry.address),
             b"\x10",
             varint.encode(entry.priority & _MAX_UINT64),
             b"\x18",
@@ -145,16 +146,25 @@ def _entry(entry: Entry) -> bytes:
 
 
 def _address(address: BlockAddress) -> bytes:
+    """An address with its length in front."""
     if isinstance(address, LeafAddress):
-        return b"\x08\x01\x12" + _sized(address.tree.raw) + b"\x18" + varint.encode(address.index)
-    return b"\x08\x00\x22" + _sized(address.raw)
+        index = varint.encode(address.index)
+        return _before_index(address.tree.raw, len(index)) + index
+    return _sized(b"\x08\x00\x22" + _sized(address.raw))
+
+
+@lru_cache(maxsize=256)
+def _before_index(tree: bytes, size: int) -> bytes:
+    """What stands before the index of a leaf, which has `size` bytes."""
+    head = b"\x08\x01\x12" + _sized(tree) + b"\x18"
+    return varint.encode(len(head) + size) + head
 
 
 def _delivery(delivery: Delivery) -> Iterator[Part]:
     """The head of a delivery, its data, and what stands behind them."""
     data = delivery.block.data
     head = b"\x0a" + _sized(delivery.block.cid.raw) + b"\x12" + varint.encode(len(data))
-    tail = b"\x1a" + _sized(_address(delivery.address))
+    tail = b"\x1a" + _address(delivery.address)
     if delivery.proof is not None and isinstance(delivery.address, LeafAddress):
         tail += b"\x22" + _sized(delivery.proof.to_bytes())
     yield b"\x1a" + varint.encode(len(head) + len(data) + len(tail)) + head
@@ -164,7 +174,7 @@ def _delivery(delivery: Delivery) -> Iterator[Part]:
 
 def _presence(presence: Presence) -> bytes:
     price = b"\x1a\x20" + presence.price.to_bytes(PRICE_SIZE) if presence.price else _FREE
-    body = b"\x0a" + _sized(_address(presence.address)) + b"\x10" + _FALSE_TRUE[not presence.have] + price
+    body = b"\x0a" + _address(presence.address) + b"\x10" + _FALSE_TRUE[not presence.have] + price
     return b"\x22" + _sized(body)
 
 
@@ -184,10 +194,11 @@ def decode(data: Part) -> Message:
 class _Reader:
     """Reads one message; counts its fields, wherever in it they stand."""
 
-    __slots__ = ("_data", "_fields_left")
+    __slots__ = ("_data", "_fields_left", "_forms")
 
     def __init__(self, data: Part) -> None:
         self._data = data
+        self._forms = Forms(data)
         self._fields_left = MAX_FIELDS
 
     def message(self) -> Message:
@@ -247,6 +258,11 @@ class _Reader:
                 raise DecodeError("the message ends inside a field")
             yield number, wire, start, at
 
+    def _count(self, fields: int) -> None:
+        self._fields_left -= fields
+        if self._fields_left < 0:
+            raise DecodeError("the message has too many fields")
+
     def _bytes(self, start: int, end: int) -> bytes:
         return bytes(self._data[start:end])
 
@@ -270,6 +286,11 @@ class _Reader:
         return entries, full
 
     def _entry(self, start: int, end: int) -> Entry:
+        usual = self._forms.entry(start, end)
+        if usual is not None:
+            self._count(ENTRY_FIELDS)
+            leaf, cancelled, have, deny = usual
+            return Entry(leaf, have, cancelled, deny)
         address: BlockAddress | None = None
         priority = cancel = want = dont = 0
         for number, wire, value, after in self._fields(start, end):
@@ -311,6 +332,13 @@ class _Reader:
         return LeafAddress(Cid.from_bytes(tree), index)
 
     def _delivery(self, start: int, end: int) -> Delivery:
+        usual = self._forms.delivery(start, end)
+        if usual is not None:
+            self._count(DELIVERY_FIELDS)
+            name, begin, after, leaf, proved = usual
+            _check_count(end - proved - 1, MAX_PROOF, "bytes of a proof")
+            block = _verified(name, memoryview(self._data)[begin:after])
+            return Delivery(leaf, block, MerkleProof.from_bytes(self._bytes(proved, end)))
         address: BlockAddress | None = None
         cid: bytes = b""
         data: memoryview | None = None
@@ -329,14 +357,16 @@ class _Reader:
                 proof = self._bytes(value, after)
         if data is None or address is None:
             raise DecodeError("a delivery lacks its data or its address")
-        block = Block(Cid.from_bytes(cid), data)
-        if not block.verify():
-            raise DecodeError(f"a delivery's data are not those of {block.cid}")
+        block = _verified(cid, data)
         if proof is None or not isinstance(address, LeafAddress):
             return Delivery(address, block)
         return Delivery(address, block, MerkleProof.from_bytes(proof))
 
     def _presence(self, start: int, end: int) -> Presence:
+        usual = self._forms.presence(start, end)
+        if usual is not None:
+            self._count(PRESENCE_FIELDS)
+            return Presence(*usual)
         address: BlockAddress | None = None
         kind = price = 0
         for number, wire, value, after in self._fields(start, end):
@@ -351,6 +381,14 @@ class _Reader:
         if address is None:
             raise DecodeError("a presence has no address")
         return Presence(address, kind == 0, price)
+
+
+def _verified(cid: bytes, data: memoryview) -> Block:
+    """A block that has the hash that its CID tells. Raises DecodeError."""
+    block = Block(Cid.from_bytes(cid), data)
+    if not block.verify():
+        raise DecodeError(f"a delivery's data are not those of {block.cid}")
+    return block
 
 
 def _check_count(count: int, limit: int, what: str) -> None:

@@ -12,6 +12,7 @@ from codex.codec.protobuf import Writer
 from codex.data import Block, LeafAddress, MerkleProof, MerkleTree
 from codex.errors import DecodeError
 from codex.exchange import messages
+from codex.exchange.forms import Forms
 from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
 
 TREE = MerkleTree.of([bytes([i]) * 32 for i in range(5)])
@@ -180,6 +181,43 @@ def test_damage_is_refused_or_read(message, data):
         return
     assert decode(joined(again)) == again
     assert all(delivery.block.verify() for delivery in again.deliveries)
+
+
+def outcome_of(raw: bytes) -> Message | str:
+    try:
+        return decode(raw)
+    except DecodeError as error:
+        return error.message
+
+
+@given(whole, st.data())
+@settings(max_examples=200)
+def test_the_usual_forms_and_the_way_field_by_field_give_the_same(message, data):
+    raw = bytearray(joined(message))
+    for _ in range(data.draw(st.integers(0, 2))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    by_forms = outcome_of(bytes(raw))
+    with pytest.MonkeyPatch.context() as patch:
+        for form in ("entry", "presence", "delivery"):
+            patch.setattr(Forms, form, lambda self, start, end: None)
+        assert outcome_of(bytes(raw)) == by_forms
+
+
+@pytest.mark.parametrize("form", ["entry", "presence", "delivery"])
+def test_what_is_written_of_leaves_is_usual(form):
+    leaf, block = LeafAddress(TREE.root_cid, 3), Block.of(b"b" * 300)
+    said = {
+        "entry": Message(entries=(Entry(leaf, have=True),)),
+        "presence": Message(presences=(Presence(leaf, True),)),
+        "delivery": Message(deliveries=(Delivery(leaf, block, TREE.proof(3)),)),
+    }[form]
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        usual = getattr(Forms, form)
+        patch.setattr(Forms, form, lambda *args: found.append(usual(*args)) or found[-1])
+        assert decode(joined(said)) == said
+    assert None not in found
+    assert len(found) == 1
 
 
 @given(st.binary(max_size=300))
