@@ -1,8 +1,10 @@
 """The ballast: some room kept for the day on which the disk is full.
 
-Deleting must still work then, but the index needs room to write down what is deleted. The ballast gives
-that room, and is taken on again once there is plenty; until then nothing else may be written, or that room
-would be filled as well.
+Deleting must still work then, but the index needs room to write down what is deleted. Half of the ballast
+gives that room, and is taken on again once there is plenty; until then nothing else may be written, or that
+room would be filled as well. The other half stays aboard for the next start, for opening the index takes
+room too, and who cannot open the store cannot delete; at the end of a run what the index gives back is kept
+for the same purpose.
 """
 
 from contextlib import suppress
@@ -11,18 +13,23 @@ from pathlib import Path
 from codex.errors import DiskFull
 from codex.store.disk import FULL_REMEDY, Disk, File, disk_errors
 
-BALLAST_BYTES = 1 << 20
-"""Enough to write down the removal of some hundred blocks wherever their rows lie, again and again."""
+BALLAST_BYTES = 2 << 20
+"""Each half is enough to write down the removal of some hundred blocks wherever their rows lie, again and
+again.
+"""
 
 _PLENTY = 2
-"""Free room, in ballasts, from which on the ballast is taken on again."""
+"""Free room, in multiples of what is missing, from which on the ballast is taken on again."""
+
+_LEAST = 16 << 10
+"""Bytes worth keeping for a start, at least."""
 
 
 class Ballast:
-    """A file of `size` really allocated bytes, or of none while they are lent out."""
+    """A file of `size` really allocated bytes, of which some or all may be lent out."""
 
     def __init__(self, disk: Disk, path: Path, size: int = BALLAST_BYTES) -> None:
-        """Raises DiskFailed. A disk without room for the ballast is no error: then there is none."""
+        """Raises DiskFailed. A disk without room for the ballast is no error: then there is less."""
         self._disk = disk
         self._path = path
         self._size = size
@@ -31,34 +38,71 @@ class Ballast:
                 self._file: File = disk.open(path)
             except FileNotFoundError:
                 self._file = disk.open(path, create=True)
-            self.aboard = size > 0 and self._file.size() == size
+            self._held = self._file.size()
+        if self._held > size:
+            self._cut(size)
         self.restore()
 
+    @property
+    def aboard(self) -> bool:
+        """Whether there is a ballast, and all of it in place."""
+        return self.missing == 0 < self._size
+
+    @property
+    def missing(self) -> int:
+        """Bytes that are lent out."""
+        return self._size - self._held
+
     def release(self) -> bool:
-        """Give the room back to the disk; False when there was none to give."""
-        if not self.aboard:
+        """Give the first half back to the disk; False when there was none of it to give."""
+        return self._cut(self._size // 2)
+
+    def release_all(self) -> bool:
+        """Give back what is kept for a start as well; False when there was nothing to give."""
+        return self._cut(0)
+
+    def _cut(self, held: int) -> bool:
+        if self._held <= held:
             return False
-        self.aboard = False
         with disk_errors(f"release {self._path.name}"):
-            self._file.truncate(0)
+            self._file.truncate(held)
+            self._held = held
             self._file.fdatasync()  # some file systems free blocks only then
         return True
 
+    def is_plenty(self, room: int) -> bool:
+        """Whether with that much free room what is missing may be taken on again."""
+        return room >= _PLENTY * self.missing
+
     def restore(self) -> bool:
-        """Take the room again if the disk has plenty; whether the ballast is aboard."""
-        if self.aboard or not self._size:
-            return self.aboard
-        with suppress(OSError):
-            if self._disk.free(self._path.parent) >= _PLENTY * self._size:
-                self._file.allocate(self._size)
-                self.aboard = True
-        if not self.aboard:
-            with suppress(OSError):
-                self._file.truncate(0)
+        """Take on what is missing if the disk has plenty; whether all is aboard. Raises DiskFailed."""
+        if self.missing:
+            with disk_errors(f"take room for {self._path.name}"):
+                if self.is_plenty(self._disk.free(self._path.parent)):
+                    self._take(self._size)
         return self.aboard
 
+    def stow(self) -> None:
+        """At the end of a run: take on as much as there is room for. Raises DiskFailed."""
+        with disk_errors(f"take room for {self._path.name}"):
+            wanted = min(self.missing, self._disk.free(self._path.parent))
+            while wanted >= _LEAST and not self._take(self._held + wanted):
+                wanted //= 2
+
+    def _take(self, size: int) -> bool:
+        """Make it hold `size` bytes, or leave it as it is; which of the two."""
+        try:
+            with disk_errors(f"take room for {self._path.name}"):
+                self._file.allocate(size)
+        except DiskFull:
+            with suppress(OSError):
+                self._file.truncate(self._held)
+            return False
+        self._held = size
+        return True
+
     def require(self) -> None:
-        """Raise DiskFull while the ballast is lent out and there is no room to take it on again."""
+        """Raise DiskFull while some is lent out and there is no room to take it on again, or DiskFailed."""
         if self._size and not self.restore():
             raise DiskFull("the disk is full: what room is left is kept for deleting", remedy=FULL_REMEDY)
 

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,9 @@ class Disk(Protocol):
     def links(self, path: Path) -> int:
         """How many names the file has."""
 
+    def size(self, path: Path) -> int:
+        """The length of a file."""
+
     def sync_dir(self, path: Path) -> None:
         """Return when names made and removed in this directory are on the medium."""
 
@@ -87,6 +91,9 @@ class Disk(Protocol):
 
         A file that is made is readable by this user only. Raises OSError too.
         """
+
+    def peek(self, path: Path) -> sqlite3.Connection:
+        """Open the SQLite file to look at it: neither it nor its log is changed, by closing it neither."""
 
     def lock(self, path: Path) -> File:
         """Hold the only lock on this file until it is closed. Raises DataDirLocked."""
@@ -118,11 +125,16 @@ class OsFile:
 
     def allocate(self, length: int) -> None:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._fd, 0, length)
-        else:
-            zeros = bytes(1 << 20)
-            for offset in range(0, length, len(zeros)):
-                os.pwrite(self._fd, zeros[: length - offset], offset)
+            try:
+                os.posix_fallocate(self._fd, 0, length)
+                return
+            except OSError as error:
+                # Some file systems cannot, and some C libraries then leave it to the caller.
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+        zeros = bytes(1 << 20)
+        for offset in range(0, length, len(zeros)):
+            os.pwrite(self._fd, zeros[: length - offset], offset)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -141,8 +153,11 @@ class OsDisk:
     """The file system of this machine."""
 
     def open(self, path: Path, *, create: bool = False) -> File:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-        return OsFile(os.open(path, flags, 0o600))
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT | os.O_EXCL if create else 0)
+        file = OsFile(os.open(path, flags, 0o600))
+        if not stat.S_ISREG(os.fstat(file._fd).st_mode):
+            raise OSError(f"{path} is no regular file")
+        return file
 
     def listdir(self, path: Path) -> list[str]:
         return os.listdir(path)
@@ -174,6 +189,9 @@ class OsDisk:
     def links(self, path: Path) -> int:
         return os.stat(path).st_nlink
 
+    def size(self, path: Path) -> int:
+        return os.stat(path).st_size
+
     def sync_dir(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -191,6 +209,12 @@ class OsDisk:
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+    def peek(self, path: Path) -> sqlite3.Connection:
+        log = path.with_name(path.name + "-wal")
+        # Where there is no log, even making one for the length of a look is left out.
+        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+        return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
 
     def lock(self, path: Path) -> OsFile:
         file = OsFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -66,6 +66,23 @@ def connect(disk: Disk, path: Path, *, new: bool = True) -> sqlite3.Connection:
     return connection
 
 
+def changes_in(disk: Disk, path: Path) -> int | None:
+    """How many changes the index knows of; None when it does not say. Nothing is changed by looking.
+
+    Raises CorruptData, DiskFull, DiskFailed.
+    """
+    with disk_errors("open the index"), index_errors("open the index"), sensible("open the index"):
+        if not disk.size(path):
+            return None  # SQLite would throw the log of an empty file away
+        connection = disk.peek(path)
+        try:
+            columns = [row[1] for row in connection.execute("PRAGMA table_info(totals)")]
+            row = one(connection, "SELECT changes FROM totals") if "changes" in columns else None
+        finally:
+            connection.close()
+    return row[0] if row is not None and type(row[0]) is int else None
+
+
 def _check(connection: sqlite3.Connection, path: Path, new: bool) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -144,10 +161,13 @@ class Index:
                 tx.execute("UPDATE totals SET clean = 0")
             self._doubtful = False
 
-    def carry_over(self) -> None:
-        """Begin the write-ahead log anew, as far as readers let it: its room can be used again."""
+    def carry_over(self, *, cut: bool = False) -> None:
+        """Begin the write-ahead log anew, as far as readers let it: its room can be used again, or, after a
+        `cut`, is the disk's.
+        """
         with index_errors("carry the log over into the index"):
-            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            how = "TRUNCATE" if cut else "RESTART"
+            self._connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
 
     def close(self) -> None:
         """Let go of the file."""

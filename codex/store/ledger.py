@@ -2,7 +2,8 @@
 
 A `Change` is one transaction. Rows are changed through its `tx`; whatever makes them count is told to the
 change beside it (`block`, `move`, `charge`, …) and is written to the counters in the same transaction,
-together with the lengths of segments that were appended to. When it is committed, segments without live
+together with the lengths of segments that were appended to and the count of changes, of which the tally is
+told as well. When it is committed, segments without live
 bytes are removed from the disk, and their rows with a later change. So at any moment `totals`,
 `segments.live` and the charges of ingests are the sums of the rows, and no other code touches them.
 
@@ -18,13 +19,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from codex.errors import DiskFull, QuotaExceeded
+from codex.errors import DiskFailed, DiskFull, QuotaExceeded
 from codex.store.ballast import Ballast
 from codex.store.disk import Buffer, Disk, disk_errors
 from codex.store.index import Index, one
 from codex.store.schema import ACTIVE, GONE, SEALED
 from codex.store.segments import Appender, Place, SegmentFiles, segment_name
-from codex.store.sense import counted
+from codex.store.sense import counted, nonsense
+from codex.store.tally import Tally
 from codex.store.values import Space
 
 T = TypeVar("T")
@@ -69,13 +71,12 @@ class Change:
         charge[0] += sign
         charge[1] += sign * counted(length)
 
-    def write(self) -> None:
-        """Add everything up in the counters."""
-        if self._blocks or self._used or self._reserved:
-            self.tx.execute(
-                "UPDATE totals SET blocks = blocks + ?, used = used + ?, reserved = reserved + ?",
-                (self._blocks, self._used, self._reserved),
-            )
+    def write(self, number: int) -> None:
+        """Add everything up in the counters; this is the `number`-th change."""
+        self.tx.execute(
+            "UPDATE totals SET blocks = blocks + ?, used = used + ?, reserved = reserved + ?, changes = ?",
+            (self._blocks, self._used, self._reserved, number),
+        )
         self.tx.executemany(
             "UPDATE segments SET live = live + ? WHERE id = ?",
             [(bytes_, segment) for segment, bytes_ in self._live.items() if bytes_],
@@ -98,6 +99,7 @@ class Ledger:
         appender: Appender,
         files: SegmentFiles,
         ballast: Ballast,
+        tally: Tally,
         quota: int,
     ) -> None:
         self.index = index
@@ -107,12 +109,17 @@ class Ledger:
         self._directory = directory
         self._appender = appender
         self._files = files
+        self._tally = tally
         self._keepers = 0
         self._unwanted: list[int] = []  # segments that are gone, with files to be removed
         self._removed: list[int] = []  # those without, whose rows may go
         with index.reading() as connection:
             row = one(connection, "SELECT max(id) FROM blocks")
+            (changes,) = connection.execute("SELECT changes FROM totals").fetchone()
         self._last_block: int = (row and row[0]) or 0
+        if type(changes) is not int:
+            raise nonsense("its changes are not counted")
+        self._changes = changes
 
     def append(self, payloads: Sequence[Buffer], *, growing: bool = True) -> list[Place]:
         """Put payload where it is durable, to be recorded by the next change.
@@ -153,16 +160,18 @@ class Ledger:
                 change = Change(tx)
                 yield change
                 self._record_segments(tx)
-                change.write()
+                change.write(self._changes + 1)
                 dead = self._give_up_dead_segments(tx)
                 forget_segments(tx, self._removed)
         except BaseException:
             self._appender.rewind()
             raise
+        self._changes += 1
         self._appender.recorded()
         self._removed.clear()
         self._unwanted += dead
         self._remove_unwanted()
+        self._tally.note(self._changes)
 
     def shrink(self, doing: str, work: Callable[[Change], T]) -> T:
         """As `change`, for work that gives room back: on a full disk it is tried again with the room of the
@@ -175,6 +184,17 @@ class Ledger:
             self.make_room()
         with self.change(doing, growing=False) as change:
             return work(change)
+
+    def close(self) -> None:
+        """Let go of the index and of the files beside it."""
+        self._tally.close()
+        try:
+            self.index.close()
+        finally:
+            # The log of the index is gone now: its room must not go to others, the next start needs some.
+            with suppress(DiskFailed):
+                self.ballast.stow()
+            self.ballast.close()
 
     def make_room(self) -> None:
         """On a full disk: give back what is kept for that case. Raises DiskFailed."""

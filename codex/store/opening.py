@@ -4,26 +4,33 @@ Nothing here takes longer for more data, but for one look at the names of the se
 and no payload is read. What was being written when the last run ended is given up; its leaves are removed
 later, but count no more.
 
-A file goes only when the index says so. One that the index does not know is the sign of an index that was
-lost, emptied or replaced by an older one, and then everything is left as it is.
+A file goes only when the index says so, and only an index that lacks nothing is believed. One that is behind
+its tally, or does not know a file, was damaged, lost, emptied or replaced by an older one: then everything is
+left as it is, the log of the index too. Where there is no tally nothing is certain: then what a segment holds
+beyond its recorded length is kept, in the segment or under another name.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from codex.errors import CorruptData, DiskFull
+from codex.errors import CorruptData, DiskFailed, DiskFull
 from codex.store import staging
 from codex.store.ballast import BALLAST_BYTES, Ballast
 from codex.store.disk import Disk, File, OsDisk, disk_errors
-from codex.store.index import PUT_BACK, Index, Readers, Row
+from codex.store.index import PUT_BACK, Index, Readers, Row, changes_in
 from codex.store.ledger import Change, Ledger, begin_segment, forget_segments, remove_segments
 from codex.store.repo import Repo
 from codex.store.schema import ACTIVE, GONE, SEALED
 from codex.store.segments import SEGMENT_BYTES, Appender, SegmentFiles, segment_name, segment_number
 from codex.store.sense import nonsense
+from codex.store.tally import Tally
 
 INDEX = "index.sqlite"
+TALLY = "tally"
+KEPT = ".kept"
+"""What is added to the name of a segment of which the index knows nothing, but perhaps should."""
 
 
 def open_repo(
@@ -37,27 +44,35 @@ def open_repo(
     """Open the store in `directory`, made when there is none. `quota` is in bytes.
 
     Raises DataDirLocked when it is open elsewhere; CorruptData for an index that is damaged, or no index, or
-    one that does not know some segments, or knows some that are missing; WrongVersion for one from a newer
-    program; DiskFull, DiskFailed.
+    one that lacks changes, or does not know some segments, or knows some that are missing; WrongVersion for
+    one from a newer program; DiskFull, DiskFailed.
     """
     disk = disk or OsDisk()
     segments = directory / "segments"
     with disk_errors(f"make {segments}"):
         disk.makedirs(directory)
         disk.makedirs(segments)
+    with disk_errors(f"lock {directory / 'lock'}"):
         lock = disk.lock(directory / "lock")
-    try:
+    with ExitStack() as undo:
+        undo.callback(lock.close)
         found = _find_segments(disk, directory)
         ballast = Ballast(disk, directory / "ballast", ballast_bytes)
-        index = _open_index(disk, directory / INDEX, ballast, new=not found)
-        try:
-            return _assemble(disk, directory, index, ballast, lock, quota, segment_bytes, found)
-        except BaseException:
-            index.close()
-            raise
-    except BaseException:
-        lock.close()
-        raise
+        undo.callback(ballast.close)
+        undo.callback(_stow, ballast)
+        tally = Tally(disk, directory / TALLY)
+        undo.callback(tally.close)
+        index = _open_index(disk, directory / INDEX, ballast, tally, new=not found)
+        undo.callback(index.close)
+        repo = _assemble(disk, directory, index, ballast, tally, lock, quota, segment_bytes, found)
+        undo.pop_all()
+        return repo
+
+
+def _stow(ballast: Ballast) -> None:
+    """Take the room back that a start which failed had used."""
+    with suppress(DiskFailed):
+        ballast.stow()
 
 
 def _find_segments(disk: Disk, directory: Path) -> set[int]:
@@ -74,13 +89,31 @@ def _find_segments(disk: Disk, directory: Path) -> set[int]:
     return found
 
 
-def _open_index(disk: Disk, path: Path, ballast: Ballast, *, new: bool) -> Index:
+def _open_index(disk: Disk, path: Path, ballast: Ballast, tally: Tally, *, new: bool) -> Index:
     try:
+        _check_tally(disk, path, tally)
         return Index(disk, path, new=new)
     except DiskFull:
-        if not ballast.release():
+        if not ballast.release_all():
             raise
+    _check_tally(disk, path, tally)
     return Index(disk, path, new=new)
+
+
+def _check_tally(disk: Disk, path: Path, tally: Tally) -> None:
+    """Raise CorruptData for an index that lacks changes, before opening it does away with the traces."""
+    if tally.noted and path.name in disk.listdir(path.parent):
+        known = changes_in(disk, path)
+        if known is None or known < tally.noted:
+            lack = (
+                "its totals" if known is None else f"its last {tally.noted - known} of {tally.noted} changes"
+            )
+            raise CorruptData(
+                f"the index of the store lacks {lack}: its log {path.name}-wal is damaged or lost, or an"
+                " older index was put in its place",
+                remedy="put the newest index.sqlite back, together with its index.sqlite-wal, or restore a"
+                f" backup; to go on without those changes, remove the file {path.with_name(TALLY)}",
+            )
 
 
 def _assemble(
@@ -88,6 +121,7 @@ def _assemble(
     directory: Path,
     index: Index,
     ballast: Ballast,
+    tally: Tally,
     lock: File,
     quota: int,
     segment_bytes: int,
@@ -100,16 +134,35 @@ def _assemble(
             raise nonsense("a segment has no number, length or state")
         (clean,) = connection.execute("SELECT clean FROM totals").fetchone()
     _match_files(segments, rows, found)
+    growing = [(number, length) for number, length, state in rows if state == ACTIVE and number in found]
+    kept = [] if tally.noted is not None else _keep_longer(disk, segments, growing)
+    found -= {number for number, length in growing if not length and segment_name(number) + KEPT in kept}
+    growing = [(number, length) for number, length in growing if number in found]
     gone = [number for number, length, state in rows if state == GONE or (not length and number not in found)]
     with disk_errors(f"remove segments in {segments}"):
         remove_segments(disk, segments, [number for number in gone if number in found])
     files = SegmentFiles(disk, segments)
     appender = Appender(disk, segments, begin=partial(begin_segment, index), limit=segment_bytes)
-    growing = [(number, length) for number, length, state in rows if state == ACTIVE and number in found]
     for number, length in growing[-1:]:
-        appender.resume(number, length)
-    ledger = Ledger(disk, segments, index=index, appender=appender, files=files, ballast=ballast, quota=quota)
-    ledger.shrink("open the store", partial(_begin_life, gone, [number for number, _ in growing[:-1]]))
+        appender.resume(number, length, certain=tally.noted is not None)
+    ledger = Ledger(
+        disk,
+        segments,
+        index=index,
+        appender=appender,
+        files=files,
+        ballast=ballast,
+        tally=tally,
+        quota=quota,
+    )
+    begin_life = partial(_begin_life, gone, [number for number, _ in growing[:-1]])
+    try:
+        ledger.shrink("open the store", begin_life)
+    except DiskFull:
+        if not ballast.release_all():
+            raise
+        ledger.shrink("open the store", begin_life)
+    tally.flush()
     with disk_errors(f"record {directory}"):
         disk.sync_dir(directory)
         disk.sync_dir(directory.parent)
@@ -122,8 +175,24 @@ def _assemble(
         files=files,
         lock=lock,
         unclean=not clean,
+        kept=kept,
         segment_bytes=segment_bytes,
     )
+
+
+def _keep_longer(disk: Disk, segments: Path, growing: Sequence[tuple[int, int]]) -> list[str]:
+    """The names of segments that are longer than recorded. One of which nothing is recorded would be removed:
+    it gets another name.
+    """
+    kept = []
+    with disk_errors(f"look into {segments}"):
+        for number, length in growing:
+            name = segment_name(number)
+            if disk.size(segments / name) > length:
+                if not length:
+                    disk.rename(segments / name, segments / (name + KEPT))
+                kept.append(name if length else name + KEPT)
+    return kept
 
 
 def _begin_life(gone: Sequence[int], ended: Sequence[int], change: Change) -> None:

@@ -48,10 +48,12 @@ class Repo:
         files: SegmentFiles,
         lock: File,
         unclean: bool,
+        kept: Sequence[str],
         segment_bytes: int,
     ) -> None:
         self.directory = directory
         self.unclean = unclean  # the last stop was not orderly: the counters deserve a recount
+        self.kept = kept  # files of payload, some of which the index may or may not have forgotten
         self.reader = Reader(readers, files)
         self.catalogue = Catalogue(readers, ledger.quota)
         self.scrubber = Scrubber(readers, self.reader)
@@ -80,9 +82,8 @@ class Repo:
         self._appender.close()
         self._files.close()
         self._readers.close()
-        self._ledger.ballast.close()
         try:
-            self._ledger.index.close()
+            self._ledger.close()
         finally:
             self._lock.close()
 

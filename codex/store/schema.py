@@ -104,4 +104,8 @@ MIGRATIONS = (
     CREATE TABLE reservations(
         id INTEGER PRIMARY KEY AUTOINCREMENT, bytes INTEGER NOT NULL, purpose TEXT NOT NULL);
     """,
+    """
+    -- How many changes were made so far; see tally.py.
+    ALTER TABLE totals ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+    """,
 )

@@ -2,8 +2,9 @@
 
 A segment `00000001.seg` holds blocks one after another with nothing between them; where each one lies is
 known to the index alone, which names a segment before its file is made. Only the active segment grows. What
-stands in it beyond the length that the index has recorded is nobody's; but it is not cut off at a start, for
-an older index that was put back knows less than there is. After a flush failed, nobody knows what the file
+stands in it beyond the length that the index has recorded was never acknowledged, and is written over; but
+only by an index of which it is certain that it lacks nothing (see tally.py). Any other may know less than
+there is, so then a longer segment stays as it is. After a flush failed, nobody knows what the file
 holds beyond what was flushed before, so that segment is never appended to again.
 """
 
@@ -79,21 +80,18 @@ class Appender:
         self._active = Tail(0, 0, 0, sealed=True)
         self._tails: dict[int, Tail] = {}
 
-    def resume(self, number: int, length: int) -> None:
+    def resume(self, number: int, length: int, *, certain: bool) -> None:
         """Go on appending to an existing segment of which `length` bytes are recorded.
 
-        A file that is shorter has lost payload, one that is longer holds what the index does not know: it is
-        sealed, so that both stay as they are. Only a segment of which nothing was recorded begins anew.
+        What stands behind them is written over if it is `certain` that nobody was promised it. If not, the
+        segment is sealed and stays as it is; so does a file that is shorter, for it has lost payload.
         """
         name = segment_name(number)
         with disk_errors(f"open {name}"):
             file = self._disk.open(self._directory / name)
             size = file.size()
-            if size and not length:
-                file.truncate(0)
-                size = 0
         self._file, self._active = file, Tail(number, length, length)
-        if size != length:
+        if size < length or (size > length and not certain):
             self.seal()
 
     @property

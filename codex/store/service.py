@@ -68,6 +68,12 @@ class StoreService:
         repo = await self._offload.run(
             partial(open_repo, self._directory, quota=self._config.quota, disk=self._disk)
         )
+        if repo.kept:
+            _log.warning(
+                "segments hold more than the index knows of, and are kept as they are;"
+                " if datasets are missing, put the newest index back, or restore a backup",
+                files=list(repo.kept),
+            )
         orderly = False
         try:
             lane = Lane(self._offload, repo.take_in)

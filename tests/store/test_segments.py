@@ -169,27 +169,29 @@ def test_what_was_not_recorded_is_overwritten(appender: Appender, tmp_path: Path
 def test_resuming_goes_on_where_the_index_says(disk: FaultyDisk, tmp_path: Path) -> None:
     (tmp_path / "00000007.seg").write_bytes(b"alice")
     appender = make_appender(disk, tmp_path, first=8)
-    appender.resume(7, 5)
+    appender.resume(7, 5, certain=False)
     assert appender.append([b"carol"]) == [Place(7, 5, 5)]
 
 
-def test_resuming_a_segment_of_which_nothing_is_recorded_begins_it_anew(
-    disk: FaultyDisk, tmp_path: Path
+@pytest.mark.parametrize("recorded", [0, 5])
+def test_what_was_certainly_never_acknowledged_is_written_over_but_not_cut(
+    disk: FaultyDisk, tmp_path: Path, recorded: int
 ) -> None:
-    (tmp_path / "00000007.seg").write_bytes(b"alice")
+    (tmp_path / "00000007.seg").write_bytes(b"alicebob and dora")
     appender = make_appender(disk, tmp_path, first=8)
-    appender.resume(7, 0)
-    assert (tmp_path / "00000007.seg").read_bytes() == b""
-    assert appender.append([b"carol"]) == [Place(7, 0, 5)]
+    appender.resume(7, recorded, certain=True)
+    assert (tmp_path / "00000007.seg").read_bytes() == b"alicebob and dora"
+    assert appender.append([b"carol"]) == [Place(7, recorded, 5)]
+    assert (tmp_path / "00000007.seg").read_bytes()[: recorded + 5] == b"alicecarol"[5 - recorded :]
 
 
-@pytest.mark.parametrize("content", [b"ali", b"alicebob"])
+@pytest.mark.parametrize(("content", "certain"), [(b"ali", True), (b"ali", False), (b"alicebob", False)])
 def test_a_segment_that_is_not_as_long_as_recorded_is_left_as_it_is(
-    disk: FaultyDisk, tmp_path: Path, content: bytes
+    disk: FaultyDisk, tmp_path: Path, content: bytes, certain: bool
 ) -> None:
     (tmp_path / "00000007.seg").write_bytes(content)
     appender = make_appender(disk, tmp_path, first=8)
-    appender.resume(7, 5)
+    appender.resume(7, 5, certain=certain)
     assert (tmp_path / "00000007.seg").read_bytes() == content
     assert [(tail.segment, tail.length, tail.sealed) for tail in appender.tails()] == [(7, 5, True)]
     assert appender.append([b"carol"]) == [Place(8, 0, 5)]
