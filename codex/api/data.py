@@ -40,6 +40,9 @@ def routes(node: Node) -> list[Route]:
     async def pinned(cid: str) -> Reply:
         return as_json({"pinned": await node.is_pinned(parse_cid(cid))})
 
+    async def pins() -> Reply:
+        return as_json({"cids": [str(cid) async for cid in node.pins()]})
+
     async def pin(cid: str) -> Reply:
         await node.pin(parse_cid(cid))
         return nothing()
@@ -59,6 +62,7 @@ def routes(node: Node) -> list[Route]:
         Route("GET", "/data/<cid>/network/manifest", fetch_manifest),
         Route("GET", "/data/<cid>/exists", exists),
         Route("GET", "/data/<cid>/pin", pinned),
+        Route("GET", "/pins", pins),
         Route("PUT", "/data/<cid>/pin", pin),
         Route("DELETE", "/data/<cid>/pin", unpin),
         Route("GET", "/space", space),

@@ -196,20 +196,22 @@ def refused(reply: http.client.HTTPResponse, what: str, remedies: Mapping[int, s
     `remedies` by status are for where the node names none.
     """
     said = reply.read(ERROR_LIMIT).decode("utf-8", "replace").strip()
-    remedy = ""
+    remedy = code = ""
     if (reply.getheader("Content-Type") or "").partition(";")[0].strip().lower() == PROBLEM:
-        said, remedy = _problem(said)
+        said, remedy, code = _problem(said)
     said = said or f"the node answered {reply.status} {reply.reason}".rstrip()
     return Failed(
         said if f" {what} " in f" {said} " else f"{what}: {said}",
         remedy=remedy or remedies.get(reply.status, "") or _GENERAL.get(reply.status, ""),
+        told=code,
     )
 
 
-def _problem(text: str) -> tuple[str, str]:
-    """What a problem object says, and its remedy; both may be empty."""
+def _problem(text: str) -> tuple[str, str, str]:
+    """What a problem object says, its remedy and its code; each may be empty."""
     try:
         told = json.loads(text)
-        return str(told.get("detail") or told.get("title") or ""), str(told.get("remedy") or "")
+        said, remedy, code = told.get("detail") or told.get("title"), told.get("remedy"), told.get("code")
+        return str(said or ""), str(remedy or ""), str(code or "")
     except (ValueError, AttributeError, RecursionError):
-        return text, ""
+        return text, "", ""

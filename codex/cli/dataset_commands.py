@@ -3,11 +3,14 @@
 Each loads what it needs when it is called.
 """
 
+from collections.abc import Callable, Sequence
+
 import click
 
-from codex.cli.exits import Exit
+from codex.cli.exits import Exit, Failed
+from codex.cli.finding import Target
 from codex.cli.group import A_PATH, about_a_node, codex, each, for_programs, node_of, offering
-from codex.cli.output import as_json, as_line, hint, terminal_width
+from codex.cli.output import as_json, as_line, hint, note, tell, terminal_width
 
 
 @codex.command("put", short_help="Store files, and print their CIDs.")
@@ -44,7 +47,12 @@ def _put(
 
     def act(file: str) -> None:
         stored = put(node, file, name, mimetype)
-        click.echo(as_line(stored.as_told()) if json else stored.cid)
+        try:
+            tell(as_line(stored.as_told()) if json else stored.cid)
+        except (Failed, BrokenPipeError):
+            # It is stored all the same, and nothing else says under which name.
+            note(f"{file} is stored: {stored.cid}")
+            raise
 
     return each(files, act)
 
@@ -86,61 +94,87 @@ def _get(
         raise click.UsageError(f"{'--json' if json else '--continue'} needs a file to write to")
     path = get(node_of(ctx, options), Order(cid, output, force=force, local=local, resume=resume))
     if json and path is not None:
-        click.echo(as_line({"cid": cid, "file": str(path), "bytes": path.stat().st_size}))
+        tell(as_line({"cid": cid, "file": str(path), "bytes": path.stat().st_size}))
     elif path is not None and output is None:
-        click.echo(path)
+        tell(str(path))
 
 
 @codex.command("ls", short_help="List the datasets on this node.")
-@for_programs("the node's own answer, for programs")
+@click.option("--pinned", is_flag=True, help="only those that are kept from expiring")
+@for_programs("the node's own answer, and for each whether it is pinned, for programs")
 @about_a_node
 @click.pass_context
-def _ls(ctx: click.Context, /, json: bool, **options: str | None) -> None:
-    """List the datasets that the node has."""
+def _ls(ctx: click.Context, /, pinned: bool, json: bool, **options: str | None) -> None:
+    """List the datasets that the node has. Those marked with * are pinned: they do not expire."""
     from codex.cli import listing
 
-    listed = listing.datasets(node_of(ctx, options))
+    listed = listing.datasets(node_of(ctx, options), only_pinned=pinned)
     shown = as_json(listed) if json else listing.datasets_table(listed, terminal_width())
     if shown:
-        click.echo(shown)
+        tell(shown)
     else:
-        hint("This node has no dataset yet; `codex put FILE` stores one.")
+        hint(
+            "No dataset is pinned; `codex pin CID` pins one."
+            if pinned
+            else "This node has no dataset yet; `codex put FILE` stores one."
+        )
 
 
 @codex.command("rm", short_help="Delete datasets from this node.")
 @click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@for_programs("a line of JSON for each, for programs")
 @about_a_node
 @click.pass_context
-def _rm(ctx: click.Context, /, cids: tuple[str, ...], **options: str | None) -> int:
+def _rm(ctx: click.Context, /, cids: tuple[str, ...], json: bool, **options: str | None) -> int:
     """Delete datasets from this node; what it does not have is no error. Other nodes keep theirs."""
     from codex.cli.listing import remove
 
     node = node_of(ctx, options)
-    return each(cids, lambda cid: remove(node, cid))
+
+    def act(cid: str) -> None:
+        remove(node, cid)
+        if json:
+            tell(as_line({"cid": cid, "deleted": True}))
+
+    return each(cids, act)
 
 
 @codex.command("pin", short_help="Keep datasets from expiring.")
 @click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@for_programs("a line of JSON for each, for programs")
 @about_a_node
 @click.pass_context
-def _pin(ctx: click.Context, /, cids: tuple[str, ...], **options: str | None) -> int:
-    """Keep datasets on this node until they are unpinned or deleted: they do not expire."""
+def _pin(ctx: click.Context, /, cids: tuple[str, ...], json: bool, **options: str | None) -> int:
+    """Keep datasets on this node until they are unpinned or deleted: they do not expire.
+
+    `codex ls --pinned` shows which these are.
+    """
     from codex.cli.listing import pin
 
-    node = node_of(ctx, options)
-    return each(cids, lambda cid: pin(node, cid))
+    return _each_pinned(node_of(ctx, options), cids, pin, json, pinned=True)
 
 
 @codex.command("unpin", short_help="Let pinned datasets expire again.")
 @click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@for_programs("a line of JSON for each, for programs")
 @about_a_node
 @click.pass_context
-def _unpin(ctx: click.Context, /, cids: tuple[str, ...], **options: str | None) -> int:
+def _unpin(ctx: click.Context, /, cids: tuple[str, ...], json: bool, **options: str | None) -> int:
     """Let pinned datasets expire again."""
     from codex.cli.listing import unpin
 
-    node = node_of(ctx, options)
-    return each(cids, lambda cid: unpin(node, cid))
+    return _each_pinned(node_of(ctx, options), cids, unpin, json, pinned=False)
+
+
+def _each_pinned(
+    node: Target, cids: Sequence[str], change: Callable[[Target, str], None], json: bool, *, pinned: bool
+) -> Exit:
+    def act(cid: str) -> None:
+        change(node, cid)
+        if json:
+            tell(as_line({"cid": cid, "pinned": pinned}))
+
+    return each(cids, act)
 
 
 @codex.command("verify", short_help="Read datasets, and check every block.")
@@ -159,7 +193,7 @@ def _verify(ctx: click.Context, /, cids: tuple[str, ...], json: bool, **options:
 
     def act(cid: str) -> None:
         job = tasks.carry_out(node, lambda: tasks.verify(node, cid))
-        click.echo(as_line(job.told) if json else tasks.verdict(job))
+        tell(as_line(job.told) if json else tasks.verdict(job))
         if not tasks.is_sound(job):
             raise tasks.damaged(job)
 

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from codex.errors import CodexError, InvalidInput
+from codex.errors import CodexError, InvalidInput, Problem
 
 
 class Exit(IntEnum):
@@ -30,10 +30,30 @@ class NoNode(CodexError):
     code = "no-node"
 
 
+class WrongCall(InvalidInput):
+    """The words of the call cannot be meant."""
+
+    code = "usage"
+
+
+class Interrupted(CodexError):
+    """Somebody pressed ^C."""
+
+    code = "interrupted"
+
+
 class Failed(CodexError):
     """The node refused, or the exchange with it did not come to its end."""
 
     code = "failed"
+
+    def __init__(self, message: str, *, remedy: str = "", told: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self._told = told or self.code
+
+    def as_problem(self) -> Problem:
+        """The error as it is told, under the code that the node gave it where it did."""
+        return Problem(self._told, self.message, self.remedy)
 
 
 def exit_code(error: CodexError) -> Exit:
@@ -41,6 +61,8 @@ def exit_code(error: CodexError) -> Exit:
     match error:
         case NoNode():
             return Exit.NO_NODE
+        case Interrupted():
+            return Exit.INTERRUPTED
         case InvalidInput():
             return Exit.USAGE
     return Exit.FAILED

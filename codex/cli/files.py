@@ -154,6 +154,8 @@ def _remedy(error: OSError) -> str:
             return "Name a file where you may write, with -o."
         case errno.ENOENT | errno.ENOTDIR:
             return "Make the directory first, or name a file elsewhere with -o."
+        case errno.ENAMETOOLONG:
+            return "Give it a shorter name with -o."
         case errno.EFBIG:
             return "The file system takes no file of that size; name one on another with -o."
     return ""

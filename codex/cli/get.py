@@ -48,7 +48,9 @@ def get(node: Target, order: Order) -> Path | None:
             _stream(reply, sys.stdout.buffer, "the output", order.cid)
         return None
     path = Path(order.output or ".")
-    if path.exists() and not path.is_file() and not path.is_dir():
+    with written(path):  # what a name is too long for is found out here
+        special = path.exists() and not path.is_file() and not path.is_dir()
+    if special:
         # A device or a pipe is written to as it is.
         with _reply(node, order, 0) as reply, written(path), path.open("wb", buffering=0) as stream:
             _stream(reply, stream, str(path), order.cid)

@@ -108,7 +108,7 @@ def about_a_node(command: Command) -> Command:
 
 
 def for_programs(help: str) -> Callable[[Command], Command]:
-    """Add the option `--json`, which the command gets as `json`."""
+    """Add the option `--json`, which the command gets as `json`. What goes wrong is then told as JSON too."""
     return click.option("--json", is_flag=True, help=help)
 
 
@@ -149,6 +149,11 @@ def each(words: Sequence[str], act: Callable[[str], None]) -> Exit:
         try:
             act(word)
         except Failed as error:
-            complain(error)
+            complain(error, is_for_programs())
             code = Exit.FAILED
     return code
+
+
+def is_for_programs() -> bool:
+    """Whether the command that runs was given `--json`."""
+    return bool(click.get_current_context().params.get("json"))

@@ -55,13 +55,14 @@ class Job:
         """What went wrong, if anything did; also when it was cancelled."""
         name = f"{self.kind} {self.subject}".rstrip()
         if self.state == "cancelled":
-            return Failed(f"{name}: cancelled")
+            return Failed(f"{name}: cancelled", told="job-cancelled")
         if self.state != "failed":
             return None
         error = self.error or {}
         with understood():
             message = str(error.get("message") or "failed")
-            return Failed(f"{name}: {message}", remedy=str(error.get("remedy") or ""))
+            code = str(error.get("code") or "")
+            return Failed(f"{name}: {message}", remedy=str(error.get("remedy") or ""), told=code)
 
 
 def parse(told: Mapping[str, Any]) -> Job:

@@ -1,16 +1,40 @@
 """`codex ls`, `codex rm`, `codex pin`, `codex unpin`, `codex space`: what a node has, and how much room."""
 
+import json
 from typing import Any
 
 from codex.cli.connection import OF_A_CID, ask, ask_json, data_path, read_text, understood
+from codex.cli.exits import Failed
 from codex.cli.finding import Target
 from codex.cli.output import Column, printable, table
 from codex.units import human_size
 
 
-def datasets(node: Target) -> dict[str, Any]:
-    """The node's list of datasets, as its API gives it. Raises Failed, NoNode."""
-    return ask_json(node, "GET", "/data", "the list of datasets")
+def datasets(node: Target, only_pinned: bool = False) -> dict[str, Any]:
+    """The node's list of datasets, as its API gives it, and for each whether it is `pinned`, which not every
+    node tells. Raises Failed, NoNode.
+    """
+    listed = ask_json(node, "GET", "/data", "the list of datasets")
+    with understood():
+        content = list(listed["content"])  # who is no node is not asked further
+    kept = _pins(node)
+    if kept is None:
+        if only_pinned:
+            raise Failed("the node does not tell which datasets are pinned")
+        return listed
+    with understood():
+        items = [{**item, "pinned": item["cid"] in kept} for item in content]
+    return {**listed, "content": [item for item in items if item["pinned"] or not only_pinned]}
+
+
+def _pins(node: Target) -> set[str] | None:
+    """The CIDs of pinned datasets; None when the node has no such call."""
+    with ask(node, "GET", "/pins") as reply:
+        if reply.status == 404:
+            return None
+        text = read_text(reply, "the list of pinned datasets", accepted=(200,))
+    with understood():
+        return set(json.loads(text)["cids"])
 
 
 def datasets_table(listed: dict[str, Any], width: int | None = None) -> str:
@@ -23,10 +47,19 @@ def datasets_table(listed: dict[str, Any], width: int | None = None) -> str:
         for item in listed["content"]:
             manifest = item["manifest"]
             size = human_size(manifest["datasetSize"])
-            words = (item["cid"], size, manifest["filename"] or "-", manifest["mimetype"] or "-")
+            mark = "*" if item.get("pinned") else ""
+            words = (item["cid"], mark, size, manifest["filename"] or "-", manifest["mimetype"] or "-")
             # Names come from whoever stored the dataset.
             rows.append([printable(word) for word in words])
-    columns = [Column("CID"), Column("SIZE", right=True), Column("NAME", least=10), Column("TYPE", least=0)]
+    columns = [
+        Column("CID"),
+        Column(),
+        Column("SIZE", right=True),
+        Column("NAME", least=10),
+        Column("TYPE", least=0),
+    ]
+    if not any(row[1] for row in rows):  # no place is kept for what is not there
+        columns, rows = [columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]
     return table(columns, rows, width) if rows else ""
 
 

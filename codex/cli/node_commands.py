@@ -11,7 +11,7 @@ import click
 from codex.cli.exits import Exit
 from codex.cli.finding import Target
 from codex.cli.group import A_PATH, about_a_node, codex, each, for_programs, node_of, offering
-from codex.cli.output import as_json, as_line, complain, complaint, hint, terminal_width
+from codex.cli.output import as_json, as_line, complain, complaint, hint, tell, terminal_width
 
 KINDS = ("upload", "download", "fetch", "verify", "scrub", "backup")
 STATES = ("running", "done", "failed", "cancelled")
@@ -29,7 +29,7 @@ def _info(ctx: click.Context, /, json: bool, **options: str | None) -> None:
 
     node = node_of(ctx, options)
     told = about.info(node)
-    click.echo(as_json(told) if json else about.info_table(node, told, terminal_width()))
+    tell(as_json(told) if json else about.info_table(node, told, terminal_width()))
 
 
 @codex.command("space", short_help="Quota, used, reserved and free bytes.")
@@ -41,7 +41,7 @@ def _space(ctx: click.Context, /, json: bool, **options: str | None) -> None:
     from codex.cli import listing
 
     room = listing.space(node_of(ctx, options))
-    click.echo(as_json(room) if json else listing.space_table(room))
+    tell(as_json(room) if json else listing.space_table(room))
 
 
 @codex.command("peers", short_help="The nodes that this one is connected to.")
@@ -55,7 +55,7 @@ def _peers(ctx: click.Context, /, json: bool, **options: str | None) -> None:
     told = about.peers(node_of(ctx, options))
     shown = as_json(told) if json else about.peers_table(told, terminal_width())
     if shown:
-        click.echo(shown)
+        tell(shown)
     else:
         hint("This node is connected to no other; `codex connect` connects it.")
 
@@ -78,7 +78,7 @@ def _connect(
     node = node_of(ctx, options)
     peer = about.connect(node, peer, addresses)
     if json:
-        click.echo(as_line(next((one for one in about.peers(node)["peers"] if one["peerId"] == peer), {})))
+        tell(as_line(next((one for one in about.peers(node)["peers"] if one["peerId"] == peer), {})))
     else:
         hint(f"Connected to {peer}.")
 
@@ -119,24 +119,30 @@ def _jobs(
         raise click.UsageError("--kind, --state and --all are for the list")
     node = node_of(ctx, options)
     if cancel:
-        return each(ids, lambda id: jobs.cancel(node, id))
+
+        def end(id: str) -> None:
+            jobs.cancel(node, id)
+            if json:
+                tell(as_line({"id": id, "cancelled": True}))
+
+        return each(ids, end)
     if follow:
         return _follow(node, ids, json)
     if ids:
 
         def show(id: str) -> None:
             job = jobs.fetch(node, id)
-            click.echo(as_json(job.told) if json else jobs.job_table(job))
+            tell(as_json(job.told) if json else jobs.job_table(job))
 
         return each(ids, show)
     answer = jobs.fetch_all(node, kind, state)
     if json:
-        click.echo(as_json(answer))
+        tell(as_json(answer))
         return Exit.DONE
     found = jobs.listed(answer)
     shown = found if every else found[:LISTED]
     if shown:
-        click.echo(jobs.jobs_table(shown, terminal_width()))
+        tell(jobs.jobs_table(shown, terminal_width()))
     else:
         hint("There is no such job." if kind or state else "The node has no job in hand.")
     if len(shown) < len(found):
@@ -157,7 +163,7 @@ def _follow(node: Target, ids: tuple[str, ...], json: bool) -> Exit:
             shown.say(as_line(job.told) if json else jobs.end_line(job, terminal_width()), sys.stdout)
             failure = job.failure()
             if failure is not None:
-                shown.say(complaint(failure), sys.stderr)
+                shown.say(complaint(failure, json), sys.stderr)
                 code = Exit.FAILED
     return code
 
@@ -188,12 +194,12 @@ def _scrub(ctx: click.Context, /, detach: bool, json: bool, **options: str | Non
     node = node_of(ctx, options)
     if detach:
         job = tasks.scrub(node)
-        click.echo(as_json(job.told) if json else job.id)
+        tell(as_json(job.told) if json else job.id)
         return Exit.DONE
     job = tasks.carry_out(node, lambda: tasks.scrub(node))
-    click.echo(as_json(job.told) if json else tasks.verdict(job))
+    tell(as_json(job.told) if json else tasks.verdict(job))
     if not tasks.is_sound(job):
-        complain(tasks.damaged(job))
+        complain(tasks.damaged(job), json)
         return Exit.FAILED
     return Exit.DONE
 
@@ -215,10 +221,10 @@ def _backup(ctx: click.Context, /, path: str, detach: bool, json: bool, **option
     node = node_of(ctx, options)
     if detach:
         job = tasks.backup(node, path)
-        click.echo(as_json(job.told) if json else job.id)
+        tell(as_json(job.told) if json else job.id)
         return
     job = tasks.carry_out(node, lambda: tasks.backup(node, path))
-    click.echo(as_json(job.told) if json else tasks.copied(job))
+    tell(as_json(job.told) if json else tasks.copied(job))
 
 
 @codex.command("completion", short_help="The script that completes words in a shell.")
@@ -233,4 +239,4 @@ def _completion(shell: str) -> None:
     """
     from codex.cli.completion import script
 
-    click.echo(script(shell))
+    tell(script(shell))

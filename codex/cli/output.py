@@ -1,17 +1,22 @@
 """Words on the terminal: errors with their remedy, columns, and text of others made harmless."""
 
+import errno
 import json
+import os
 import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from attrs import frozen
 
+from codex.cli.exits import Failed
 from codex.errors import CodexError
 
 ELLIPSIS = "…"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def printable(text: str) -> str:
@@ -21,16 +26,50 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def complaint(error: CodexError) -> str:
-    """What is wrong, and on a second line what to do about it."""
+def complaint(error: CodexError, json: bool = False) -> str:
+    """What is wrong, and on a second line what to do about it; or both as a line of JSON."""
+    if json:
+        problem = error.as_problem()
+        return as_line({"code": problem.code, "message": problem.message, "remedy": problem.remedy})
     said = f"error: {printable(error.message)}"
     # The node's own words begin small, as part of a sentence.
     return f"{said}\n  {printable(error.remedy[:1].upper() + error.remedy[1:])}" if error.remedy else said
 
 
-def complain(error: CodexError) -> None:
-    """Say on standard error what is wrong, and what to do about it."""
-    print(complaint(error), file=sys.stderr)
+def complain(error: CodexError, json: bool = False) -> None:
+    """Say on standard error what is wrong, and what to do about it; with `json` for programs."""
+    _say(complaint(error, json))
+
+
+def tell(text: str) -> None:
+    """Print `text` on standard output, now. Raises Failed when it cannot be written, but BrokenPipeError when
+    whoever read it has gone.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> Failed:
+    """The error that standard output cannot be written to."""
+    remedy = "Make room on that disk, or write to another." if error.errno in FULL else ""
+    return Failed(f"the output cannot be written: {error.strerror or error}", remedy=remedy)
+
+
+def drained() -> OSError | None:
+    """Have written what was printed; the error when that cannot be, and what is left is dropped then."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # The interpreter would try again at its end, and say so in its own words.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        return error
+    return None
 
 
 def hint(words: str) -> None:
@@ -41,7 +80,13 @@ def hint(words: str) -> None:
 
 def note(words: str) -> None:
     """Say something on standard error that is no error."""
-    print(printable(words), file=sys.stderr)
+    _say(printable(words))
+
+
+def _say(words: str) -> None:
+    # What cannot be said can be told nobody; the exit code still tells.
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
 
 
 def as_json(value: object) -> str:

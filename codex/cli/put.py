@@ -91,9 +91,21 @@ def _opened(source: str) -> Iterator[tuple[FileIO, int | None]]:
         if not stat.S_ISREG(status.st_mode):
             yield stream, None
         elif status.st_size == 0:
-            raise Failed(f"{source} is empty", remedy="A dataset has at least one byte.")
+            if not _begins(stream, source):
+                raise Failed(f"{source} is empty", remedy="A dataset has at least one byte.")
+            yield stream, None  # made as it is read, like those in /proc
         else:
             yield stream, status.st_size
+
+
+def _begins(stream: FileIO, source: str) -> bool:
+    """Whether there is anything to read; the stream is at its beginning afterwards. Raises Failed."""
+    try:
+        first = stream.read(1)
+        stream.seek(0)
+    except OSError as error:
+        raise _unreadable(source, error) from error
+    return bool(first)
 
 
 def _pieces(stream: FileIO, source: str, size: int | None, moved: Callable[[int], None]) -> Iterator[bytes]:

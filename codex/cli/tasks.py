@@ -33,7 +33,13 @@ def backup(node: Target, path: str) -> Job:
 
     Where the node runs on another machine, it is a path there.
     """
-    given = {"path": os.path.abspath(path)}
+    try:
+        given = {"path": os.path.abspath(path)}
+    except OSError as error:
+        raise Failed(
+            f"{path} is below the present directory, and that is gone: {error.strerror}",
+            remedy="Give the whole path, or change to a directory that is there.",
+        ) from error
     return jobs.parse(ask_json(node, "POST", "/backup", "the backup", given=given, accepted=(202,)))
 
 

@@ -160,6 +160,19 @@ class Client:
         """Whether a dataset is kept from expiring."""
         return bool((await self.call("pinned", cid=str(cid)))["pinned"])
 
+    async def pins(self) -> AsyncGenerator[Cid, None]:
+        """Every dataset on the node that is kept from expiring, in the order of their CIDs. Whoever stops
+        early closes it.
+        """
+        after = None
+        while True:
+            page = await self.call("pins", after=after)
+            for cid in page["cids"]:
+                yield Cid.parse(cid)
+            after = page["next"]
+            if after is None:
+                return
+
     async def space(self) -> Space:
         """How much room there is, and how much of it is taken."""
         return value(Space, await self.call("space"))

@@ -249,6 +249,15 @@ class Node:
         """Whether a dataset is kept from expiring. Raises BlockNotFound."""
         return await self._running.store.is_pinned(cid)
 
+    async def pins(self, *, after: Cid | None = None) -> AsyncGenerator[Cid, None]:
+        """Every dataset that is kept from expiring, in the order of their CIDs; only those behind `after`,
+        where that is given. Whoever stops early closes it.
+        """
+        while page := await self._running.store.pins(after, LIST_PAGE):
+            for cid in page:
+                yield cid
+            after = page[-1]
+
     async def check_whole(self, manifest: Manifest, offset: int, length: int, *, local: bool = True) -> None:
         """Raise BlockNotFound, which says how many, when blocks with these bytes of a dataset are not here;
         unless `local` is false and there are others to ask for them.

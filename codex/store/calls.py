@@ -137,6 +137,12 @@ class IsPinned(Call[bool]):
 
 
 @frozen
+class ListPins(Call[list[Cid]]):
+    after: Cid | None
+    limit: int
+
+
+@frozen
 class PutHold(Call[None]):
     hold: Hold
 

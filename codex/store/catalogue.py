@@ -8,6 +8,7 @@ from codex.store import lifetime, manifests, staging, trees
 from codex.store.index import Readers, one
 from codex.store.ledger import space_of
 from codex.store.recount import recount
+from codex.store.sense import stored_cid
 from codex.store.values import Hold, Leaf, Recount, Reservation, Space
 
 _log = get_logger("store")
@@ -61,6 +62,15 @@ class Catalogue:
         if row is None:
             raise BlockNotFound(f"there is no dataset {manifest} on this node")
         return bool(row[0])
+
+    def pins(self, after: Cid | None, limit: int) -> list[Cid]:
+        """Some of the manifests that are pinned, in the order of their CIDs, from behind `after` on."""
+        with self._readers.borrow() as connection:
+            rows = connection.execute(
+                "SELECT cid FROM manifests WHERE pinned AND cid > ? ORDER BY cid LIMIT ?",
+                (after.raw if after else b"", limit),
+            ).fetchall()
+        return [stored_cid(raw) for (raw,) in rows]
 
     def holds(self, purpose: str) -> list[Hold]:
         """All holds of a purpose, by key."""

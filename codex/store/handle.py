@@ -164,6 +164,12 @@ class BlockStore:
         """Whether a dataset is pinned. Raises BlockNotFound."""
         return await self._mailbox.ask(calls.IsPinned(manifest))
 
+    async def pins(self, after: Cid | None = None, limit: int = 1000) -> list[Cid]:
+        """The manifests of pinned datasets in the order of their CIDs, from behind `after` on; fewer than
+        `limit` only at the end.
+        """
+        return await self._mailbox.ask(calls.ListPins(after, limit))
+
     async def hold(self, hold: Hold) -> None:
         """Keep a run of leaves, such as a slot; one of the same purpose and key is replaced.
 

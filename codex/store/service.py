@@ -68,12 +68,6 @@ class StoreService:
         repo = await self._offload.run(
             partial(open_repo, self._directory, quota=self._config.quota, disk=self._disk)
         )
-        if repo.kept:
-            _log.warning(
-                "segments hold more than the index knows of, and are kept as they are;"
-                " if datasets are missing, put the newest index back, or restore a backup",
-                files=list(repo.kept),
-            )
         orderly = False
         try:
             lane = Lane(self._offload, repo.take_in)
@@ -177,6 +171,8 @@ class _Desk:
                 return await run(catalogue.leaves, tree, first, count)
             case calls.IsPinned(manifest):
                 return await run(catalogue.is_pinned, manifest)
+            case calls.ListPins(after, limit):
+                return await run(catalogue.pins, after, limit)
             case calls.ListHolds(purpose):
                 return await run(catalogue.holds, purpose)
             case calls.GetExpiry(cid):

@@ -1,8 +1,8 @@
 """What ails the store, noted from its own answers: that the index is damaged, or that the disk refuses.
 
-    damage of the index   until the next life: nothing becomes sound by itself
-    a full disk           until something is stored, or there is room again, which is looked for now and then
-    a failing disk        until something is stored
+* Damage of the index ails it until the next life: nothing becomes sound by itself.
+* A full disk does until something is stored, or there is room again, which is looked for now and then.
+* A failing disk does until something is stored.
 """
 
 from collections.abc import Awaitable, Callable

@@ -305,6 +305,7 @@ async def test_a_dataset_is_pinned_and_let_go(client: Client) -> None:
         reply = await client.ask(method, path)
         assert (reply.status, reply.body) == (204, b"")
         assert (await client.get(path)).json() == {"pinned": pinned}
+        assert (await client.get("/pins")).json() == {"cids": [CID] if pinned else []}
 
 
 @pytest.mark.parametrize(("text", "status"), [(UNKNOWN, 404), (BLOCK, 404), ("zDv", 400), ("%ff", 400)])

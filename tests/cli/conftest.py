@@ -43,6 +43,8 @@ class Stub:
     replies: dict[str, "Reply | list[Reply] | Callable[[dict[str, str]], Reply]"] = field(factory=dict)
     """A reply, several that are given one after the other (the last again and again), or what makes one of
     the request's headers."""
+    otherwise: Reply = (404, {}, b"")
+    """What everything else is answered."""
     cut: int | None = None
     """Bytes after which a body breaks off."""
     hang_up: bool = False
@@ -64,6 +66,11 @@ class Stub:
         body = json.dumps({**told, "remedy": remedy} if remedy else told).encode()
         self.replies[request] = (status, {"Content-Type": "application/problem+json"}, body)
 
+    def refuse_all(self, status: int, told: dict[str, str]) -> None:
+        """Refuse every request with problem details of that code, message and remedy."""
+        body = json.dumps({"code": told["code"], "detail": told["message"], "remedy": told["remedy"]})
+        self.otherwise = (status, {"Content-Type": "application/problem+json"}, body.encode())
+
     def ranged(self, request: str, content: bytes, etag: str, headers: dict[str, str] | None = None) -> None:
         """Answer `request` with `content`, or with the end of it that is asked for."""
 
@@ -81,7 +88,7 @@ class Stub:
 
     def reply(self, request: str, headers: dict[str, str]) -> "Reply":
         """What to answer now."""
-        found = self.replies.get(request, (404, {}, b""))
+        found = self.replies.get(request, self.otherwise)
         if callable(found):
             return found(headers)
         if isinstance(found, list):

@@ -1,5 +1,6 @@
 """The command line as a whole: help, exit codes, what is loaded, and what happens when there is no node."""
 
+import json
 import re
 import socket
 import subprocess
@@ -46,6 +47,9 @@ HEAVY = {
     "trio_websocket",
 }
 
+
+CID = "zDvZRwzkzmFULSGPZYUzyQNcDSoXvtSPjgQxoXhNZ7ZGTbgZ7kfd"
+ROOM = ("quotaUsedBytes", "quotaReservedBytes")
 
 COMMANDS = {
     "put": ["put", __file__],
@@ -140,13 +144,10 @@ def test_help_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) 
         assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-FACTS = set("put get ls verify info space peers connect jobs watch scrub backup".split())  # noqa: SIM905
-
-
 @pytest.mark.parametrize("command", EVERY)
-def test_what_tells_facts_tells_them_to_programs_too(command: str) -> None:
+def test_everything_can_be_used_by_programs(command: str) -> None:
     options = {name for option in group.commands[command].params for name in option.opts}
-    assert ("--json" in options) == (command in FACTS)
+    assert ("--json" in options) == (command != "completion")  # which prints a program
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,6 @@ def test_what_tells_facts_tells_them_to_programs_too(command: str) -> None:
         ["jobs", "--kind=nap"],
         ["jobs", "--all", "a"],
         ["get", "-o", "-", "--continue", "a"],
-        ["get", "-o", "-", "--json", "a"],
         ["ls", "--api-token-file=absent"],
     ],
 )
@@ -188,6 +188,126 @@ def test_a_wrong_call_ends_with_2_and_one_remedy(words: list[str], here: Here) -
     assert (code, out) == (2, "")
     assert said.lower().count("error: ") == 1
     assert len(said.splitlines()) >= 2
+
+
+# Every way in which a command may be called that asks a node something.
+ASKED = [*COMMANDS.values(), ["watch"], ["jobs", "a"], ["jobs", "--cancel", "a"], ["jobs", "--follow"]]
+ASKED += [["scrub", "--detach"], ["backup", "--detach", "absent"], ["ls", "--pinned"]]
+
+
+@pytest.mark.parametrize("words", ASKED, ids=" ".join)
+def test_programs_are_told_of_failures_as_json(words: list[str], here: Here, node: Any) -> None:
+    told = {"code": "too-much-at-once", "message": "there is too much going on", "remedy": "try again later"}
+    node.refuse_all(503, told)
+    if words != ["watch"]:  # which speaks otherwise
+        code, out, said = here(f"--api-port={node.port}", *words, "--json")
+        assert (code, out) == (1, "")
+        found = json.loads(said)
+        assert told["message"] in found.pop("message")
+        assert found == {"code": told["code"], "remedy": told["remedy"]}
+    code, out, said = here(*words, "--json")
+    assert (code, out) == (3, "")
+    assert json.loads(said)["code"] == "no-node"
+    assert set(json.loads(said)) == {"code", "message", "remedy"}
+    code, out, said = here(*words, "--json", "--nonsense")
+    assert (code, out) == (2, "")
+    found = json.loads(said)
+    assert (found["code"], "--nonsense" in found["message"]) == ("usage", True)
+
+
+def test_what_is_for_programs_needs_an_output_of_its_own(here: Here) -> None:
+    code, out, said = here("get", "-o", "-", "--json", "a")
+    assert (code, out) == (2, "")
+    assert json.loads(said)["message"] == "--json needs a file to write to"
+
+
+@pytest.mark.parametrize("words", ASKED, ids=" ".join)
+def test_people_are_told_of_them_in_words(words: list[str], here: Here) -> None:
+    code, out, said = here(*words)
+    assert (code, out) == (3, "")
+    assert said.startswith("error: no node is running on ")
+
+
+@pytest.mark.parametrize("words", [["put", "f"], ["ls"], ["jobs"]], ids=" ".join)
+def test_an_interruption_is_told_to_programs_too(
+    words: list[str], here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("codex.cli.group.find_node", interrupted)
+    code, out, said = here(*words)
+    assert (code, out, said.strip()) == (130, "", "interrupted")
+    code, _, said = here(*words, "--json")
+    assert (code, json.loads(said)) == (130, {"code": "interrupted", "message": "interrupted", "remedy": ""})
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a device of Linux's")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ls"],
+        ["ls", "--json"],
+        ["space"],
+        ["info", "--json"],
+        ["peers", "--json"],
+        ["jobs"],
+        ["get", CID],
+        ["get", CID, "--json"],
+        ["get", CID, "-o", "-"],
+        ["verify", CID],
+        ["rm", CID, "--json"],
+        ["completion", "bash"],
+        ["--help"],
+        ["ls", "--help"],
+        ["--version"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_that_is_full_is_an_error_without_a_traceback(
+    words: list[str], node: Any, environ: dict[str, str], tmp_path: Path, job: Any
+) -> None:
+    manifest = {"datasetSize": 1, "filename": "x", "mimetype": None}
+    node.json("GET /data", {"content": [{"cid": CID, "manifest": manifest}]})
+    node.json("GET /space", {"totalBlocks": 1, "quotaMaxBytes": 1} | dict.fromkeys(ROOM, 0))
+    node.json("GET /debug/info", {"codex": {"version": "v1"}})
+    node.json("GET /peers", {"peers": []})
+    node.json("GET /jobs", {"jobs": [job()]})
+    node.replies[f"GET /data/{CID}"] = (200, {}, b"content")
+    sound = {"sound": True, "bytes": 1, "blocks": 1}
+    node.json(f"POST /data/{CID}/verify", job("verify", "done", result=sound), status=202)
+    node.replies[f"DELETE /data/{CID}"] = (204, {}, b"")
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "codex", f"--api-port={node.port}", *words],
+            cwd=tmp_path,
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    [said, *_] = done.stderr.splitlines()
+    assert "the output cannot be written: No space left on device" in said
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a device of Linux's")
+def test_errors_that_nobody_can_be_told_have_their_exit_code(environ: dict[str, str]) -> None:
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "codex", "ls"],
+            env=environ,
+            stderr=full,
+            stdout=subprocess.PIPE,
+            timeout=60,
+        )
+    assert done.returncode == 3
 
 
 def test_a_wrong_environment_ends_with_2(codex: Run) -> None:
@@ -241,7 +361,7 @@ def test_a_node_is_found_by_its_data_directory(codex: Run, node: Any, tmp_path: 
         # A port on the command line is taken as it is.
         assert codex("ls", f"--data-dir={path}", "--api-port=1").returncode == 3
     assert codex("ls", f"--data-dir={path}").returncode == 3
-    assert node.asked == ["GET /data"] * 5
+    assert node.asked == ["GET /data", "GET /pins"] * 5
 
 
 def test_a_node_is_found_by_the_default_data_directory(

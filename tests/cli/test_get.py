@@ -283,3 +283,14 @@ def test_a_place_that_cannot_be_written_is_said(codex: Run, serving: Any, cid: s
     done = codex("get", cid, "-o", "/dev/full", port=serving.port)
     assert done.returncode == 1
     assert b"No space left" in done.stderr
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_a_name_that_is_too_long_says_so(
+    here: Callable[..., tuple[int, str, str]], node: Any, cid: str, json: list[str]
+) -> None:
+    node.replies[f"GET /data/{cid}"] = (200, {}, b"content")
+    code, out, said = here(f"--api-port={node.port}", "get", cid, "-o", "x" * 300, *json)
+    assert (code, out) == (1, "")
+    assert "cannot be written: File name too long" in said
+    assert "shorter name" in said

@@ -116,7 +116,11 @@ def test_a_job_that_does_not_end_well_is_told_by_the_exit_code(
     done = codex("jobs", "-f", ID, "--json", port=node.port)
     assert done.returncode == 1
     assert json.loads(done.stdout)["state"] == state
-    said = done.stderr.decode()
+    said = json.loads(done.stderr)
+    assert said["message"].startswith(f"verify {cid}: ")
+    code, remedy = ("corrupt-data", "store it again") if state == "failed" else ("job-cancelled", "")
+    assert (said["code"], said["remedy"]) == (code, remedy)
+    said = codex("jobs", "-f", ID, port=node.port).stderr.decode()
     assert said.startswith(f"error: verify {cid}: ")
     assert ("all is lost\n  Store it again\n" in said) == (state == "failed")
 

@@ -143,3 +143,54 @@ def test_a_room_of_another_shape_is_refused(answer: dict[str, Any]) -> None:
 
 def test_a_quota_of_zero_is_shown() -> None:
     assert "0.0 %" in listing.space_table(ROOM | {"quotaMaxBytes": 0, "quotaUsedBytes": 0})
+
+
+PINNABLE = [
+    {"cid": "zDv1", "manifest": manifest("photo.jpg", "image/jpeg", 1536)},
+    {"cid": "zDvLonger", "manifest": manifest(None, None, 18)},
+]
+
+
+def test_pinned_datasets_are_marked(here: Callable[..., tuple[int, str, str]], node: Any) -> None:
+    node.json("GET /data", {"content": PINNABLE})
+    node.json("GET /pins", {"cids": ["zDvLonger"]})
+    port = f"--api-port={node.port}"
+    assert here(port, "ls")[1].splitlines() == [
+        "CID               SIZE  NAME       TYPE",
+        "zDv1          1.50 KiB  photo.jpg  image/jpeg",
+        "zDvLonger  *      18 B  -          -",
+    ]
+    assert here(port, "ls", "--pinned")[1].splitlines() == [
+        "CID           SIZE  NAME  TYPE",
+        "zDvLonger  *  18 B  -     -",
+    ]
+    told = json.loads(here(port, "ls", "--json")[1])
+    assert told == {"content": [{**one, "pinned": one["cid"] == "zDvLonger"} for one in PINNABLE]}
+    assert json.loads(here(port, "ls", "--pinned", "--json")[1]) == {"content": told["content"][1:]}
+    node.json("GET /pins", {"cids": []})
+    assert here(port, "ls", "--pinned") == (0, "", "")
+
+
+def test_a_node_that_does_not_tell_of_pins_is_listed_all_the_same(
+    here: Callable[..., tuple[int, str, str]], node: Any
+) -> None:
+    node.json("GET /data", {"content": PINNABLE})
+    port = f"--api-port={node.port}"
+    assert json.loads(here(port, "ls", "--json")[1]) == {"content": PINNABLE}
+    code, _, said = here(port, "ls", "--pinned")
+    assert (code, "does not tell" in said) == (1, True)
+
+
+def test_what_was_changed_is_told_to_programs(here: Callable[..., tuple[int, str, str]], node: Any) -> None:
+    for request in ("DELETE /data/zDv1", "PUT /data/zDv1/pin", "DELETE /data/zDv1/pin", "DELETE /jobs/a1"):
+        node.replies[request] = (204, {}, b"")
+    port = f"--api-port={node.port}"
+    for words, told in (
+        (["rm", "zDv1"], {"cid": "zDv1", "deleted": True}),
+        (["pin", "zDv1"], {"cid": "zDv1", "pinned": True}),
+        (["unpin", "zDv1"], {"cid": "zDv1", "pinned": False}),
+        (["jobs", "--cancel", "a1"], {"id": "a1", "cancelled": True}),
+    ):
+        code, out, _ = here(port, *words, "--json")
+        assert (code, json.loads(out)) == (0, told)
+        assert here(port, *words) == (0, "", "")

@@ -203,3 +203,34 @@ def test_a_full_node_says_what_to_do(codex: Run, node: Any, work: Path) -> None:
     done = codex("put", "f.txt", port=node.port)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == b"error: f.txt: no space left\n  Make room on the disk\n"
+
+
+def test_what_is_longer_than_it_says_is_stored(codex: Run, storing: Any) -> None:
+    done = codex("put", "/proc/self/status", port=storing.port)
+    assert done.returncode == 0
+    [upload] = storing.uploads
+    assert upload.body.startswith(b"Name:")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux's")
+def test_a_cid_that_cannot_be_printed_is_said_all_the_same(
+    storing: Any, environ: dict[str, str], tmp_path: Path, cid: str
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"content")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "codex", f"--api-port={storing.port}", "put", "a", "b"],
+            cwd=tmp_path,
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("a is stored: zDv")
+    assert lines[1].startswith("error: the output cannot be written")
+    assert any(line.startswith("b is stored: zDv") for line in lines)
+    assert "Traceback" not in done.stderr

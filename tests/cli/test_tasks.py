@@ -168,3 +168,16 @@ sys.exit(main())
     assert f"`codex jobs --follow {ID}` shows it".encode() in said
     assert f"`codex jobs --cancel {ID}` ends it".encode() in said
     assert b"Traceback" not in said
+
+
+def test_a_backup_from_a_directory_that_is_gone_says_so(
+    here: Callable[..., tuple[int, str, str]], node: Any, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    code, out, said = here(f"--api-port={node.port}", "backup", "copy")
+    os.chdir(tmp_path)
+    assert (code, out) == (1, "")
+    assert "copy is below the present directory, and that is gone" in said

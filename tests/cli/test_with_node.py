@@ -157,7 +157,7 @@ def test_a_download_goes_on_from_a_real_node(codex: Run, port: int, work: Path, 
         ("jobs 123456789abc", "there is no job 123456789abc"),
         ("connect nobody", "incorrect PeerId"),
         ("backup /proc/x", "no backup can be made"),
-        ("put f --type=nonsense", "The MIME type"),
+        ("put f --type=nonsense", "media type"),
     ],
 )
 def test_what_a_node_refuses_is_told_with_a_remedy(here: Here, port: int, call: str, said: str) -> None:

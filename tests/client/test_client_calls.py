@@ -122,6 +122,7 @@ async def test_datasets_are_looked_at_pinned_and_deleted(served: ServedNode, cli
     assert not await client.pinned(cid)
     await client.pin(cid)
     assert await client.pinned(cid)
+    assert [pinned async for pinned in client.pins()] == [cid]
     await client.unpin(cid)
     assert (await client.space()).quota_used_bytes == (await served.node.space()).quota_used
     await client.delete(cid)

@@ -65,6 +65,7 @@ GIVEN: dict[str, Given] = {
     "pin": dataset,
     "unpin": pinned_dataset,
     "pinned": dataset,
+    "pins": nothing,
     "space": nothing,
     "fetchDatasetAsyncTask": dataset,
     "verify": dataset,
@@ -271,8 +272,25 @@ async def test_a_dataset_is_pinned_and_let_go(node: Node, peer: Any) -> None:
     assert await peer.call("pinned", [cid]) == {"pinned": False}
     assert await peer.call("pin", [cid]) is None
     assert await peer.call("pinned", [cid]) == {"pinned": True}
+    assert await peer.call("pins") == {"cids": [cid], "next": None}
     assert await peer.call("unpin", [cid]) is None
     assert await peer.call("pinned", [cid]) == {"pinned": False}
+
+
+async def test_pinned_datasets_are_listed_page_by_page(node: Node, peer: Any) -> None:
+    assert await peer.call("pins") == {"cids": [], "next": None}
+    cids = [await node.store(bytes([place])) for place in range(6)]
+    for cid in cids[:5]:
+        await node.pin(cid)
+    pinned = sorted(cids[:5], key=lambda cid: cid.raw)
+    found: list[str] = []
+    after = None
+    for _ in range(3):
+        page = await peer.call("pins", {"after": after, "limit": 2})
+        found += page["cids"]
+        after = page["next"]
+    assert found == list(map(str, pinned))
+    assert after is None
 
 
 async def test_a_dataset_is_deleted(node: Node, peer: Any) -> None:

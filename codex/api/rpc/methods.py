@@ -191,6 +191,17 @@ async def pinned(call: Call, params: Dataset) -> Object:
     return {"pinned": await call.node.is_pinned(params.cid)}
 
 
+async def pins(call: Call, params: Page) -> Object:
+    """The datasets that are kept from expiring, in the order of their CIDs."""
+    found: list[str] = []
+    async with aclosing(call.node.pins(after=params.after)) as pinned:
+        async for cid in pinned:
+            if len(found) == params.limit:
+                return {"cids": found, "next": found[-1]}
+            found.append(str(cid))
+    return {"cids": found, "next": None}
+
+
 async def space(call: Call, params: Nothing) -> Object:
     """How much room there is, and how much of it is taken."""
     return space_json(await call.node.space())

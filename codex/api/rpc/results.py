@@ -67,6 +67,14 @@ class Pinned:
 
 
 @frozen
+class Pins:
+    """A part of the list of datasets that are kept from expiring."""
+
+    cids: Annotated[tuple[str, ...], "the CIDs of their manifests"]
+    next: Annotated[str | None, "the CID to go on behind; null at the end of the list"]
+
+
+@frozen
 class Space:
     """How much room there is, and how much of it is taken."""
 

@@ -44,6 +44,7 @@ _ROWS: tuple[Method[Any], ...] = (
     Method("pin", params.Dataset, None, methods.pin),
     Method("unpin", params.Dataset, None, methods.unpin),
     Method("pinned", params.Dataset, results.Pinned, methods.pinned),
+    Method("pins", params.Page, results.Pins, methods.pins),
     Method("space", params.Nothing, results.Space, methods.space),
     Method("fetchDatasetAsyncTask", params.Dataset, results.Job, methods.fetch_dataset_async_task),
     Method("verify", params.Dataset, results.Job, methods.verify),
