@@ -92,8 +92,13 @@ async def open_dataset(
             async with trio.open_nursery() as nursery:
                 reader = Reader(store, network, manifest, offset, offset + size, feed, share)
                 nursery.start_soon(reader.read)
-                yield Retrieval(manifest, offset, size, feed, progress)
-                nursery.cancel_scope.cancel()
+                try:
+                    yield Retrieval(manifest, offset, size, feed, progress)
+                finally:
+                    # Before the nursery hears of an error: what it cancels then has its frames on the way,
+                    # and they and the error would keep each other, and the last piece, until garbage is
+                    # collected.
+                    nursery.cancel_scope.cancel()
         finally:
             feed.close()
 

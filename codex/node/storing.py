@@ -106,8 +106,14 @@ class _Pipeline:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hash_batches)
                 nursery.start_soon(self._stage_batches)
-                async with self._cut_in:
-                    await self._cut(source, progress)
+                try:
+                    async with self._cut_in:
+                        await self._cut(source, progress)
+                except BaseException:
+                    # Before the nursery hears of it: what it cancels then has its frames on the way, and they
+                    # and the error would keep each other, and the batches, until garbage is collected.
+                    nursery.cancel_scope.cancel()
+                    raise
         return self._builder, self._batcher.size
 
     async def _cut(self, source: Source, progress: Progress) -> None:

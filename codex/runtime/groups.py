@@ -6,7 +6,8 @@ lost by it.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
@@ -24,17 +25,29 @@ def lone(error: BaseException) -> BaseException:
     return found[0] if len(found) == 1 else error
 
 
-@contextmanager
-def unwrapped() -> Iterator[None]:
+def unwrapped() -> AbstractContextManager[None]:
     """Raise `lone` of what is raised inside, with its own cause and context instead of the group's."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        inner = lone(group)
+    return _Unwrapping()
+
+
+class _Unwrapping:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(raised, BaseExceptionGroup):
+            return
+        inner = lone(raised)
+        if inner is raised:
+            return
         context = inner.__context__
         try:
             raise inner
         finally:
             # `raise` has just made the group the context of its own member: a circle that helps no reader.
             inner.__context__ = context
-            del inner, context
+            # The error has this frame in its traceback. With the group in it they would keep each other, and
+            # all that the frames of the error have, megabytes maybe, until garbage is collected.
+            del inner, context, kind, raised, trace

@@ -1,9 +1,11 @@
 """Transfers that do not come to their end: whoever breaks off, nothing is left and nobody else is harmed."""
 
+import gc
 import socket
 import struct
 import tracemalloc
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from codex.api.service import GRACE
 from codex.api.wire import STALL
 from codex.config import StoreConfig
 from codex.node import JobKind, JobState
+from codex.store.index import Row
+from codex.store.reads import Reader
 from codex.testing.content import damage, noise
 from codex.testing.http import Link, NoReply, chunk
 from codex.testing.nodes import ServedNode, holdings, open_served_node, open_test_node
@@ -322,3 +326,88 @@ async def test_the_same_content_uploaded_side_by_side_is_one_dataset(served: Ser
     assert [str(cid) for cid in cids] == replies[:1]
     assert space.total_blocks == 81 + 1
     assert (await served.client.get(f"/data/{replies[0]}")).body == content
+
+
+# -- what they leave in memory
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """A test in which garbage is not collected, so that what lies in circles stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Bytes(bytearray):
+    """Bytes that can be watched."""
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> "list[weakref.ref[Bytes]]":
+    """Everything that is read from a disk."""
+    found: list[weakref.ref[Bytes]] = []
+    real = Reader._read
+
+    def read(self: Reader, run: Sequence[Row]) -> memoryview | None:
+        data = real(self, run)
+        assert data is not None
+        copied = Bytes(data)
+        found.append(weakref.ref(copied))
+        return memoryview(copied)
+
+    monkeypatch.setattr(Reader, "_read", read)
+    return found
+
+
+@pytest.mark.parametrize("path", ["/data/{}", "/data/{}/network/stream"])
+@pytest.mark.parametrize("how", ["close", "reset", "cancel"])
+async def test_a_download_that_breaks_off_leaves_nothing_in_memory(
+    served: ServedNode, no_collections: None, watched: "list[weakref.ref[Bytes]]", path: str, how: str
+) -> None:
+    cid = await served.node.store(noise(24 * MIB))
+    async with served.client.link() as link:
+        link.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await link.send(f"GET /api/codex/v1{path.format(cid)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        await link.stream.receive_some(1000)
+        await settled()
+        assert sum(buffer() is not None for buffer in watched) > 2
+        if how == "reset":
+            reset(link)
+        elif how == "cancel":
+            [job] = served.node.jobs.list(JobKind.DOWNLOAD, JobState.RUNNING)
+            served.node.jobs.cancel(job.id)
+            await settled()
+    await settled()
+    assert [len(buffer() or b"") for buffer in watched] == [0] * len(watched)
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "cancel", "garbage"])
+async def test_an_upload_that_breaks_off_leaves_nothing_in_memory(
+    served: ServedNode, no_collections: None, how: str
+) -> None:
+    async def cut(size: int) -> None:
+        async with served.client.link() as link:
+            await link.send(CHUNKED + chunk(noise(size)))
+            await settled()
+            if how == "reset":
+                reset(link)
+            elif how == "garbage":
+                await link.send(b"garbage\r\n")
+            elif how == "cancel":
+                [job] = served.node.jobs.list(JobKind.UPLOAD, JobState.RUNNING)
+                served.node.jobs.cancel(job.id)
+            await settled()
+        await settled()
+
+    await cut(1000)  # what is made once is made now
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        await cut(12 * MIB)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < MIB

@@ -1,5 +1,8 @@
 """Exception groups: one error is that error, several stay a group."""
 
+import gc
+import weakref
+
 import pytest
 import trio
 
@@ -74,3 +77,31 @@ async def test_unwrapped_lets_a_cancellation_through() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
     assert scope.cancelled_caught
+
+
+async def test_what_is_unwrapped_lies_in_no_circle() -> None:
+    class Large(bytearray):
+        pass
+
+    kept: list[weakref.ref[Large]] = []
+
+    async def flow() -> None:
+        large = Large(1000)
+        kept.append(weakref.ref(large))
+        with unwrapped():
+            async with trio.open_nursery():
+                raise KeyError(len(large))
+
+    async def ended() -> bool:
+        try:
+            await flow()
+        except KeyError:
+            return True
+        return False
+
+    gc.disable()
+    try:
+        assert await ended()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
