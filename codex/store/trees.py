@@ -82,24 +82,35 @@ def proved_leaves(connection: Connection, row: int, first: int, count: int) -> l
 
 
 class _Paths:
-    """The proofs of one tree, with the pages that were read so far."""
+    """The proofs of one tree, with the pages that were read so far. Neighbours share all but the beginnings
+    of their paths: asked for in order, a leaf takes about two nodes.
+    """
 
     def __init__(self, connection: Connection, row: int, size: int | None) -> None:
         self._connection = connection
         self._row = row
-        self._size = size
+        self._size = size or 0
+        self._depth = depth_of(size) if size else 0
         self._read: dict[tuple[int, int], bytes] = {}
+        # By layer: a node, and the path from there, which were asked for last.
+        self._last: list[tuple[int, tuple[bytes, ...]]] = [(-1, ())] * self._depth
 
     def proof(self, index: int) -> MerkleProof:
-        if self._size is None:
+        if not self._size:
             raise CorruptData("the index has a leaf without a proof", remedy="scrub the store")
-        path: list[bytes] = []
-        at, width = index, self._size
-        for layer in range(depth_of(self._size)):
+        return MerkleProof(index, self._size, self._path(0, index, self._size))
+
+    def _path(self, layer: int, at: int, width: int) -> tuple[bytes, ...]:
+        """The siblings from the node `at` of a layer, which has `width`, up to the root."""
+        if layer == self._depth:
+            return ()
+        last, path = self._last[layer]
+        if last != at:
             sibling = at ^ 1
-            path.append(self._node(layer, sibling) if sibling < width else _ZERO)
-            at, width = at >> 1, (width + 1) >> 1
-        return MerkleProof(index, self._size, tuple(path))
+            node = self._node(layer, sibling) if sibling < width else _ZERO
+            path = (node, *self._path(layer + 1, at >> 1, (width + 1) >> 1))
+            self._last[layer] = (at, path)
+        return path
 
     def _node(self, layer: int, at: int) -> bytes:
         page, place = divmod(at, NODES_PER_PAGE)
