@@ -6,7 +6,7 @@ blocks into a WebAssembly memory, computes there without the interpreter's lock,
 
 Blocks are given as rows of columns, `rows[row][column]`, all of the same size, a multiple of 64 bytes. An
 empty block stands for zeros. Columns of a call are coded together as far as they fit in `BUDGET`, and one
-that does not fit is coded in slices: no thread ever takes more than that, whatever K, M and the size are.
+that does not fit is coded in slices, so that memory has a bound whatever K, M and the size are.
 """
 
 import hashlib
@@ -21,7 +21,9 @@ from codex.kernels.engine import Instance, Kernel
 from codex.kernels.leopard_spec import CHUNK, Buffer, Shape
 
 BUDGET = 16 * 1024 * 1024
-"""Bytes of rows that an instance holds at a time. Tables take 13 MiB more when K + M are tens of thousands."""
+"""Bytes of rows that an instance holds at a time. Tables and room to work in may take 32 MiB more when there
+are tens of thousands of rows, and less than 2 MiB when there are hundreds.
+"""
 
 Rows: TypeAlias = Sequence[Sequence[Buffer]]
 
@@ -32,10 +34,10 @@ _MISSING, _WANTED = b"\1", 2
 # Bytes that all rows of a strip take together, so that a core's own cache holds them, and the least strip:
 # for less, the start of a loop costs more than its rounds.
 _STRIP_TOTAL = 256 * 1024
-_STRIP_LEAST = 512
+_STRIP_LEAST = 1024
 
-# A pair of rows in a step of the transform costs as much as this many products. Measured.
-_TRANSFORM_COST = 1.5
+# A row in a step of the transforms costs as much as this many products of a row. Measured.
+_TRANSFORM_COST = 0.6
 
 
 def encode(shape: Shape, data: Rows, size: int) -> list[list[bytes]]:
@@ -246,7 +248,7 @@ def _mark(instance: Instance, task: _Task) -> None:
 
 def _strip(rows: int) -> int:
     """Bytes of each row that are worked on at a time, when work goes to and fro between so many rows."""
-    return max(_STRIP_LEAST, _STRIP_TOTAL // rows // CHUNK * CHUNK)
+    return min(max(_STRIP_LEAST, _STRIP_TOTAL // rows), BUDGET // rows) // CHUNK * CHUNK
 
 
 def _chosen(shape: Shape, known: Mapping[int, Sequence[Buffer]], wanted: Sequence[int]) -> list[int]:

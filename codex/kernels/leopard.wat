@@ -116,7 +116,7 @@
   (func $log (param $number i32) (result i32)
     (i32.load16_u (i32.shl (local.get $number) (i32.const 1))))
 
-  ;; number * 2^(nothing but its logarithm): the product of a number and the one whose logarithm is given.
+  ;; The product of a number, which is not zero, and the one that has this logarithm.
   (func $product (param $number i32) (param $log i32) (result i32)
     (i32.load16_u offset=0x020000 (i32.shl
       (i32.rem_u (i32.add (call $log (local.get $number)) (local.get $log)) (global.get $modulus))
@@ -531,14 +531,15 @@
         (i32.add (local.get $numbers) (local.get $distance))
         (local.get $last)))))
 
-  ;; log(1 / number), by the logarithm of the number, or log L at a point.
+  ;; log L at a point.
   (func $locator (param $point i32) (result i32)
     (i32.load offset=0x040000 (i32.shl (local.get $point) (i32.const 2))))
 
-  ;; The address of the tables of WEIGHTS number `number`.
+  ;; Where the tables of a row's weight stand.
   (func $weight (param $number i32) (result i32)
     (i32.add (i32.const 0x600000) (i32.shl (local.get $number) (i32.const 7))))
 
+  ;; The point at which a row stands.
   (func $point (param $row i32) (result i32)
     (i32.load16_u offset=0x120000 (i32.shl (local.get $row) (i32.const 1))))
 

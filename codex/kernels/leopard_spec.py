@@ -5,31 +5,32 @@ size, a multiple of 64 bytes, and every byte column (in the larger field: every 
 itself. So what stands here about *numbers* is done to whole rows at once.
 
 **Field.** GF(2^8), or GF(2^16) when the code word is long. A number is not written as a polynomial in x but
-by its coordinates in a *Cantor basis* v0 = 1, v1, v2, ...: each v is a solution of v^2 + v = (the one before).
-Bit i of a number says whether v_i is in the sum. Addition is still xor; products go by logarithms.
+by its coordinates in a *Cantor basis* v0 = 1, v1, v2, ..., where v^2 + v of each is the one before it. Bit i
+of a number says whether v_i is in the sum. Addition is xor, as ever; products go by logarithms.
 
 **Why that basis.** Let s_j(x) be the product of x + w over all numbers w < 2^j: zero on that subspace, and
-linear. In a Cantor basis s_1(x) = x^2 + x maps every v_i to the one before it, that is: shifts a number right
-by one bit; and s_j is s_1 done j times. So **s_j(x) = x >> j**, and its derivative is 1.
+linear. In a Cantor basis s_1(x) = x^2 + x maps every v_i to the one before it, so it shifts a number right by
+a bit; and s_j is s_1 done j times. Hence **s_j(x) = x >> j**, and its derivative is 1.
 
 **Code word.** m is the power of two that holds the M parity rows, n the one that holds m + K. The rows are
-values of a polynomial of degree below n - m at the points 0..n-1: parity at 0..M-1, data at m..m+K-1, zeros
-at the points after those; the points from M to m-1 exist for nobody.
+the values of a polynomial f of degree below n - m at the points 0..n-1: parity at 0..M-1, data at m..m+K-1,
+zeros at the points after those. What would stand at the points M..m-1 exists for nobody.
 
-**Encoding** is an additive FFT (Lin, Chung and Han, 2014). The polynomials X_i = product of the s_j for the
-bits j of i are a basis; from the values on the 2d points r..r+2d-1 one step splits off a bit, with
-c = s_j(r), d = 2^j:
+**Transform.** The polynomials X_i, each the product of the s_j for the bits j of i, are a basis (Lin, Chung
+and Han, 2014). Going from the values at the 2d points r..r+2d-1 to coefficients, a step splits off bit j,
+with d = 2^j and c = s_j(r), on pairs x, y that are d apart:
 
-    from values to coefficients:  y += x, x += c*y        back:  x += c*y, y += x
+    values to coefficients: y += x, x += c*y        back: x += c*y, y += x
 
-where x and y are d apart. The n - m data points are n/m - 1 groups of m. X_i with i >= m are zero on the
-first m points but for the step that adds the groups, so the coefficients on the first m points are the sum of
-those of all groups; m points are transformed back, and the first M values are the parity.
+**Encoding.** On each m points that begin at a multiple of m, f is equal to some polynomial of degree below m,
+whose coefficients come from the m values there. Over all n/m such groups these polynomials add up to zero,
+because f has degree below n - m: over a whole subspace, only the highest degree has a sum. So that of the
+first group is the sum of those of the others, which are data; and its values are the parity.
 
-**Recovering.** Let E be the points whose values are missing, L(x) the product of x + e over E without x
-itself. f*L has degree below n and is known everywhere: zero on E, and elsewhere by the values of f. By
-Lagrange, on points where the derivative of the product of all x + w is 1, its derivative at a missing x is the
-sum of f(s) L(s) / (x + s) over the known s; and that derivative is f(x) L(x). Hence
+**Recovering.** Let E be the points whose values are missing, and L(x) the product of x + e over the e in E
+other than x. Let g be f times the product of x + e over all of E, of degree below n. It is known everywhere:
+zero on E, and f(s) L(s) elsewhere. Lagrange's formula for its derivative at a missing x is the sum of
+g(s) / (x + s), for the product of all x + w has the derivative 1; and that derivative is f(x) L(x). Hence
 
     f(x) = sum over known s of f(s) * L(s) / (L(x) * (x + s))
 """
@@ -45,7 +46,7 @@ from codex.errors import InvalidInput
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 CHUNK = 64
-"""Rows are multiples of this many bytes. In GF(2^16) a chunk is 32 numbers: low bytes first, then high ones."""
+"""Rows are multiples of this many bytes. In GF(2^16) they are 32 numbers: first low bytes, then high ones."""
 
 MAX_LENGTH = 65536
 """Points of the longest code word: as many as the larger field has numbers."""
@@ -262,10 +263,11 @@ def _tables(bits: int, by: int) -> tuple[bytes, ...]:
     """For each byte of a number, and then each byte of the product: what a value of the one adds to the
     other.
     """
-    numbers = field_of(bits)
-    size = bits // 8
-    return tuple(
-        bytes(numbers.product(value << 8 * source, by) >> 8 * target & 255 for value in range(256))
-        for source in range(size)
-        for target in range(size)
-    )
+    tables = []
+    for source in range(0, bits, 8):
+        products = [0]
+        for bit in range(source, source + 8):
+            more = field_of(bits).product(1 << bit, by)
+            products += [product ^ more for product in products]
+        tables += [bytes(product >> target & 255 for product in products) for target in range(0, bits, 8)]
+    return tuple(tables)
