@@ -87,20 +87,21 @@ async def open_dataset(
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
     feed: Feed[memoryview] = Feed(1)
-    with budget.share(OWN_BLOCKS * manifest.block_size) as share, unwrapped():
-        try:
-            async with trio.open_nursery() as nursery:
-                reader = Reader(store, network, manifest, offset, offset + size, feed, share)
-                nursery.start_soon(reader.read)
-                try:
-                    yield Retrieval(manifest, offset, size, feed, progress)
-                finally:
-                    # Before the nursery hears of an error: what it cancels then has its frames on the way,
-                    # and they and the error would keep each other, and the last piece, until garbage is
-                    # collected.
-                    nursery.cancel_scope.cancel()
-        finally:
-            feed.close()
+    async with budget.lend(OWN_BLOCKS * manifest.block_size) as share:
+        with unwrapped():
+            try:
+                async with trio.open_nursery() as nursery:
+                    reader = Reader(store, network, manifest, offset, offset + size, feed, share)
+                    nursery.start_soon(reader.read)
+                    try:
+                        yield Retrieval(manifest, offset, size, feed, progress)
+                    finally:
+                        # Before the nursery hears of an error: what it cancels then has its frames on the
+                        # way, and they and the error would keep each other, and the last piece, until garbage
+                        # is collected.
+                        nursery.cancel_scope.cancel()
+            finally:
+                feed.close()
 
 
 @asynccontextmanager

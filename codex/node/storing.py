@@ -70,7 +70,7 @@ async def store_dataset(
     progress = progress or Progress()
     ingest = await store.begin()
     try:
-        with budget.share(OWN) as share:
+        async with budget.lend(OWN) as share:
             pipeline = _Pipeline(store, offload, ingest, share, Batcher(BLOCK_SIZE, batch_bytes))
             builder, size = await pipeline.run(source, progress)
         if size == 0:

@@ -47,6 +47,7 @@ from codex.p2p import (
 from codex.p2p.service import SwitchService
 from codex.runtime.budget import Budget
 from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
+from codex.runtime.memory import give_back
 from codex.runtime.supervisor import (
     CRITICAL,
     Policy,
@@ -114,7 +115,7 @@ class Parts:
     """Unix seconds."""
     network: Network | None
     """None when the node is by itself."""
-    budget: Budget = field(factory=lambda: Budget(MEMORY))
+    budget: Budget
     """What uploads and downloads hold, whichever door they come through."""
 
 
@@ -147,7 +148,10 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                 jobs = Jobs(clock=seams.clock, entropy=seams.entropy, events=events)
                 await supervisor.start("jobs", lambda: jobs, Policy(), stop_timeout=STOP)
                 started = int(seams.clock.now())
-                yield Parts(supervisor, store, jobs, events, offload, data_dir, identity, started, network)
+                budget = Budget(MEMORY, partial(offload.run, give_back))
+                yield Parts(
+                    supervisor, store, jobs, events, offload, data_dir, identity, started, network, budget
+                )
 
 
 @frozen

@@ -9,12 +9,17 @@ most `total` bytes are held and one floor for each share.
 Why nothing can wait for ever: nobody waits for another share. The only wait is for bytes of one's own to be
 given back (`shrunk`), and is called for only while one's own work that will give them back is under way; by
 then at least the floor is there.
+
+What has been given back is free, but not yet the system's. When much less is held than has been, that is put
+right behind a transfer that ends (`lend`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
+
+MUCH = 64 << 20  # bytes: those that a few transfers hold are soon needed again, and cost time to get
 
 
 class Share:
@@ -42,7 +47,7 @@ class Share:
         """
         if size > self._held and size > self.most:
             return False
-        self._budget.move(self._beyond(size) - self._beyond(self._held))
+        self._budget.move(self._beyond(size) - self._beyond(self._held), size - self._held)
         if size < self._held:
             self._shrunk.set()
         self._held = size
@@ -58,12 +63,30 @@ class Share:
 
 
 class Budget:
-    """A pot of `total` bytes, and those that share it."""
+    """A pot of `total` bytes, and those that share it.
 
-    def __init__(self, total: int) -> None:
+    `tidy` is what gives memory that was freed back to the system; None where nobody need.
+    """
+
+    def __init__(self, total: int, tidy: Callable[[], Awaitable[None]] | None = None) -> None:
         self._total = total
         self._lent = 0
         self._shares = 0
+        self._tidy = tidy
+        self._held = 0  # the floors' part too
+        self._peak = 0  # the most of it since memory was given back
+
+    @asynccontextmanager
+    async def lend(self, floor: int) -> AsyncIterator[Share]:
+        """A share for the length of the block, behind which memory is given back where it is time for it."""
+        try:
+            with self.share(floor) as share:
+                yield share
+        finally:
+            if self._tidy is not None and self._peak >= MUCH and self._held <= self._peak // 4:
+                self._peak = self._held
+                with trio.CancelScope(shield=True):  # tens of milliseconds, and most for those that break off
+                    await self._tidy()
 
     @contextmanager
     def share(self, floor: int) -> Iterator[Share]:
@@ -86,6 +109,8 @@ class Budget:
         """Bytes of the pot that a share may have: fewer, the more shares there are."""
         return self._total // max(1, self._shares)
 
-    def move(self, count: int) -> None:
-        """For shares: so many bytes more are held of the pot, or fewer."""
-        self._lent += count
+    def move(self, lent: int, held: int) -> None:
+        """For shares: so many bytes more are lent of the pot, and held altogether; or fewer."""
+        self._lent += lent
+        self._held += held
+        self._peak = max(self._peak, self._held)

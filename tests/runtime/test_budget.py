@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from trio.testing import wait_all_tasks_blocked
 
 from codex.runtime import Budget
-from codex.runtime.budget import Share
+from codex.runtime.budget import MUCH, Share
 
 TOTAL = 1000
 
@@ -143,3 +143,32 @@ def test_a_share_that_breaks_off_gives_everything_back() -> None:
     with pytest.raises(Broke):
         break_off()
     assert budget.free == TOTAL
+
+
+async def test_memory_is_given_back_when_much_less_is_held_than_was() -> None:
+    async def tidy() -> None:
+        await trio.lowlevel.checkpoint()
+        tidied.append(budget.free)
+
+    tidied: list[int] = []
+    budget = Budget(8 * MUCH, tidy)
+    async with budget.lend(10) as alice:
+        alice.hold(MUCH // 2)
+    assert tidied == []
+    async with budget.lend(10) as alice:
+        async with budget.lend(10) as bob:
+            assert bob.hold(MUCH)
+            assert alice.hold(MUCH // 2)
+            async with budget.lend(10):
+                pass
+            assert tidied == []
+        assert tidied == []  # alice holds a third of it still
+        alice.hold(100)
+        with trio.CancelScope() as scope:
+            async with budget.lend(10):
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+        assert tidied == [8 * MUCH - 90]
+    async with budget.lend(10):
+        pass
+    assert len(tidied) == 1
