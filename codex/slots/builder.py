@@ -110,8 +110,8 @@ def verifiable(
 ) -> Manifest:
     """The verifiable manifest of a protected dataset: the same with its slot roots and the root over those.
 
-    A verification that the manifest has already is replaced. Raises InvalidInput when it is not protected, for
-    another number of roots, and for slots or cells that cannot be; DecodeError when a root is no field
+    A verification that the manifest has already is replaced. Raises InvalidInput when it is not protected,
+    for another number of roots, and for slots or cells that cannot be; DecodeError when a root is no field
     element.
     """
     if manifest.protection is None:
