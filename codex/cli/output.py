@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import TextIO
 
 from attrs import frozen
 
@@ -152,7 +153,17 @@ def _within(text: str, width: int) -> str:
 
 def terminal_width() -> int | None:
     """Characters in a line of the terminal that the output goes to; None when it goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return terminal_size(sys.stdout).columns if sys.stdout.isatty() else None
+
+
+def terminal_size(stream: TextIO) -> os.terminal_size:
+    """Columns and lines of the terminal behind `stream`; COLUMNS and LINES in the environment win."""
+    try:
+        seen = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        seen = os.terminal_size((80, 24))
+    # By itself it looks behind standard output only.
+    return shutil.get_terminal_size(seen)
 
 
 @frozen

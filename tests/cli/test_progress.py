@@ -83,7 +83,7 @@ with open_bars() as shown:
 """
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [10, 20, 30, 38, 40, 50, 61, 62, 80, 120])
 @pytest.mark.parametrize(
     "label", ["f", "a very long name of a file that goes on and on.tar.gz", "日本語" * 20]
 )
@@ -105,10 +105,12 @@ def test_a_bar_fits_its_line_and_has_all_figures(
     assert status == 0
     from codex.cli.output import cells
 
+    assert lines(shown)
     for line in lines(shown):
         assert cells(line) <= columns - 2
-        assert re.search(r"\S/s  .{7} *$", line), line
-        assert (" of " in line) == (total is not None)
+        assert (re.search(r"\S/s  .{7} *$", line) is not None) == (columns >= 38), line
+        assert (" of " in line) == (total is not None and columns >= 62)
+        assert (" %" in line) == (total is not None)
 
 
 def test_a_bar_goes_on_where_it_was(environ: dict[str, str], tmp_path: Path) -> None:
@@ -152,3 +154,27 @@ print("rich" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("said\nFalse\n", "")
+
+
+COUNTED = """
+import os, sys
+from codex.cli.bar import open_bars
+from codex.cli.output import terminal_size
+with open_bars() as shown:
+    bars = [shown.add(f"verifying zDvZRwkz{place}", 10**9) for place in range(2)]
+    for done in range(20):
+        for bar in bars:
+            bar.at(done * 10**7, 10**9, "verifying zDvZRwkz")
+        shown._shown.refresh()
+"""
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80])
+def test_bars_are_drawn_over_themselves_and_never_below(
+    columns: int, environ: dict[str, str], tmp_path: Path
+) -> None:
+    status, _, shown = run_on_a_terminal(["-c", COUNTED], environ, tmp_path, columns)
+    assert status == 0
+    # As many lines up as down: nothing scrolls away, and nothing is left behind.
+    up = sum(int(count or 1) for count in re.findall(r"\x1b\[([0-9]*)A", shown))
+    assert up == shown.count("\n") >= 20
