@@ -23,6 +23,7 @@ import loop
 import memory
 import network
 import p2p
+import poseidon
 import serving
 import start
 import upload
@@ -44,6 +45,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "p2p": p2p.figures,
     "network": network.figures,
     "dht": dht.figures,
+    "poseidon": poseidon.figures,
 }
 
 RESULTS = Path("bench-results")
