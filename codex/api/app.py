@@ -7,6 +7,7 @@ is switched off here.
 
 from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
+from http import HTTPStatus
 
 from quart import Request, Response, Websocket, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
@@ -25,6 +26,7 @@ from codex.logs import get_logger
 from codex.node import Node
 
 MAX_JSON = 1 << 20  # bytes of a request's body on the JSON calls; the largest sensible one has some hundred
+BODY_TIMEOUT = 60.0  # seconds for the whole of it to come, once the head has
 
 log = get_logger("api")
 
@@ -36,12 +38,15 @@ _ONLY_SOCKETS = Refusal(
     remedy="open it with an upgrade to a WebSocket",
     headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")),
 )
+_TOO_LARGE = Refusal(
+    413, f"The body of a call has at most {MAX_JSON} bytes", code="too-large", remedy="send less"
+)
 
 
 def make_app(node: Node, cors: Cors, access: Access, sockets: Sockets) -> QuartTrio:
     """The application that serves every call but the bulk routes, and the WebSockets."""
     app = QuartTrio(__name__, static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=MAX_JSON, BODY_TIMEOUT=60, RESPONSE_TIMEOUT=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_JSON, BODY_TIMEOUT=BODY_TIMEOUT, RESPONSE_TIMEOUT=None)
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
@@ -104,8 +109,11 @@ def _answer_errors(app: QuartTrio) -> None:
     async def not_routed(error: HTTPException) -> Reply:
         if isinstance(error, WebsocketMismatch):
             return as_reply(_no_such_call(()) if has_websocket_context() else _ONLY_SOCKETS)
+        if error.code == 413:
+            return as_reply(_TOO_LARGE)
         if error.code not in (404, 405, 308):
-            return as_reply(Refusal(error.code or 500, ""))
+            status = HTTPStatus(error.code or 500)
+            return as_reply(Refusal(status, status.phrase))
         methods = {*bulk.methods(_present().path)}
         if isinstance(error, MethodNotAllowed):
             methods.update(error.valid_methods or ())

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 
+from codex.api.app import BODY_TIMEOUT, MAX_JSON
 from codex.api.cors import PREFIX
 from codex.testing.http import Client, Reply
 from codex.testing.nodes import open_served_node
@@ -157,7 +159,9 @@ async def test_an_error_echoes_no_markup(client: Client, path: str) -> None:
 
 
 async def test_an_error_that_repeats_its_cause_is_plain_text(client: Client) -> None:
-    reply = await client.post("/data", b"x", headers=[("Content-Type", "<script>alert(1)</script>")])
+    reply = await client.post(
+        "/data", b"x", headers=[("Content-Type", "no/such; a=<script>alert(1)</script>")]
+    )
     assert reply.status == 422
     assert (reply.header("content-type") or "").startswith("text/plain")
 
@@ -168,6 +172,27 @@ async def test_a_body_that_is_not_asked_for_is_bounded(client: Client) -> None:
         await link.send(f"{head}Content-Length: 100000000\r\n\r\n".encode())
         reply = await link.reply("POST")
         assert reply.status in (200, 413)
+
+
+async def test_a_body_that_is_too_long_is_refused_with_a_reason(client: Client) -> None:
+    reply = await client.post("/backup", b"{" + b" " * MAX_JSON + b"}")
+    assert (reply.status, reply.text) == (413, "The body of a call has at most 1048576 bytes")
+    reply = await client.post(
+        "/backup", b" " * (MAX_JSON + 1), headers=[("Accept", "application/problem+json")]
+    )
+    assert reply.json()["code"] == "too-large"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    client: Client, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05  # for the loopback interface to deliver
+    async with evolve(client, patience=10_000.0).link() as link:
+        await link.send(f"POST {PREFIX}/backup HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n{{".encode())
+        begun = trio.current_time()
+        reply = await link.reply("POST")
+        assert (reply.status, reply.text) == (408, "Request Timeout")
+        assert trio.current_time() - begun == pytest.approx(BODY_TIMEOUT, abs=1)
 
 
 async def test_a_websocket_that_is_asked_for_as_a_page_wants_an_upgrade(client: Client) -> None:

@@ -63,6 +63,33 @@ async def test_no_step_of_a_large_upload_keeps_the_loop(tmp_path: Path) -> None:
         assert (await served.node.space()).quota_used == 0
 
 
+# One byte to a chunk, six on the wire: as many steps of a parser as there can be.
+DRIP = """
+import socket, sys
+host, port, chunks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+link = socket.create_connection((host, port))
+link.sendall(b"POST /api/codex/v1/data HTTP/1.1\\r\\nHost: a\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n")
+link.sendall(b"1\\r\\nx\\r\\n" * chunks + b"0\\r\\n\\r\\n")
+assert link.recv(1000).startswith(b"HTTP/1.1 200 ")
+"""
+
+
+async def test_no_step_of_an_upload_in_tiny_chunks_keeps_the_loop(tmp_path: Path) -> None:
+    async with open_served_node(tmp_path, threads=True) as served:
+        await there_and_back(served, MIB)
+        watch = LoopWatch(LIMIT / 2)
+        trio.lowlevel.add_instrument(watch)
+        command = [sys.executable, "-c", DRIP, served.address.host, str(served.address.port), "400000"]
+        try:
+            with trio.fail_after(120):
+                done = await trio.run_process(command, capture_stderr=True, check=False)
+        finally:
+            trio.lowlevel.remove_instrument(watch)
+        assert done.returncode == 0, done.stderr.decode()
+        assert watch.steps > 1000, "the watch has seen nothing"
+        assert watch.over == 0, f"{watch.worst_cpu_task} kept the loop for {watch.worst_cpu:.3f} s"
+
+
 async def test_the_gate_can_fail(tmp_path: Path) -> None:
     async def busy() -> None:
         await trio.lowlevel.checkpoint()

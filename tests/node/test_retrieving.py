@@ -1,5 +1,6 @@
 """The flow *retrieve*: exactly the bytes that were asked for, verified, and read ahead only so far."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from codex.data import BLOCK_SIZE, Manifest
 from codex.errors import BlockNotFound, CorruptData, InvalidInput, NotAManifest
 from codex.node import Node, reading
 from codex.node.reading import AHEAD, RUN_BLOCKS
+from codex.node.wiring import MEMORY
 from codex.runtime import Feed
 from codex.testing.content import damage, noise
 from codex.testing.counting import leak_check
@@ -217,3 +219,24 @@ async def test_many_readers_of_one_dataset_get_the_same(node: Node) -> None:
         for offset in range(0, SIZE, SIZE // 10):
             nursery.start_soon(read, offset)
     assert len(done) == 11
+
+
+async def test_all_transfers_of_a_node_have_one_budget(node: Node) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield bytes(bytearray(4 << 20))
+        await trio.sleep_forever()
+
+    budget = node._running.budget
+    assert budget.free == MEMORY
+    cid = await node.store(noise(12 << 20))
+    assert budget.free == MEMORY
+    async with node.retrieve(cid):
+        await wait_all_tasks_blocked()
+        reading = MEMORY - budget.free
+        assert AHEAD < reading <= 2 * AHEAD
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.store, stalled())
+            await wait_all_tasks_blocked()
+            assert (3 << 20) < MEMORY - budget.free - reading < 4 << 20
+            nursery.cancel_scope.cancel()
+    assert budget.free == MEMORY
