@@ -1,7 +1,8 @@
 """Their side of the exchange: what peers want of us, whose turn it is, and what they got. Decides, and does
 nothing.
 
-A peer's wants are worked off in batches of up to 20 blocks, each a message. Peers take turns, batch by batch;
+A peer's wants are worked off in batches, each a message: of 20 blocks, and of more for one that takes them at
+once. Peers take turns, batch by batch;
 what is read for a peer and has not left is bounded for each and for all. A block that is not here stays
 wanted, and is served when it arrives. What a peer wants beyond the bounds is forgotten: it will ask again.
 """
@@ -17,7 +18,15 @@ from codex.exchange.messages import Entry
 from codex.p2p import PeerId
 
 BATCH = 20
-"""Blocks of a message, as the network's others send them."""
+"""Blocks of a message, as the network's others send them …"""
+BATCH_MOST = 64
+"""… and at most, to a peer that takes a message within `QUICK` seconds: there is as much to do about a large
+message as about a small one."""
+BATCH_BYTES = 4 << 20
+"""Bytes up to which messages become larger."""
+QUICK, SLOW = 0.05, 0.2
+"""Seconds within which a message must leave for the next ones to have twice as many blocks, and behind which
+they have half as many: other peers and other messages wait for no longer."""
 QUERIES = 1024
 """Questions that are answered in one message."""
 MAX_WANTED = 16384
@@ -84,6 +93,7 @@ class Account:
     absent: dict[BlockAddress, bool] = field(factory=dict)
     queries: deque[Query] = field(factory=deque)
     batches: int = 0
+    batch: int = BATCH
     connected: bool = True
     forgotten: int = 0
     blocks_out: int = 0
@@ -216,7 +226,7 @@ class Ledger:
         """The batch of the peer whose turn it is; None while there is nothing to do, or no room for it."""
         for peer in list(self._turns):
             account = self._accounts[peer]
-            count = min(BATCH, (TOTAL_BYTES - self.bytes) // BLOCK_SIZE)
+            count = min(account.batch, (TOTAL_BYTES - self.bytes) // BLOCK_SIZE)
             if account.batches >= PEER_BATCHES or (count <= 0 and account.batches):
                 continue
             addresses = tuple(islice(account.waiting, max(1, count)))
@@ -249,8 +259,10 @@ class Ledger:
                     denied.append(address)
         return denied
 
-    def ended(self, batch: Batch, *, sent: bool) -> None:
-        """A batch was sent, or will not be: then what was in it is dropped. Once for each batch."""
+    def ended(self, batch: Batch, *, sent: bool, took: float = SLOW) -> None:
+        """A batch was sent, which took so many seconds, or will not be: then what was in it is dropped. Once
+        for each batch.
+        """
         account = batch.account
         account.batches -= 1
         self.bytes -= batch.size
@@ -259,6 +271,7 @@ class Ledger:
                 account.blocks_out += 1
         if sent:
             account.bytes_out += batch.size
+            _adapt(account, batch, took)
 
     def arrived(self, addresses: Iterable[BlockAddress]) -> bool:
         """Blocks have come to this node; whether anybody waits for one of them."""
@@ -280,3 +293,13 @@ class Ledger:
                 seekers.discard(account.peer)
                 if not seekers:
                     del self._seekers[address]
+
+
+def _adapt(account: Account, batch: Batch, took: float) -> None:
+    """Have the next batches of a peer as large as it takes them soon."""
+    count = len(batch.addresses)
+    if took > SLOW:
+        account.batch = max(account.batch // 2, BATCH)
+    elif took < QUICK and count >= account.batch:
+        most = max(BATCH, min(BATCH_MOST, BATCH_BYTES * count // max(batch.size, 1)))
+        account.batch = min(2 * count, most)

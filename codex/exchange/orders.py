@@ -103,7 +103,7 @@ class Orders:
                 if not source.asked:
                     source.pace.delivered(0, now, last=True)
             else:
-                source.excuse(want.address)
+                source.excuse(want)
 
     def take_back_all(self, source: Source, *, withdraw: bool = False) -> None:
         """End all orders of a peer, and offer what was ordered to whoever has it."""

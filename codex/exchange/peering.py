@@ -76,8 +76,8 @@ class Listener(Protocol):
     async def received(self, peer: PeerId, data: Part) -> None:
         """A message came. Raises DecodeError when it is none."""
 
-    def ended(self, batch: Batch, *, sent: bool) -> None:
-        """A batch of deliveries has left, or never will."""
+    def ended(self, batch: Batch, *, sent: bool, took: float) -> None:
+        """A batch of deliveries has left, within so many seconds, or never will."""
 
 
 @define(eq=False)
@@ -170,7 +170,7 @@ class Peering:
         session.take_notes()
         while session.deliveries:
             batch, _ = session.deliveries.popleft()
-            self._listener.ended(batch, sent=False)
+            self._listener.ended(batch, sent=False, took=0.0)
 
     # -- talking
 
@@ -223,12 +223,12 @@ class Peering:
                 await _send(stream, session.take_notes())
             else:
                 batch, parts = session.deliveries.popleft()
-                sent = False
+                sent, began = False, trio.current_time()
                 try:
                     await _send(stream, parts)
                     sent = True
                 finally:
-                    self._listener.ended(batch, sent=sent)
+                    self._listener.ended(batch, sent=sent, took=trio.current_time() - began)
             said = True
         return said
 

@@ -123,7 +123,7 @@ class ExchangeService:
     def alive(self, peer: PeerId) -> int:
         """Bytes came from a peer; those that are on order from it, and their trimmings, may still come."""
         self._wants.alive(peer, trio.current_time())
-        return 2 * self._wants.asked_bytes(peer)
+        return self._wants.due_bytes(peer)
 
     def broken(self, peer: PeerId, why: str) -> None:
         """A peer sent what is no message."""
@@ -131,9 +131,9 @@ class ExchangeService:
         self._wants.misbehaved(peer, why)
         self.step()
 
-    def ended(self, batch: Batch, *, sent: bool) -> None:
+    def ended(self, batch: Batch, *, sent: bool, took: float) -> None:
         """A batch of deliveries has left, or never will."""
-        self._ledger.ended(batch, sent=sent)
+        self._ledger.ended(batch, sent=sent, took=took)
         self._server.wake()
 
     async def received(self, peer: PeerId, data: Part) -> None:

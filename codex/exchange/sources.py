@@ -4,6 +4,7 @@ Plain state, changed by `Wants` only.
 """
 
 from collections import OrderedDict, deque
+from itertools import islice
 
 from attrs import define, field
 
@@ -15,6 +16,8 @@ from codex.p2p import PeerId
 
 _EXCUSED = 4096
 """Withdrawn orders of one peer that are remembered: what comes for them was merely late."""
+_LATE = 64
+"""Withdrawn orders whose blocks may be under way in one message. Others send 20, and this node up to 64."""
 _HINTS = 256
 
 
@@ -135,7 +138,7 @@ class Source:
     since: float = 0.0
     """When it delivered last, or was asked after it had been idle."""
     hints: OrderedDict[Cid, None] = field(factory=OrderedDict)
-    excused: OrderedDict[BlockAddress, None] = field(factory=OrderedDict)
+    excused: OrderedDict[BlockAddress, int] = field(factory=OrderedDict)
     strikes: int = 0
     stalls: int = 0
     resting: float = 0.0
@@ -153,8 +156,13 @@ class Source:
         if len(self.hints) > _HINTS:
             self.hints.popitem(last=False)
 
-    def excuse(self, address: BlockAddress) -> None:
+    @property
+    def late_bytes(self) -> int:
+        """Bytes that may come in one message for orders that were withdrawn."""
+        return sum(islice(reversed(self.excused.values()), _LATE))
+
+    def excuse(self, want: Want) -> None:
         """Remember that it had an order which was withdrawn."""
-        self.excused[address] = None
+        self.excused[want.address] = want.size
         if len(self.excused) > _EXCUSED:
             self.excused.popitem(last=False)

@@ -51,10 +51,10 @@ class Wants:
         want = self._pending.get(address)
         return want.fetch if want is not None and peer in want.asked_before else None
 
-    def asked_bytes(self, peer: PeerId) -> int:
-        """Bytes that are on order from a peer."""
+    def due_bytes(self, peer: PeerId) -> int:
+        """Bytes that a peer may send in one message for what it has on order, or had lately."""
         source = self._orders.sources.get(peer)
-        return source.asked_bytes if source is not None else 0
+        return 2 * source.asked_bytes + source.late_bytes if source is not None else 0
 
     def on_order(self) -> dict[PeerId, int]:
         """Blocks on order, by peer."""

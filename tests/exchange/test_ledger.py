@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -9,7 +10,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from codex.codec import root_cid
 from codex.data import BLOCK_SIZE, LeafAddress
 from codex.exchange import ledger as ledger_module
-from codex.exchange.ledger import BATCH, FLOOD, MAX_QUERIES, MAX_WANTED, PEER_BATCHES, TOTAL_BYTES, Ledger
+from codex.exchange.ledger import (
+    BATCH,
+    BATCH_BYTES,
+    BATCH_MOST,
+    FLOOD,
+    MAX_QUERIES,
+    MAX_WANTED,
+    PEER_BATCHES,
+    QUICK,
+    SLOW,
+    TOTAL_BYTES,
+    Ledger,
+)
 from codex.exchange.messages import Entry
 from codex.p2p import PeerId
 
@@ -87,6 +100,35 @@ def test_questions_are_answered_once_and_in_order():
         (2, True),
     ]
     assert ledger.take_queries(ALICE) == []
+
+
+@pytest.mark.parametrize("size", [1, BLOCK_SIZE, 1 << 20])
+def test_who_takes_messages_soon_gets_larger_ones_up_to_a_bound(size):
+    ledger = with_peers(ALICE)
+    ledger.note(ALICE, block(*range(1000)))
+    counts = []
+    for took in [QUICK / 2] * 4 + [(QUICK + SLOW) / 2] + [2 * SLOW] * 3:
+        batch = ledger.next_batch()
+        counts.append(len(batch.addresses))
+        ledger.resize(batch, counts[-1] * size)
+        ledger.ended(batch, sent=True, took=took)
+    if size > BLOCK_SIZE:
+        assert counts == [BATCH] * 8
+    else:
+        assert counts == [20, 40, 64, 64, 64, 64, 32, 20]
+        assert max(counts) == BATCH_MOST
+        assert max(counts) * size <= BATCH_BYTES
+
+
+def test_what_was_never_sent_and_small_batches_say_nothing_of_the_pace():
+    ledger = with_peers(ALICE)
+    ledger.note(ALICE, block(*range(3)))
+    ledger.ended(ledger.next_batch(), sent=True, took=0.0)
+    ledger.note(ALICE, block(*range(100)))
+    batch = ledger.next_batch()
+    assert len(batch.addresses) == BATCH
+    ledger.ended(batch, sent=False, took=0.0)
+    assert len(ledger.next_batch().addresses) == BATCH
 
 
 def test_a_cancelled_want_is_not_served():
@@ -235,21 +277,21 @@ class Serving(RuleBasedStateMachine):
         batch = self.ledger.next_batch()
         if batch is not None:
             assert batch.peer in self.peers
-            assert 0 < len(batch.addresses) <= BATCH
+            assert 0 < len(batch.addresses) <= BATCH_MOST
             assert set(batch.addresses) <= self.wanted[batch.peer]
             for other in self.under_way:
                 assert other.account is not batch.account or not set(other.addresses) & set(batch.addresses)
             self.under_way.append(batch)
 
     @precondition(lambda self: self.under_way)
-    @rule(data=st.data(), sent=st.booleans())
-    def end(self, data, sent):
+    @rule(data=st.data(), sent=st.booleans(), took=st.sampled_from([0.0, 0.1, 1.0]))
+    def end(self, data, sent, took):
         batch = data.draw(st.sampled_from(self.under_way))
         self.under_way.remove(batch)
         missing = [address for address in batch.addresses if address not in self.here]
         self.ledger.missed(batch, missing)
         self.ledger.resize(batch, (len(batch.addresses) - len(missing)) * 1000)
-        self.ledger.ended(batch, sent=sent)
+        self.ledger.ended(batch, sent=sent, took=took)
         if self.ledger._accounts.get(batch.peer) is batch.account and batch.peer in self.peers:
             self.wanted[batch.peer] -= set(batch.addresses) - set(missing)
 

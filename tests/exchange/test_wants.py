@@ -237,6 +237,26 @@ def test_what_comes_late_is_excused_and_what_was_never_asked_is_not():
     assert of_kind(wants.plan(1), SendAway)
 
 
+def test_a_message_may_bring_what_was_on_order_lately_and_no_more():
+    wants = Wants()
+    wants.joined(ALICE, -1000)
+    fetch = wants.open(TREE, 0)
+    wants.add(fetch, leaves(*range(12)))
+    assert wants.due_bytes(ALICE) == wants.due_bytes(BOB) == 0
+    wants.hint(ALICE, TREE)
+    wants.plan(0)
+    assert wants.due_bytes(ALICE) == 2 * 12 * BLOCK_SIZE
+    wants.close(fetch)
+    assert wants.due_bytes(ALICE) == 12 * BLOCK_SIZE
+    for first in range(12, 1012, 10):
+        more = wants.open(TREE, 1)
+        wants.add(more, leaves(*range(first, first + 10)))
+        wants.hint(ALICE, TREE)
+        wants.plan(1)
+        wants.close(more)
+    assert wants.due_bytes(ALICE) == 64 * BLOCK_SIZE
+
+
 def test_what_an_earlier_life_asked_for_is_forgiven():
     wants = Wants()
     wants.joined(ALICE, 0)
