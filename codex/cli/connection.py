@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import select
+import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
@@ -10,6 +13,7 @@ from urllib.parse import quote
 
 from codex.cli.exits import Failed, NoNode
 from codex.cli.finding import Target
+from codex.cli.output import note
 
 BASE = "/api/codex/v1"
 PIECE = 256 * 1024
@@ -20,6 +24,10 @@ IDLE_LIMIT = 300.0
 """Seconds without a byte before the node counts as stuck. Finishing a large upload, or searching, takes a
 while.
 """
+QUICK_LIMIT = 60.0
+"""The same for what a node has at hand."""
+HINT_AFTER = 5.0
+"""Seconds without an answer after which somebody who looks is told what is waited for."""
 ERROR_LIMIT = 4096
 """Bytes of an error message that are read."""
 PROBLEM = "application/problem+json"
@@ -56,12 +64,14 @@ def ask(
     body: Iterable[bytes] | None = None,
     headers: Mapping[str, str | bytes] | None = None,
     limit: float = IDLE_LIMIT,
+    quiet: bool = False,
 ) -> Iterator[http.client.HTTPResponse]:
     """Send a request and give the reply, whatever its status; the connection ends with the block.
 
     Without a Content-Length in `headers`, a `body` goes out in chunks; what iterating it raises must be no
-    OSError. The node may be silent for `limit` seconds. Raises NoNode when nothing listens there, Failed when
-    the node wants another token or the exchange breaks, also while the reply is read.
+    OSError. The node may be silent for `limit` seconds; after a few of them somebody who looks is told so,
+    unless `quiet`. Raises NoNode when nothing listens there, Failed when the node wants another token or the
+    exchange breaks, also while the reply is read.
     """
     sent: dict[str, str | bytes] = {"Accept": f"{PROBLEM}, */*;q=0.9", **(headers or {})}
     if node.token is not None:
@@ -81,6 +91,8 @@ def ask(
                 # When the node stops listening, its reply says why; without one, the next line fails.
                 connection.request(method, BASE + path, body, sent)
             # It may own the socket by now, so that closing the connection would not close it.
+            if not quiet:
+                _say_what_is_waited_for(connection.sock, node, limit)
             with connection.getresponse() as reply:
                 if reply.status == 401:
                     raise not_let_in(node)
@@ -98,7 +110,8 @@ def ask_json(
     given: object = None,
     accepted: Sequence[int] = (200,),
     remedies: Mapping[int, str] = NO_REMEDIES,
-    limit: float = IDLE_LIMIT,
+    limit: float = QUICK_LIMIT,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """The node's answer to `what`, a JSON object; with `given` (not None) as the JSON that is sent.
 
@@ -111,7 +124,7 @@ def ask_json(
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body[0]))}
     elif method == "POST":
         headers = {"Content-Length": "0"}
-    with ask(node, method, path, body=body, headers=headers, limit=limit) as reply:
+    with ask(node, method, path, body=body, headers=headers, limit=limit, quiet=quiet) as reply:
         text = read_text(reply, what, accepted=accepted, remedies=remedies)
     try:
         answer = json.loads(text)
@@ -137,6 +150,18 @@ def not_let_in(node: Target) -> Failed:
         remedy="Name the file that it was started with, by --api-token-file. A token that was changed there "
         "since then counts after a restart.",
     )
+
+
+def _say_what_is_waited_for(sock: socket.socket, node: Target, limit: float) -> None:
+    if limit <= HINT_AFTER or not sys.stderr.isatty():
+        return
+    waiting = select.poll()  # unlike select, for any number of open files
+    waiting.register(sock, select.POLLIN)
+    if not waiting.poll(HINT_AFTER * 1000):
+        note(
+            f"The node at {node.url} has not answered for {HINT_AFTER:.0f} seconds; it is given {limit:.0f}. "
+            "^C ends the waiting."
+        )
 
 
 @contextmanager

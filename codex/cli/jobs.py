@@ -89,15 +89,19 @@ def parse(told: Mapping[str, Any]) -> Job:
         )
 
 
-def fetch(node: Target, id: str) -> Job:
+def fetch(node: Target, id: str, *, quiet: bool = False) -> Job:
     """The job of that id. Raises Failed when there is none, NoNode."""
-    return parse(ask_json(node, "GET", _path(id), f"job {id}", remedies=_REMEDIES))
+    return parse(ask_json(node, "GET", _path(id), f"job {id}", remedies=_REMEDIES, quiet=quiet))
 
 
-def fetch_all(node: Target, kind: str | None = None, state: str | None = None) -> dict[str, Any]:
+def fetch_all(
+    node: Target, kind: str | None = None, state: str | None = None, *, quiet: bool = False
+) -> dict[str, Any]:
     """The node's list of jobs, newest first, as its API gives it. Raises Failed, NoNode."""
     wanted = {name: value for name, value in (("kind", kind), ("state", state)) if value is not None}
-    return ask_json(node, "GET", "/jobs" + (f"?{urlencode(wanted)}" if wanted else ""), "the list of jobs")
+    return ask_json(
+        node, "GET", "/jobs" + (f"?{urlencode(wanted)}" if wanted else ""), "the list of jobs", quiet=quiet
+    )
 
 
 def listed(answer: Mapping[str, Any]) -> list[Job]:
@@ -119,7 +123,7 @@ def follow(node: Target, job: Job) -> Iterator[Job]:
         if not job.running:
             return
         _wait(pause)
-        job = fetch(node, job.id)
+        job = fetch(node, job.id, quiet=True)  # there are bars
         yield job
 
 
@@ -136,10 +140,10 @@ def follow_all(node: Target, shown: Bars) -> Iterator[Job]:
     """Show bars for all jobs that run, and give each at its end, until none runs. Raises Failed, NoNode."""
     known: dict[str, Bar] = {}
     for pause in _pauses():
-        running = {job.id: job for job in listed(fetch_all(node, state="running"))}
+        running = {job.id: job for job in listed(fetch_all(node, state="running", quiet=True))}
         for id in [id for id in known if id not in running]:
             known.pop(id).gone()
-            yield fetch(node, id)
+            yield fetch(node, id, quiet=True)
         for id, job in reversed(running.items()):
             if id not in known:
                 known[id] = shown.add(job.title, job.total, job.done)

@@ -73,7 +73,7 @@ def put(node: Target, source: str, name: str | None, mimetype: str | None) -> St
                 bar.moved(count)
 
             body = _pieces(stream, source, size, moved)
-            with ask(node, "POST", "/data", body=body, headers=headers) as reply:
+            with ask(node, "POST", "/data", body=body, headers=headers, quiet=True) as reply:
                 cid = read_text(reply, source, remedies=_REMEDIES).strip()
     return Stored(cid, source, name, mimetype, sent)
 

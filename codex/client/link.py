@@ -138,6 +138,8 @@ class Link:
         self._listeners: dict[int, Broadcast[Event]] = {}
         self._last = 0
         self._lost: str | None = None
+        self.heard = trio.current_time()
+        """When a message came last, on trio's clock."""
 
     @contextmanager
     def call(
@@ -209,6 +211,7 @@ class Link:
         """Hand out what comes; never returns by itself."""
         while True:
             message = await self._socket.get_message()
+            self.heard = trio.current_time()
             if isinstance(message, bytes):
                 call = self._streams.get(int.from_bytes(message[:NUMBER], "big"))
                 if call is not None:

@@ -24,6 +24,8 @@ from codex.runtime.groups import unwrapped
 BASE = "/api/codex/v1"
 PATIENCE = 10.0  # seconds for a node to answer
 FAREWELL = 2.0  # seconds for the connection to be closed in order
+PING = 10.0  # seconds between two questions whether the node is still there
+SILENCE = 40.0  # seconds in which something must come after one; an upload may stand before it on a slow line
 RECEIVE = 262_144  # bytes read at once: with the 4 KiB that are usual, data comes at a third of the speed
 MAX_MESSAGE = 16 << 20  # bytes; far more than a node sends in one
 
@@ -78,6 +80,7 @@ async def open_client(url: str, token: str | None = None) -> AsyncIterator[Clien
                 link = Link(socket)
                 nursery.start_soon(_write, link)
                 nursery.start_soon(_read, link, socket)
+                nursery.start_soon(_watch, link, socket)
                 try:
                     yield Client(link)
                 finally:
@@ -151,6 +154,21 @@ def _nobody(address: Address) -> Unreachable:
 async def _write(link: Link) -> None:
     try:
         await link.write()
+    except ConnectionClosed:
+        return  # whoever reads tells everybody
+
+
+async def _watch(link: Link, socket: WebSocketConnection) -> None:
+    """Give the connection up when nothing comes over it any more."""
+    try:
+        while True:
+            await trio.sleep(PING)
+            with trio.move_on_after(SILENCE) as waited:
+                await socket.ping()
+            # The answer may be behind a lot that was under way already.
+            if waited.cancelled_caught and trio.current_time() - link.heard >= SILENCE:
+                link.lose(f"the node has said nothing for {SILENCE:.0f} seconds")
+                return
     except ConnectionClosed:
         return  # whoever reads tells everybody
 

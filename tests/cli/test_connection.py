@@ -1,12 +1,15 @@
 """Talking to a node: the token goes along, and what is refused is said with a remedy."""
 
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codex.cli import connection
 from codex.cli.connection import ERROR_LIMIT, PROBLEM, ask, ask_json, data_path, understood
 from codex.cli.exits import Failed, NoNode
 from codex.cli.finding import Target
@@ -39,7 +42,7 @@ def test_a_token_goes_with_every_call(codex: Run, node: Any, token_file: Path, w
     assert codex("ls", port=node.port, env={"CODEX_API_TOKEN_FILE": str(token_file)}).returncode == 0
     (work / "codex.toml").write_text(f'api-token-file = "{token_file}"')
     assert codex("ls", "--config-file=codex.toml", port=node.port).returncode == 0
-    assert [headers["Authorization"] for headers in node.headers] == [f"Bearer {TOKEN}"] * 4
+    assert [headers["Authorization"] for headers in node.headers] == [f"Bearer {TOKEN}"] * (2 + 1 + 2 + 2)
     assert codex("ls", port=node.port).returncode == 0
     assert "Authorization" not in node.headers[-1]
 
@@ -135,6 +138,32 @@ def test_an_answer_that_is_no_object_is_refused(node: Any, target: Target, answe
     node.replies["GET /space"] = (200, {}, answer)
     with pytest.raises(Failed):
         ask_json(target, "GET", "/space", "the space")
+
+
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize("quiet", [True, False])
+def test_who_looks_is_told_what_is_waited_for(
+    looks: bool,
+    quiet: bool,
+    target: Target,
+    node: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def late(_: object) -> tuple[int, dict[str, str], bytes]:
+        time.sleep(0.3)
+        return 200, {}, b"{}"
+
+    node.replies["GET /space"] = late
+    node.json("GET /peers", {})
+    monkeypatch.setattr(connection, "HINT_AFTER", 0.05)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: looks)
+    assert ask_json(target, "GET", "/space", "the space", quiet=quiet) == {}
+    said = capsys.readouterr().err
+    assert ("has not answered for" in said) == (looks and not quiet)
+    monkeypatch.setattr(connection, "HINT_AFTER", 5.0)
+    assert ask_json(target, "GET", "/peers", "the peers") == {}
+    assert capsys.readouterr().err == ""
 
 
 def test_a_silent_node_is_left_after_a_while(node: Any, target: Target) -> None:

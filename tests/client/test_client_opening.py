@@ -1,8 +1,11 @@
 """From an address to a client: what is an address, who is let in, and what is said when nobody is there."""
 
+import re
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha1
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,11 @@ from trio.testing import MockClock
 
 from codex.api import Address as Listening
 from codex.api import start_api
-from codex.client import NotLetIn, Unreachable, open_client
+from codex.client import Disconnected, Event, Events, NotLetIn, Unreachable, open_client, opening
 from codex.client.opening import Address
 from codex.config import ApiConfig
 from codex.errors import InvalidInput
+from codex.runtime.broadcast import Broadcast
 from codex.testing.counting import count
 from codex.testing.nodes import ServedNode, open_test_node
 
@@ -139,3 +143,62 @@ async def test_an_error_of_the_block_is_that_error(served: ServedNode) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_client(served.address.url):
             raise ZeroDivisionError
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[str]:
+    """A server that opens WebSockets and then says nothing; its address."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some()
+        [key] = re.findall(rb"(?i)sec-websocket-key: (.*)\r\n", head)
+        answer = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        await stream.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + answer + b"\r\n\r\n"
+        )
+        while await stream.receive_some():
+            pass
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PING", 0.05)
+    monkeypatch.setattr(opening, "SILENCE", 0.1)
+    monkeypatch.setattr(opening, "FAREWELL", 0.05)
+    with trio.fail_after(10):
+        async with mute() as url:
+            with pytest.raises(Disconnected, match="has said nothing for 0 seconds") as raised:
+                async with open_client(url) as client:
+                    await client.space()
+            assert raised.value.remedy
+            async with open_client(url) as client:
+                events = Broadcast[Event]()
+                client._link.listen(1, events)
+                async with events.subscribe(5) as heard:
+                    with pytest.raises(Disconnected, match="has said nothing"):
+                        await anext(Events(client._link, heard))
+
+
+async def test_a_node_that_answers_is_kept(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PING", 0.01)
+    async with open_client(served.address.url) as client:
+        socket, answered = client._link._socket, trio.Event()
+        really, left = socket.ping, iter(range(5))  # type: ignore[attr-defined]
+
+        async def ping() -> None:
+            await really()
+            if next(left, None) is None:
+                answered.set()
+
+        monkeypatch.setattr(socket, "ping", ping)
+        with trio.fail_after(10):
+            await answered.wait()
+        assert await client.health()
