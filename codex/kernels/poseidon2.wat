@@ -57,7 +57,7 @@
 ;;     3776  a chunk of data being padded
 ;;     4096  from here on all is the host's: data, nodes
 ;;
-;; The order of the multiplications never depends on the data, but none of this is meant to hide anything.
+;; What is hashed here is public: the time it takes may tell what it is.
 
 (module
   (memory (export "memory") 1)
@@ -225,6 +225,8 @@
     (i64.store offset=16 (local.get $at) (local.get $a2)) (i64.store offset=24 (local.get $at) (local.get $a3)))
 
   ;; ---- the permutation ------------------------------------------------------------------------------------
+  ;;
+  ;; The words of the state are at 3680, 3712 and 3744.
 
   ;; a⁵ by three multiplications: a², a⁴, a⁵.
   (func $fifth (param $a0 i64) (param $a1 i64) (param $a2 i64) (param $a3 i64) (result i64 i64 i64 i64)
@@ -256,7 +258,7 @@
     (call $store (local.get $word)
       (call $fifth (call $add (call $load (local.get $word)) (call $load (local.get $constant))))))
 
-  ;; Four external rounds, with the constants from there on.
+  ;; Four external rounds, with three constants for each, 384 bytes in all.
   (func $external (param $constant i32)
     (local $end i32)
     (local.set $end (i32.add (local.get $constant) (i32.const 384)))

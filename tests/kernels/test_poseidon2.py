@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from codex.kernels import poseidon2
 from codex.kernels import poseidon2_spec as spec
 from codex.kernels.engine import Instance, Kernel
 from codex.kernels.poseidon2_constants import PRIME
+from codex.runtime import Threads
 
 Vectors = Callable[[str], Any]
 
@@ -153,6 +155,21 @@ def test_what_makes_no_sense_is_refused(call: Callable[[], bytes], message: str)
 
 def test_nothing_becomes_nothing() -> None:
     assert poseidon2.compress_pairs(b"", 0) == poseidon2.hash_cells(b"", 2048) == b""
+
+
+async def test_threads_do_not_disturb_each_other() -> None:
+    blocks = [bytes([number]) * 8192 for number in range(12)]
+    alone = [spec.block_root(block, 1024) for block in blocks]
+    found: dict[int, bytes] = {}
+    threads = Threads(4)
+
+    async def hash_one(number: int) -> None:
+        found[number] = await threads.run(poseidon2.block_root, blocks[number], 1024)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(len(blocks)):
+            nursery.start_soon(hash_one, number)
+    assert [found[number] for number in range(len(blocks))] == alone
 
 
 @pytest.mark.usefixtures("no_wasmtime")
