@@ -123,6 +123,10 @@ class Batcher:
         """Return what is left: the blocks behind the last batch, or None when there are none."""
         return self._take() if self._held else None
 
+    def clear(self) -> None:
+        """Drop what is kept: there will be no more."""
+        self._pieces, self._small, self._held = [], bytearray(), 0
+
     def _keep(self, part: bytes | memoryview) -> None:
         self._held += len(part)
         if len(part) < SMALL:

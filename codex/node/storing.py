@@ -113,6 +113,7 @@ class _Pipeline:
                     # Before the nursery hears of it: what it cancels then has its frames on the way, and they
                     # and the error would keep each other, and the batches, until garbage is collected.
                     nursery.cancel_scope.cancel()
+                    self._batcher.clear()
                     raise
         return self._builder, self._batcher.size
 

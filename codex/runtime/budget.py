@@ -75,6 +75,7 @@ class Budget:
         self._tidy = tidy
         self._held = 0  # the floors' part too
         self._peak = 0  # the most of it since memory was given back
+        self._spread = False  # much was held since nothing was
 
     @asynccontextmanager
     async def lend(self, floor: int) -> AsyncIterator[Share]:
@@ -83,8 +84,7 @@ class Budget:
             with self.share(floor) as share:
                 yield share
         finally:
-            if self._tidy is not None and self._peak >= MUCH and self._held <= self._peak // 4:
-                self._peak = self._held
+            if self._tidy is not None and self._is_due():
                 with trio.CancelScope(shield=True):  # tens of milliseconds, and most for those that break off
                     await self._tidy()
 
@@ -98,6 +98,16 @@ class Budget:
         finally:
             share.hold(0)
             self._shares -= 1
+
+    def _is_due(self) -> bool:
+        """Whether memory is to be given back: when most of much has gone, and once more when all has."""
+        if self._shares:
+            due = self._peak >= MUCH and self._held <= self._peak // 4
+        else:
+            due, self._spread = self._spread, False
+        if due:
+            self._peak = self._held
+        return due
 
     @property
     def free(self) -> int:
@@ -114,3 +124,4 @@ class Budget:
         self._lent += lent
         self._held += held
         self._peak = max(self._peak, self._held)
+        self._spread = self._spread or self._held >= MUCH

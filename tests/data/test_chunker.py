@@ -123,6 +123,16 @@ def test_small_pieces_take_little_more_than_their_bytes(size: int) -> None:
     assert len(last.pieces) <= batcher.size // (GATHERED - SMALL) + 1
 
 
+def test_what_is_dropped_is_kept_no_more() -> None:
+    batcher = Batcher(4, 100)
+    batcher.feed(b"12345")
+    batcher.feed(bytes(2 * SMALL)[:95])
+    batcher.clear()
+    assert batcher.held == 0
+    assert batcher.cut() is None
+    assert batcher.finish() is None
+
+
 def test_nothing_gives_nothing() -> None:
     batcher = Batcher()
     assert batcher.feed(b"") == []

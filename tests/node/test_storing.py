@@ -304,6 +304,30 @@ async def test_an_upload_that_breaks_off_gives_its_part_of_the_budget_back(
     assert budget.free == 4 * MIB
 
 
+async def test_what_breaks_off_is_no_longer_in_memory_when_it_is_given_up(node: Node) -> None:
+    class Giving(Held):
+        async def abort(self, ingest: str) -> None:
+            now.append(tracemalloc.get_traced_memory()[0])
+            await super().abort(ingest)
+
+    class Broke(Exception):
+        pass
+
+    async def source() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield bytes(bytearray(PIECE))
+        raise Broke
+
+    now: list[int] = []
+    tracemalloc.start()
+    try:
+        with pytest.raises(Broke):
+            await store_dataset(Giving(node), Inline(), source(), budget=Budget(MEMORY))
+    finally:
+        tracemalloc.stop()
+    assert max(now) < MIB
+
+
 async def test_what_is_on_the_disk_is_no_longer_in_memory(node: Node) -> None:
     store = Held(node)
     store.free.set()

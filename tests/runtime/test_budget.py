@@ -169,6 +169,10 @@ async def test_memory_is_given_back_when_much_less_is_held_than_was() -> None:
                 scope.cancel()
                 await trio.lowlevel.checkpoint()
         assert tidied == [8 * MUCH - 90]
+        async with budget.lend(10):
+            pass
+        assert len(tidied) == 1
+    assert len(tidied) == 2  # once more, when nobody holds anything
     async with budget.lend(10):
         pass
-    assert len(tidied) == 1
+    assert len(tidied) == 2
