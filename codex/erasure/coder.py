@@ -64,9 +64,9 @@ def recover(layout: Layout, size: int, known: Mapping[int, Buffer], wanted: Sequ
     for column, rows in missing.items():
         used = _rows_to_use(layout, column, given.setdefault(column, {}))
         alike.setdefault((used, tuple(rows)), []).append(column)
-    for (used, rows), columns in alike.items():
+    for (used, lost), columns in alike.items():
         blocks = {row: [given[column][row] for column in columns] for row in used}
-        for row, made in zip(rows, leopard.recover(layout.shape, blocks, rows, size), strict=True):
+        for row, made in zip(lost, leopard.recover(layout.shape, blocks, lost, size), strict=True):
             for column, block in zip(columns, hash_blocks(made), strict=True):
                 found[layout.index(row, column)] = block
     return [found[index] for index in wanted]

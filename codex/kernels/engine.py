@@ -8,12 +8,14 @@ wasmtime has no wheel for some machines, and a processor or a sandbox may refuse
 why, and callers compute in Python instead: the same results, slowly.
 """
 
+import atexit
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from codex.logs import get_logger
 
@@ -118,6 +120,7 @@ class Kernel:
         self._check = check
         self._verdict: str | None = None
         self._idle: deque[Instance] = deque(maxlen=_MAX_IDLE)
+        _kernels.add(self)
 
     @property
     def fault(self) -> str:
@@ -163,3 +166,15 @@ class Kernel:
         if fault:
             _log.warning("kernel not usable here, so Python computes", kernel=self.name, fault=fault)
         return fault
+
+
+_kernels: WeakSet[Kernel] = WeakSet()
+
+
+@atexit.register
+def _let_go() -> None:
+    """Drop what wasmtime made while wasmtime is still whole: later, it complains on stderr."""
+    for kernel in _kernels:
+        kernel._idle.clear()
+    _compiled.cache_clear()
+    engine.cache_clear()

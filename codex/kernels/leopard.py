@@ -40,6 +40,11 @@ _STRIP_LEAST = 1024
 _TRANSFORM_COST = 0.6
 
 
+def fault() -> str:
+    """Why Python computes instead of the kernel, or nothing when the kernel does. Loads it: some 40 ms."""
+    return FF8.fault or FF16.fault
+
+
 def encode(shape: Shape, data: Rows, size: int) -> list[list[bytes]]:
     """Return the M rows of parity for K rows of data, in blocks of `size` bytes.
 
@@ -248,7 +253,8 @@ def _mark(instance: Instance, task: _Task) -> None:
 
 def _strip(rows: int) -> int:
     """Bytes of each row that are worked on at a time, when work goes to and fro between so many rows."""
-    return min(max(_STRIP_LEAST, _STRIP_TOTAL // rows), BUDGET // rows) // CHUNK * CHUNK
+    size = min(max(_STRIP_LEAST, _STRIP_TOTAL // rows), BUDGET // rows)
+    return max(CHUNK, size // CHUNK * CHUNK)
 
 
 def _chosen(shape: Shape, known: Mapping[int, Sequence[Buffer]], wanted: Sequence[int]) -> list[int]:
