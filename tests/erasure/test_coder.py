@@ -161,7 +161,7 @@ def test_what_cannot_be_meant_is_refused(known: dict[int, bytes], wanted: list[i
 def test_without_parity_nothing_is_coded() -> None:
     with pytest.raises(InvalidInput, match="M = 0"):
         encode(Layout(4, 2, 0), SIZE, [noise(2), noise(2)])
-    with pytest.raises(NotFound, match="column 1 has 1 blocks .* K = 2 of its 2"):
+    with pytest.raises(NotFound, match=r"column 1 has 1 blocks .* K = 2 of its 2"):
         recover(Layout(4, 2, 0), SIZE, {3: bytes(SIZE), 0: bytes(SIZE)}, [1])
 
 
