@@ -174,13 +174,15 @@ async def test_a_body_that_is_not_asked_for_is_bounded(client: Client) -> None:
         assert reply.status in (200, 413)
 
 
-async def test_a_body_that_is_too_long_is_refused_with_a_reason(client: Client) -> None:
-    reply = await client.post("/backup", b"{" + b" " * MAX_JSON + b"}")
-    assert (reply.status, reply.text) == (413, "The body of a call has at most 1048576 bytes")
-    reply = await client.post(
-        "/backup", b" " * (MAX_JSON + 1), headers=[("Accept", "application/problem+json")]
-    )
-    assert reply.json()["code"] == "too-large"
+@pytest.mark.parametrize("accept", ["*/*", "application/problem+json"])
+async def test_a_body_that_is_too_long_is_refused_with_a_reason(client: Client, accept: str) -> None:
+    head = f"POST {PREFIX}/backup HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n"
+    async with client.link() as link:
+        await link.send(f"{head}Content-Length: {MAX_JSON + 1}\r\n\r\n".encode())
+        reply = await link.reply("POST")
+    assert reply.status == 413
+    assert "The body of a call has at most 1048576 bytes" in reply.text
+    assert ("too-large" in reply.text) == (accept != "*/*")
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(
