@@ -93,6 +93,7 @@ SLOT_CELL_PREFIX = bytes.fromhex("01869a03919a0320")
 
 # Every CID of the daily kind is six bytes of these and 32 of digest: a look-up is check enough.
 _COMMON = frozenset({BLOCK_PREFIX, ROOT_PREFIX, MANIFEST_PREFIX, SLOT_ROOT_PREFIX, PROVING_ROOT_PREFIX})
+_SHA2_256 = frozenset({BLOCK_PREFIX, ROOT_PREFIX, MANIFEST_PREFIX})
 _COMMON_SIZE = len(BLOCK_PREFIX) + DIGEST_SIZE
 
 _V0_PREFIX = bytes((SHA2_256, DIGEST_SIZE))
@@ -200,6 +201,8 @@ class Cid:
         """Whether `data` has this hash. False for a hash that is not computed here: only sha2 and identity
         are.
         """
+        if self.raw[:6] in _SHA2_256:
+            return hashlib.sha256(data).digest() == self.raw[6:]
         match self.multihash_code:
             case 0x12:
                 return hashlib.sha256(data).digest() == self.digest
