@@ -19,6 +19,7 @@ import commands
 import dht
 import download
 import embedded
+import erasure
 import loop
 import memory
 import network
@@ -45,6 +46,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "p2p": p2p.figures,
     "network": network.figures,
     "dht": dht.figures,
+    "erasure": erasure.figures,
     "poseidon": poseidon.figures,
 }
 
