@@ -16,23 +16,33 @@ def weight(accept: Sequence[str], media_type: str) -> float:
 
     The most specific range that fits decides (RFC 9110, 12.5.1). Without any header everything is welcome.
     """
-    ranges = [part for header in accept for part in header.split(",")]
     if not accept:
         return 1.0
     best, found = -1, 0.0
     kind = media_type.partition("/")[0]
     fits = {media_type: 2, f"{kind}/*": 1, "*/*": 0}
-    for one in ranges:
-        name, *parameters = (part.strip().lower() for part in one.split(";"))
-        specific = fits.get(name, -1)
+    for one in _ranges(accept):
+        specific = fits.get(_name(one), -1)
         if specific > best:
-            best, found = specific, _weight(parameters)
+            best, found = specific, _weight(one.lower().split(";")[1:])
     return found
 
 
+def _ranges(accept: Sequence[str]) -> list[str]:
+    return [part for header in accept for part in header.split(",")]
+
+
+def _name(one: str) -> str:
+    return one.partition(";")[0].strip().lower()
+
+
 def wants_problem(accept: Sequence[str]) -> bool:
-    """Whether errors are asked for as problem details (RFC 9457), rather than as plain text."""
-    return weight(accept, PROBLEM) > weight(accept, "text/plain")
+    """Whether errors are asked for as problem details (RFC 9457), rather than as plain text.
+
+    Who welcomes both alike, and names the former, knows what they are.
+    """
+    problem, text = weight(accept, PROBLEM), weight(accept, "text/plain")
+    return problem > text or (problem == text > 0 and PROBLEM in map(_name, _ranges(accept)))
 
 
 def _weight(parameters: Sequence[str]) -> float:

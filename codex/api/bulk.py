@@ -84,10 +84,13 @@ class BulkRoutes:
         if said is not None:
             await self._refuse(exchange, said)
             return
+        job: list[str] = []
         try:
             mimetype = media_type(exchange.header("content-type"))
             name = filename(exchange.header("content-disposition"))
-            cid = await self._node.store(exchange, filename=name, mimetype=mimetype, size=exchange.length)
+            cid = await self._node.store(
+                exchange, filename=name, mimetype=mimetype, size=exchange.length, on_begun=job.append
+            )
         except (UploadCut, JobCancelled) as error:
             log.info("an upload was cut short", reason=error.message)
             await self._refuse(exchange, refusal(error))
@@ -96,7 +99,13 @@ class BulkRoutes:
             await self._refuse(exchange, refusal(error))
         else:
             text = str(cid).encode("ascii")
-            headers = [("Content-Type", "text/plain"), *self._cors.reply(exchange.headers("origin"))]
+            headers = [
+                ("Content-Type", "text/plain"),
+                *self._cors.reply(exchange.headers("origin")),
+                ("X-Job-Id", job[0]),
+            ]
+            if self._cors.origin is not None:
+                headers.append(("Access-Control-Expose-Headers", "X-Job-Id"))
             await exchange.reply(200, headers, text)
 
     async def _download(self, exchange: Exchange, text: str, local: bool) -> None:

@@ -31,7 +31,7 @@ def _wants_text() -> bool:
     """Whether the highest-weighted type that the caller accepts is plain text."""
     accepted = request.accept_mimetypes
     best = max(accepted, key=lambda pair: pair[1], default=("*/*", 1.0))
-    return str(best[0]).lower() == "text/plain"
+    return str(best[0]).partition(";")[0].strip().lower() == "text/plain"
 
 
 def _refused(status: int, text: str, error: CodexError) -> Refusal:

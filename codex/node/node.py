@@ -5,7 +5,7 @@ of its own.
 that somebody else owns. Inside, errors are raised (`CodexError`); the edges above turn them into values.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -98,8 +98,10 @@ class Node:
         filename: str | None = None,
         mimetype: str | None = None,
         size: int | None = None,
+        on_begun: Callable[[str], None] | None = None,
     ) -> Cid:
-        """Store a dataset and return its manifest's CID once every byte is durable.
+        """Store a dataset and return its manifest's CID once every byte is durable. `on_begun` is told the id
+        of the job before the first piece is asked for.
 
         `size` is the number of bytes to come, where it is known: then a dataset that cannot fit is refused
         before it is read. It is an upload job; its result is the `cid`. Raises EmptyDataset, QuotaExceeded,
@@ -111,6 +113,8 @@ class Node:
             size = len(source)
             source = _pieces(source)
         async with parts.jobs.track(JobKind.UPLOAD, subject=filename, total=size) as job:
+            if on_begun is not None:
+                on_begun(job.id)
             if size is not None:
                 await parts.store.check_room(size)
             cid = await storing.store_dataset(

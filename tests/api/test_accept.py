@@ -44,7 +44,12 @@ def test_the_most_specific_range_decides(accept: list[str], media_type: str, exp
         ([f"{PROBLEM};q=0.5, text/plain;q=0.4"], True),
         ([f"{PROBLEM};q=0.4, text/plain;q=0.5"], False),
         ([f"{PROBLEM};q=0"], False),
-        ([f"text/plain, {PROBLEM}"], False),
+        ([f"text/plain, {PROBLEM}"], True),
+        ([f"{PROBLEM}, */*"], True),
+        ([f"application/json, {PROBLEM}, text/plain, */*"], True),
+        (["application/json, text/plain, */*", PROBLEM], True),
+        ([f"{PROBLEM};q=0, text/plain;q=0"], False),
+        ([f"{PROBLEM};q=0.8, */*"], False),
         ([f"*/*;q=0.1, {PROBLEM}"], True),
     ],
 )

@@ -74,6 +74,12 @@ async def test_an_upload_is_answered_with_its_cid_as_bare_text(client: Client) -
     assert reply.body == CID.encode()
 
 
+async def test_an_upload_is_answered_with_the_id_of_its_job(served: ServedNode) -> None:
+    reply = await served.client.post("/data", CONTENT)
+    [job] = served.node.jobs.list()
+    assert (reply.header("x-job-id"), job.result) == (job.id, {"cid": reply.text})
+
+
 async def test_what_an_upload_takes_is_one_block_and_its_manifest(client: Client) -> None:
     await client.post("/data", CONTENT)
     space = (await client.get("/space")).json()

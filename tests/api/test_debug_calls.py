@@ -38,6 +38,8 @@ async def test_the_record_is_the_nodes(served: ServedNode) -> None:
         ("text/plain", True),
         ("TEXT/PLAIN", True),
         ("text/plain, application/json;q=0.9", True),
+        ("text/plain;charset=utf-8", True),
+        ("text/plain; charset=utf-8; q=0.9, */*;q=0.1", True),
         ("text/plain;q=0.1, application/json;q=0.9", False),
         ("application/json", False),
         ("*/*", False),

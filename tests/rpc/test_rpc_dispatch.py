@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codex.api.rpc import dispatch
-from codex.api.rpc.dispatch import Batch, Refused, Request, read
-from codex.api.rpc.faults import INTERNAL, NO_JSON, NUMBERS
+from codex.api.rpc.dispatch import Batch, Refused, Request, failure, read
+from codex.api.rpc.faults import INTERNAL, INVALID_REQUEST, NO_JSON, NUMBERS
 from codex.api.rpc.limits import MAX_MESSAGE, MAX_REQUESTS
 from codex.api.rpc.params import Nothing, Page
 from codex.api.rpc.table import METHODS
@@ -36,7 +36,7 @@ def test_params_are_made_into_what_the_method_takes() -> None:
     assert asked == Request("a", METHODS["iterateManifests"], Page(limit=5), reply=True)
 
 
-@pytest.mark.parametrize("id", [0, -1, 1.5, 1 << 100, "", "\ud800", "x" * 1000, None])
+@pytest.mark.parametrize("id", [0, -1, 1 << 100, "", "\ud800", "x" * 1000, None])
 def test_any_text_or_number_is_an_id_and_null_too(id: Any) -> None:
     asked = read(one(id=id, method="space"))
     assert isinstance(asked, Request)
@@ -192,3 +192,17 @@ def test_every_text_is_a_request_or_refused_and_can_be_answered(text: str) -> No
 def test_the_longest_message_is_read(unit: str) -> None:
     text = f"[{','.join([unit] * (MAX_MESSAGE // (len(unit) + 1) - 1))}]"
     assert number(read(text)) == -32600
+
+
+@pytest.mark.parametrize("id", ["1.5", "1.0", "1e999", "-1e999", "1e3", "true", "[]", "{}"])
+def test_an_id_that_could_not_be_told_back_is_refused(id: str) -> None:
+    refused = read(f'{{"jsonrpc":"2.0","id":{id},"method":"space"}}')
+    assert isinstance(refused, Refused)
+    assert (refused.id, refused.reply, refused.fault.number) == (None, True, INVALID_REQUEST)
+    assert json.loads(failure(refused.id, refused.fault), parse_constant=pytest.fail)["id"] is None
+
+
+def test_who_asks_for_a_method_that_is_none_is_told_which_there_are() -> None:
+    refused = read('{"jsonrpc":"2.0","id":1,"method":"nonsense"}')
+    assert isinstance(refused, Refused)
+    assert all(name in refused.fault.problem.remedy for name in METHODS)

@@ -73,6 +73,34 @@ async def store(peer: Any, content: bytes, **params: Any) -> Any:
     return await peer.reply()
 
 
+async def test_a_page_watches_its_upload_and_cancels_it(
+    node: Node, peer: Any, autojump_clock: MockClock
+) -> None:
+    await peer.call("subscribe", {"topics": ["jobs"]})
+    before = await node.space()
+    id = await peer.ask("store", {"filename": "a.bin", "size": 1 << 30})
+    opened = await peer.told("opened")
+    started = await peer.told("jobStarted")
+    assert opened["job"] == started["job"]["id"]
+    await peer.say(head(opened["stream"]) + bytes(200_000))
+    progress = (await peer.told("jobProgressed"))["job"]
+    assert (progress["id"], progress["bytesTotal"]) == (opened["job"], 1 << 30)
+    assert progress["bytesDone"] > 0
+    await peer.say({"jsonrpc": "2.0", "method": "cancelJob", "params": {"id": opened["job"]}})
+    reply = await peer.reply()
+    assert (reply["id"], reply["error"]["data"]["code"]) == (id, "job-cancelled")
+    ended = (await peer.told("jobEnded"))["job"]
+    assert (ended["id"], ended["state"]) == (opened["job"], "cancelled")
+    assert await node.space() == before
+
+
+@pytest.mark.parametrize("params", [{"mimetype": "nonsense"}, {"filename": "../../x"}, {"size": 1 << 60}])
+async def test_an_upload_that_is_refused_is_not_opened(peer: Any, params: dict[str, Any]) -> None:
+    error = await peer.fails("store", params)
+    assert error["code"] in (-32602, -32004)
+    assert peer.notifications == []
+
+
 # -- requests
 
 

@@ -1,8 +1,8 @@
 """JSON-RPC 2.0: from a text to the requests in it, and from results to the text of a reply.
 
 Pure. Every text gives something to answer with: a request, or the fault that is told instead; nothing that
-a client can send is raised. Beyond the specification: a batch has at most 64 entries, and a member that the
-specification does not know is ignored.
+a client can send is raised. Beyond the specification: a batch has at most 64 entries, an id that is a number
+is a whole one, and a member that the specification does not know is ignored.
 """
 
 import json
@@ -26,6 +26,7 @@ from codex.api.rpc.shapes import structure
 from codex.api.rpc.table import METHODS, Method
 from codex.errors import Problem
 
+_METHODS = "the methods are " + ", ".join(METHODS)
 _ECHO = 40  # characters of a method's name that are repeated
 
 
@@ -76,8 +77,8 @@ def _entry(value: object) -> Request | Refused:
     if not isinstance(value, dict):
         return Refused(None, invalid("a request is an object"), True)
     id = value.get("id")
-    if isinstance(id, bool) or not isinstance(id, int | float | str | None):
-        return Refused(None, invalid("an id is a text or a number"), True)
+    if isinstance(id, bool) or not isinstance(id, int | str | None):
+        return Refused(None, invalid("an id is a text or a whole number"), True)
     if value.get("jsonrpc") != "2.0":
         return Refused(id, invalid('a request has "jsonrpc": "2.0"'), True)
     name = value.get("method")
@@ -90,7 +91,7 @@ def _call(id: Id, name: str, value: Mapping[str, object]) -> Request | Refused:
     reply = "id" in value
     method = METHODS.get(name)
     if method is None:
-        said = Problem("no-such-method", f"there is no method {name[:_ECHO]!r}", "see the list of methods")
+        said = Problem("no-such-method", f"there is no method {name[:_ECHO]!r}", _METHODS)
         return Refused(id, Fault(METHOD_NOT_FOUND, said), reply)
     try:
         params = structure(method.takes, value.get("params", {}))

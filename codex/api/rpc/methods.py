@@ -46,13 +46,13 @@ from codex.api.rpc.params import (
     Topic,
     Unsubscribe,
 )
-from codex.api.rpc.streams import Streams
+from codex.api.rpc.streams import Streams, Upload
 from codex.api.uploads import BadFilename, is_valid_filename, media_type
 from codex.errors import InvalidInput
 from codex.node import Job, Node, Retrieval
 from codex.version import VERSION
 
-Id = int | float | str | None
+Id = int | str | None
 Notify = Callable[[str, Object], Awaitable[None]]
 
 
@@ -101,16 +101,44 @@ async def store(call: Call, params: Store) -> Object:
     if params.filename is not None and not is_valid_filename(params.filename):
         raise BadFilename(
             "The filename is not valid.",
-            remedy='use a name without / \\ : * ? " < > | ^ and at most 259 bytes',
+            remedy='use at most 259 bytes, without \\ : * ? " < > | ^ and without .. as a part',
         )
+    mimetype = media_type(params.mimetype)
     _needs_id(call)
     with call.connection.streams.upload(params.size) as stream:
-        opened: Object = {"request": call.id, "stream": stream.number, "window": WINDOW}
-        await call.connection.notify("opened", opened)
+        opened = _Opened(call, stream)
         cid = await call.node.store(
-            stream, filename=params.filename, mimetype=media_type(params.mimetype), size=params.size
+            opened,
+            filename=params.filename,
+            mimetype=mimetype,
+            size=params.size,
+            on_begun=opened.begun,
         )
     return {"cid": str(cid)}
+
+
+class _Opened:
+    """The stream of an upload as the node reads it: that it is open is said when the first byte is wanted."""
+
+    def __init__(self, call: Call, stream: Upload) -> None:
+        self._call = call
+        self._stream = stream
+        self._job: str | None = None
+        self._said = False
+
+    def begun(self, job: str) -> None:
+        """The upload has its job."""
+        self._job = job
+
+    def __aiter__(self) -> "_Opened":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._said:
+            self._said = True
+            said: Object = {"request": self._call.id, "stream": self._stream.number, "window": WINDOW}
+            await self._call.connection.notify("opened", {**said, "job": self._job})
+        return await anext(self._stream)
 
 
 async def retrieve(call: Call, params: Retrieve) -> Object:

@@ -36,7 +36,7 @@ A dataset is stored, and read from its sixth byte on; `>` goes to the node, `<` 
 front of a text is the stream of a binary message:
 
     > {{"jsonrpc":"2.0","id":1,"method":"store","params":{{"filename":"hello.txt","mimetype":"text/plain"}}}}
-    < {{"jsonrpc":"2.0","method":"opened","params":{{"request":1,"stream":1,"window":1048576}}}}
+    < {{"jsonrpc":"2.0","method":"opened","params":{{"request":1,"stream":1,"window":1048576,…}}}}
     > 1 some file contents
     > 1
     < {{"jsonrpc":"2.0","id":1,"result":{{"cid":"zDvZRwzm1cD1ndrXQp3km8FnTzYNm6mSgmYNvy9UF42XUGKoFMzG"}}}}

@@ -250,7 +250,7 @@ class Opened:
     request: Annotated[int | str, "the id of the request that it belongs to"]
     stream: Annotated[int, "its number"]
     window: Annotated[int, "the credit that it begins with, in bytes"]
-    job: Annotated[str | None, "`retrieve`: the id of its job"] = None
+    job: Annotated[str | None, "the id of the job"] = None
     offset: Annotated[int | None, "`retrieve`: the first byte that will come"] = None
     size: Annotated[int | None, "`retrieve`: how many bytes will come"] = None
     manifest: Annotated[Manifest | None, "`retrieve`: of the dataset; null for a single block"] = None

@@ -5,6 +5,8 @@
     notification  a request without an id: never answered, whatever becomes of it
     batch         an array of up to 64 of these, answered by an array once all are done
 
+An id is a text or a whole number, one that no other request under way has.
+
 Requests are done side by side, and answered as they are done. Each is a task of its own: `cancel` names its
 id and ends it, and so does the end of the connection, with all that it had begun. At most 64 are under way;
 what is more is refused at once (-32003), so that `cancel` and `credit`, which need no place, always get
