@@ -13,7 +13,7 @@ from codex.data import Manifest
 from codex.errors import InvalidInput
 from codex.node.job import JobKind, JobState, Json
 from codex.node.jobs import Job, Jobs
-from codex.store import BlockStore, Progress
+from codex.store import BlockStore, Progress, try_target
 
 LISTED = 1000
 
@@ -80,7 +80,8 @@ def backup_target(path: Path, data_dir: Path) -> Path:
     """The place that `path` names, absolute and without links, after trying that a backup can be made there.
 
     Works on the file system, so not on the loop. Raises InvalidInput: something stands there already, it is
-    inside the data directory, there is no directory to make it in, or this user may not write there.
+    inside the data directory, there is no directory to make it in, this user may not write there, the name is
+    too long, or something stands where it would be gathered.
     """
     try:
         target = path.resolve()
@@ -96,16 +97,7 @@ def backup_target(path: Path, data_dir: Path) -> Path:
                 f"there is no directory {target.parent}",
                 remedy="make it first, or name a directory elsewhere",
             )
-        # The store gathers a backup under this name, and clears away what it finds there. So that this is
-        # never somebody's own directory, nothing may have the name; making it also shows whether one may.
-        gathered = target.with_name(target.name + ".partial")
-        gathered.mkdir(mode=0o700)
-        gathered.rmdir()
-    except FileExistsError as error:
-        raise InvalidInput(
-            f"{error.filename} exists",
-            remedy="a backup is being made there, or one that was cut has left it: then remove it",
-        ) from error
+        try_target(target)
     except (OSError, RuntimeError, ValueError) as error:
         raise InvalidInput(
             f"no backup can be made at {str(path)!r}: {_reason(error)}",

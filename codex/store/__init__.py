@@ -5,6 +5,7 @@ lifetime.py, how writing, crashes and full disks go together in ledger.py and se
 """
 
 from codex.store.disk import Disk, File, OsDisk
+from codex.store.gathering import try_target
 from codex.store.handle import BlockStore
 from codex.store.values import NEVER, Hold, Leaf, Progress, Reservation, Space
 
@@ -19,4 +20,5 @@ __all__ = [
     "Progress",
     "Reservation",
     "Space",
+    "try_target",
 ]

@@ -5,8 +5,8 @@ and as segments only ever grow, those bytes can be copied at leisure, as long as
 shortened (the caller sees to that: `Ledger.keep`). Sealed segments get a second name instead of a copy
 where the file system allows it.
 
-Everything is gathered in a directory `.….unfinished-backup` beside the target, and gets its name as the
-last step: what has the name is complete and durable.
+Everything is gathered in a directory `.….unfinished-backup` beside the target (see gathering.py), and gets
+its name as the last step: what has the name is complete and durable.
 """
 
 from contextlib import suppress
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from codex.errors import CorruptData, InvalidInput
 from codex.store.disk import Disk, disk_errors
+from codex.store.gathering import INDEX, SEGMENTS, Gathering
 from codex.store.index import Readers, Row
 from codex.store.schema import GONE, SEALED
 from codex.store.segments import segment_name
@@ -37,19 +38,20 @@ class Backup:
         self._repo = repo
         self._readers = readers
         self._target = target
-        self._partial = target.with_name(f".{target.name}.unfinished-backup")
+        self._gathering = Gathering(disk, target)
         self._segments: list[Row] = []
         self._offset = 0
         self.bytes_done = 0
         self.bytes_total = 0
 
     def begin(self) -> None:
-        """Make the directory and copy the index into it, as it is at this moment."""
-        self.cancel()  # what an earlier one left behind when it was cut
-        with disk_errors(f"make {self._partial}"):
-            self._disk.makedirs(self._partial)
-            self._disk.makedirs(self._partial / "segments")
-            copy = self._disk.connect(self._partial / "index.sqlite")
+        """Make the directory and copy the index into it, as it is at this moment.
+
+        Raises InvalidInput when something stands where it would be gathered.
+        """
+        with disk_errors(f"make {self._gathering.path}"):
+            self._gathering.make()
+            copy = self._disk.connect(self._gathering.path / INDEX)
         try:
             # Within a read transaction the copying starts at one moment and is never begun anew.
             with self._readers.snapshot() as connection:
@@ -70,7 +72,7 @@ class Backup:
             return False
         number, length, state = self._segments[-1]
         name = segment_name(number)
-        source, target = self._repo / "segments" / name, self._partial / "segments" / name
+        source, target = self._repo / SEGMENTS / name, self._gathering.path / SEGMENTS / name
         with disk_errors(f"copy {name}"):
             if state == SEALED and self._offset == 0 and self._disk.link(source, target):
                 self._offset = length
@@ -100,17 +102,12 @@ class Backup:
     def finish(self) -> None:
         """Make everything durable and give it its name."""
         with disk_errors(f"complete {self._target}"):
-            self._disk.open(self._partial / "index.sqlite").fdatasync()
-            self._disk.sync_dir(self._partial / "segments")
-            self._disk.sync_dir(self._partial)
-            self._disk.rename(self._partial, self._target)
-            self._disk.sync_dir(self._target.parent)
+            self._disk.open(self._gathering.path / INDEX).fdatasync()
+            self._gathering.give_name()
 
     def cancel(self) -> None:
-        """Remove what was gathered so far; harmless when there is nothing."""
-        for directory in (self._partial / "segments", self._partial):
-            with suppress(OSError):
-                for name in self._disk.listdir(directory):
-                    with suppress(OSError):
-                        self._disk.unlink(directory / name)
-                self._disk.rmdir(directory)
+        """Remove what was gathered so far; harmless when there is nothing. What cannot be removed is left to
+        the next backup to the same place.
+        """
+        with suppress(OSError):
+            self._gathering.discard()

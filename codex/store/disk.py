@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,8 @@ from typing import Protocol
 from codex.errors import CodexError, DataDirLocked, DiskFailed, DiskFull, IndexDamaged
 
 Buffer = bytes | memoryview
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _F_FULLFSYNC = 51  # fcntl.F_FULLFSYNC, which exists on macOS only
 
@@ -62,11 +64,19 @@ class Disk(Protocol):
         One that exists is closed to others.
         """
 
+    def mkdir(self, path: Path) -> None:
+        """Make a new directory, which only this user may enter. FileExistsError also for a link."""
+
+    def discard(self, path: Path, mark: str, known: Callable[[str], bool]) -> bool:
+        """Remove a directory that is closed to other users and bears a `mark`, a file that nobody has locked,
+        with the files and directories in it that are `known` by their names. Links are not followed.
+
+        False when something else stands there, or would be left in it; nothing unknown is removed. True also
+        when there is nothing.
+        """
+
     def unlink(self, path: Path) -> None:
         """Remove a name."""
-
-    def rmdir(self, path: Path) -> None:
-        """Remove an empty directory."""
 
     def rename(self, source: Path, target: Path) -> None:
         """Give a file or directory another name on the same file system."""
@@ -168,11 +178,31 @@ class OsDisk:
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
 
+    def mkdir(self, path: Path) -> None:
+        os.mkdir(path, 0o700)
+
+    def discard(self, path: Path, mark: str, known: Callable[[str], bool]) -> bool:
+        try:
+            directory = os.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+                return False
+            raise
+        try:
+            state = os.fstat(directory)
+            if state.st_uid != os.geteuid() or state.st_mode & 0o077:
+                return False
+            if os.listdir(directory) and not (_is_marked(directory, mark) and _empty(directory, mark, known)):
+                return False
+        finally:
+            os.close(directory)
+        os.rmdir(path)
+        return True
+
     def unlink(self, path: Path) -> None:
         os.unlink(path)
-
-    def rmdir(self, path: Path) -> None:
-        os.rmdir(path)
 
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)
@@ -227,6 +257,43 @@ class OsDisk:
                 remedy="stop the other node, or give this one its own --data-dir",
             ) from None
         return file
+
+
+def _is_marked(directory: int, mark: str) -> bool:
+    """Whether that open directory has a file of this name, which nobody has locked."""
+    try:
+        file = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return stat.S_ISREG(os.fstat(file).st_mode)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+
+
+def _empty(directory: int, last: str, known: Callable[[str], bool]) -> bool:
+    """Remove what is known from an open directory, the file `last` when all else is gone; whether it is
+    empty then.
+    """
+    for name in os.listdir(directory):
+        if name == last or not known(name):
+            continue
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            inner = os.open(name, _DIRECTORY, dir_fd=directory)
+            try:
+                emptied = _empty(inner, "", known)
+            finally:
+                os.close(inner)
+            if emptied:
+                os.rmdir(name, dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=directory)
+    if os.listdir(directory) == [last]:
+        os.unlink(last, dir_fd=directory)
+    return not os.listdir(directory)
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

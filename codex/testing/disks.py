@@ -95,6 +95,7 @@ class FaultyDisk(OsDisk):
         self._unnamed: set[Path] = set()
         self._removed: dict[Path, bytes] = {}  # names that a power cut may bring back
         self._databases: set[Path] = set()
+        self._renamed: list[tuple[Path, Path]] = []  # what a power cut may take back
 
     def fail(self, at: int, code: int, *, times: int = 1) -> None:
         """Let the `at`-th change from now on (1 is the next) fail with this errno, and so many in all."""
@@ -157,12 +158,46 @@ class FaultyDisk(OsDisk):
             known.pop(path, None)
         self._unnamed.discard(path)
 
+    def mkdir(self, path: Path) -> None:
+        self.changing(f"make directory {path.name}")
+        super().mkdir(path)
+        self._unnamed.add(path)
+
+    def discard(self, path: Path, mark: str, known: Callable[[str], bool]) -> bool:
+        self.changing(f"discard {path.name}")
+        discarded = super().discard(path, mark, known)
+        if discarded:
+            for places in (self._flushed, self.unflushed, self._removed):
+                for place in [place for place in places if place.is_relative_to(path)]:
+                    del places[place]
+            for names in (self._unnamed, self._databases):
+                names -= {name for name in names if name.is_relative_to(path)}
+        return discarded
+
+    def link(self, source: Path, target: Path) -> bool:
+        self.changing(f"link {target.name}")
+        linked = super().link(source, target)
+        if linked:
+            self._unnamed.add(target)
+        return linked
+
     def rename(self, source: Path, target: Path) -> None:
         self.changing(f"rename {source.name}")
         super().rename(source, target)
+        self._renamed.append((source, target))
+
+        def moved(path: Path) -> Path:
+            return target / path.relative_to(source) if path.is_relative_to(source) else path
+
+        self._flushed = {moved(path): content for path, content in self._flushed.items()}
+        self.unflushed = {moved(path): writes for path, writes in self.unflushed.items()}
+        self._removed = {moved(path): content for path, content in self._removed.items()}
+        self._unnamed = {moved(path) for path in self._unnamed}
+        self._databases = {moved(path) for path in self._databases}
 
     def sync_dir(self, path: Path) -> None:
         self.changing(f"flush directory {path.name}")
+        self._renamed = [(source, target) for source, target in self._renamed if target.parent != path]
         self._unnamed = {name for name in self._unnamed if name.parent != path}
         self._removed = {name: content for name, content in self._removed.items() if name.parent != path}
 
@@ -175,6 +210,8 @@ class FaultyDisk(OsDisk):
             factory=_FaultyConnection,
         )
         connection.disk = self
+        if path not in self._databases and not path.stat().st_size:
+            self._unnamed.add(path)
         self._databases.add(path)
         return connection
 
@@ -190,8 +227,16 @@ class FaultyDisk(OsDisk):
         for path, flushed in self._removed.items():
             if path.is_relative_to(source) and keep():
                 (target / path.relative_to(source)).write_bytes(flushed)
+        for path in [
+            path for path in self._unnamed if path.is_relative_to(source) and path not in self._flushed
+        ]:
+            copy = target / path.relative_to(source)
+            if not keep():
+                shutil.rmtree(copy) if copy.is_dir() else copy.unlink(missing_ok=True)
         for path in [path for path in self._flushed if path.is_relative_to(source)]:
             copy = target / path.relative_to(source)
+            if not copy.parent.exists():
+                continue
             if path in self._unnamed and not keep():
                 copy.unlink(missing_ok=True)
                 continue
@@ -202,6 +247,10 @@ class FaultyDisk(OsDisk):
                     content.extend(bytes(max(0, end - len(content))))
                     content[write.offset : end] = write.data[: end - write.offset]
             copy.write_bytes(content)
+        for old, new in reversed(self._renamed):
+            copy = target / new.relative_to(source) if new.is_relative_to(source) else new
+            if copy.is_relative_to(target) and copy.exists() and not keep():
+                copy.rename(target / old.relative_to(source))
 
 
 class _FaultyConnection(sqlite3.Connection):

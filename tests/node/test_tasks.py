@@ -338,12 +338,48 @@ def test_a_backup_needs_a_directory_to_be_made_in(home: Path, tmp_path: Path) ->
     assert refused(tmp_path / "file" / "backup", home) == f"there is no directory {tmp_path / 'file'}"
 
 
-def test_what_stands_where_a_backup_is_gathered_is_not_cleared_away(home: Path, tmp_path: Path) -> None:
-    letters = tmp_path / "backup.partial"
-    letters.mkdir()
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_stands_where_a_backup_is_gathered_is_not_cleared_away(
+    home: Path, tmp_path: Path, linked: bool
+) -> None:
+    gathered = tmp_path / ".backup.unfinished-backup"
+    letters = tmp_path / "letters" if linked else gathered
+    (letters / "segments").mkdir(parents=True)
     (letters / "letter").write_text("dear bob")
-    assert refused(tmp_path / "backup", home) == f"{letters} exists"
+    (letters / "segments" / "x").write_text("dear alice")
+    if linked:
+        gathered.symlink_to(letters)
+    assert refused(tmp_path / "backup", home) == f"{gathered} exists"
     assert (letters / "letter").read_text() == "dear bob"
+    assert (letters / "segments" / "x").read_text() == "dear alice"
+
+
+async def test_a_node_leaves_what_stands_where_a_backup_is_gathered(node: Node, tmp_path: Path) -> None:
+    letters = tmp_path / "letters"
+    (letters / "segments").mkdir(parents=True)
+    (letters / "letter").write_text("dear bob")
+    (tmp_path / ".backup.unfinished-backup").symlink_to(letters)
+    await node.store(CONTENT[:100])
+    with pytest.raises(InvalidInput, match="unfinished-backup exists"):
+        await node.backup(tmp_path / "backup")
+    assert sorted(path.name for path in letters.iterdir()) == ["letter", "segments"]
+    assert not (tmp_path / "backup").exists()
+
+
+async def test_a_name_is_short_enough_for_the_whole_way_or_refused_at_once(
+    node: Node, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="File name too long"):
+        await node.backup(tmp_path / ("x" * 240))
+    deep = tmp_path
+    while len(bytes(deep)) < 470:
+        deep /= "x" * 40
+    deep.mkdir(parents=True)
+    with pytest.raises(InvalidInput, match="perhaps the path is too long"):
+        await node.backup(deep / "backup")
+    assert list(deep.iterdir()) == []
+    assert node.jobs.list(JobKind.BACKUP) == ()
+    await result(await node.backup(tmp_path / ("x" * 236)))
 
 
 def test_a_path_that_can_be_none_is_refused(home: Path, tmp_path: Path) -> None:

@@ -55,7 +55,12 @@ def test_directories_names_and_links(disk: OsDisk, tmp_path: Path) -> None:
     disk.sync_dir(tmp_path / "a")
     assert sorted(disk.listdir(tmp_path / "a")) == ["b", "x", "z"]
     disk.unlink(tmp_path / "a" / "z")
-    disk.rmdir(tmp_path / "a" / "b")
+    disk.mkdir(tmp_path / "a" / "c")
+    with pytest.raises(FileExistsError):
+        disk.mkdir(tmp_path / "a" / "c")
+    assert disk.size(tmp_path / "a" / "x") == 0
+    for name in ("b", "c", "none"):
+        assert disk.discard(tmp_path / "a" / name, "mark", lambda name: True)
     assert disk.listdir(tmp_path / "a") == ["x"]
     assert disk.free(tmp_path) > 0
 
