@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 PAGE = 65536
 """Bytes of a page, the unit in which WebAssembly memory grows."""
 
-_MAX_IDLE = 16
-"""Instances of a kernel that are kept for the next caller; there are more only while more threads compute."""
+_MAX_IDLE = 4
+"""Instances of a kernel that are kept for the next caller, with all the memory that they have taken. There
+are more only while more threads compute; to make one takes some 2 ms.
+"""
 
 _log = get_logger("kernels")
 

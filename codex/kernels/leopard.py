@@ -20,7 +20,7 @@ from codex.kernels import leopard_spec as spec
 from codex.kernels.engine import Instance, Kernel
 from codex.kernels.leopard_spec import CHUNK, Buffer, Shape
 
-BUDGET = 16 * 1024 * 1024
+BUDGET = 8 * 1024 * 1024
 """Bytes of rows that an instance holds at a time. Tables and room to work in may take 32 MiB more when there
 are tens of thousands of rows, and less than 2 MiB when there are hundreds.
 """

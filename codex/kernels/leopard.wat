@@ -30,15 +30,15 @@
 ;;
 ;; RECOVERING has two ways, and the caller takes the shorter. `combine` is the formula at the end of the
 ;; specification: each wanted row is a sum of K known ones, times a number each. `recover` is for many lost
-;; rows: with E the missing points and L their locator,
+;; rows. It goes by way of g, which is f times the product of x + e over the missing points e:
 ;;
-;;     1. f * L on all points: each known row times L there; zero on E
-;;     2. its coefficients: split
+;;     1. g on all points: each known row times L there, and zero where a row is missing
+;;     2. its coefficients, by splitting
 ;;     3. its derivative. X_i, the product of the s_j for the bits j of i, has as derivative the sum of the
 ;;        X_(i - 2^j) for those bits, because s_j' = 1: so coefficient i is added to i - 2^j for each bit j of
 ;;        i. Row by row upwards, the 2^j rows from i on are added to those before i, 2^j the lowest bit of i:
-;;        that does it for all of them. It leaves f*L itself added to its derivative, which is zero on E.
-;;     4. join, and divide by L what is wanted: there, the derivative of f * L is f times L.
+;;        that does it for all of them. It leaves g itself in the sum, and g is zero where a row is missing.
+;;     4. its values there, by joining, divided by L: the derivative of g at a missing point is f times L.
 ;;
 ;; L's logarithms are sums over E: log L(x) = sum of log(x + e). As x + e is xor, that is a convolution over
 ;; xor, and a Walsh-Hadamard transform makes a product of it. All modulo 2^bits - 1, where dividing by the
@@ -52,10 +52,10 @@
   ;;   0x080000  WALSH    32 bits for each point: the transform of LOG
   ;;   0x0c0000  NEED     32 bits for each point: how many points below it are wanted
   ;;   0x110000  FLAGS    a byte for each point: 0 known or zero, 1 missing, 2 missing and wanted
-  ;;   0x120000  POINTS   16 bits for each row of `combine`: its point; known rows first, then wanted ones
-  ;;   0x140000  TABLE    128 bytes for a product now and then
+  ;;   0x120000  POINTS   16 bits for each row that is known, and then for each that is wanted: its point
+  ;;   0x140000  BASIS    16 bits for each vector of the two Cantor bases
   ;;   0x200000  TWISTS   128 bytes for each even number: its tables
-  ;;   0x600000  WEIGHTS  128 bytes for each product of a `recover` or of a wanted row of `combine`
+  ;;   0x600000  WEIGHTS  128 bytes for each row: the tables of what it is multiplied by
   ;;   0xe00000  ROWS
   (memory (export "memory") 225)
 
@@ -67,9 +67,9 @@
   ;; ---- Numbers -------------------------------------------------------------------------------------------
 
   ;; v_i as a polynomial in x, by i: the Cantor basis. First that of 8 bits, then that of 16.
-  (data (i32.const 0x140080)
+  (data (i32.const 0x140000)
     "\01\00\d6\00\98\00\92\00\56\00\c8\00\58\00\e6\00")
-  (data (i32.const 0x140090)
+  (data (i32.const 0x140010)
     "\01\00\ca\ac\0e\3c\3e\16\82\c5\2e\ed\4c\91\12\40\98\6c\d8\10\72\6a\00\b9\b8\fd\34\fb\38\ff\1e\99")
 
   ;; Make LOG and EXP of the field of 8 or 16 bits. Once, before all else.
@@ -79,7 +79,7 @@
     (global.set $bits (local.get $bits))
     (global.set $modulus (i32.sub (i32.shl (i32.const 1) (local.get $bits)) (i32.const 1)))
     (local.set $polynomial (select (i32.const 0x11d) (i32.const 0x1002d) (i32.eq (local.get $bits) (i32.const 8))))
-    (local.set $basis (select (i32.const 0x140080) (i32.const 0x140090) (i32.eq (local.get $bits) (i32.const 8))))
+    (local.set $basis (select (i32.const 0x140000) (i32.const 0x140010) (i32.eq (local.get $bits) (i32.const 8))))
     ;; LOCATOR, for now: the power of x that a polynomial is. x is a number of which all others are powers.
     (local.set $state (i32.const 1))
     (loop $powers

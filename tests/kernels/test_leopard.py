@@ -56,10 +56,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(leopard, "_TRANSFORM_COST", 1e9 if request.param == "by sums" else -1)
 
 
-@pytest.fixture
-def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves room for few rows, so that blocks are coded in slices, of whatever size comes out."""
-    monkeypatch.setattr(leopard, "BUDGET", 8000)
+@pytest.fixture(params=["slices", "strips"])
+def little_room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are coded in slices, or slices in strips, of which the last is shorter than the others."""
+    if request.param == "slices":
+        monkeypatch.setattr(leopard, "BUDGET", 8000)
+    else:
+        monkeypatch.setattr(leopard, "_STRIP_TOTAL", 0)
+        monkeypatch.setattr(leopard, "_STRIP_LEAST", 192)
 
 
 def test_the_kernel_is_there() -> None:
@@ -157,9 +161,9 @@ def test_the_kernel_computes_what_the_specification_says(case: tuple[Shape, Rows
         assert found == [said] == [[rows[lost[0]]]]
 
 
-@pytest.mark.usefixtures("way", "small_budget")
+@pytest.mark.usefixtures("way", "little_room")
 @pytest.mark.parametrize(("k", "m", "columns", "size"), [(4, 2, 3, 4096), (5, 3, 20, 128), (300, 40, 2, 448)])
-def test_slices_make_no_difference(k: int, m: int, columns: int, size: int) -> None:
+def test_slices_and_strips_make_no_difference(k: int, m: int, columns: int, size: int) -> None:
     shape = Shape(k, m)
     rows = noise(k, columns, size, seed=1)
     coded = [leopard_spec.encode(shape, [blocks[at] for blocks in rows]) for at in range(columns)]
