@@ -1,7 +1,6 @@
 """The calls about long work: begin a verification, a scrub or a backup, look at jobs, cancel one."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TypeVar
 
 import trio
@@ -10,6 +9,7 @@ from quart import request
 from codex.api import bodies
 from codex.api.cors import PREFIX
 from codex.api.objects import job_json
+from codex.api.paths import absolute
 from codex.api.routes import Reply, Route, as_json, as_json_text, nothing, parse_cid, to_text
 from codex.errors import InvalidInput
 from codex.node import Job, JobKind, JobState, Node
@@ -45,13 +45,7 @@ def routes(node: Node) -> list[Route]:
 
     async def backup() -> Reply:
         body = bodies.read_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
-        path = Path(bodies.text(body, "path"))
-        if not path.is_absolute():
-            raise InvalidInput(
-                "the path of a backup must be absolute",
-                remedy="begin it with a slash: the node's own directory is none of the caller's",
-            )
-        return _begun(await node.backup(path))
+        return _begun(await node.backup(absolute(bodies.text(body, "path"))))
 
     return [
         Route("GET", "/jobs", list_jobs),

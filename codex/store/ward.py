@@ -33,6 +33,8 @@ class Ward:
 
     async def answer(self, call: Any) -> Any:
         """What `answer` returns or raises."""
+        if isinstance(call, calls.BackUp):
+            return await self._back_up(call)
         try:
             value = await self._answer(call)
         except Exception as error:
@@ -42,6 +44,17 @@ class Ward:
         if isinstance(call, _BRINGING):
             self._over(DiskFull, DiskFailed)
         return value
+
+    async def _back_up(self, call: calls.BackUp) -> Any:
+        """A disk that is full then is the one that the backup goes to, and ails nobody here."""
+        try:
+            return await self._answer(call)
+        except DiskFull as error:
+            raise DiskFull(
+                f"{error.message}, where the backup is made",
+                remedy=f"free space on the file system of {call.target.parent}, or name a directory on another"
+                "; nothing is left of this backup",
+            ) from error
 
     async def look_for_room(self, is_room: Callable[[], Awaitable[bool]]) -> None:
         """Ask `is_room` now and then while the disk is full: a task."""

@@ -90,6 +90,7 @@ def test_what_fits_is_made(name: str, given: object, made: object) -> None:
         ({"aPeer": {}}, "params.aPeer must be the text of a peer id"),
         ({"aPath": "copy"}, "params.aPath must be an absolute path"),
         ({"aPath": "/a\0b"}, "params.aPath must be an absolute path"),
+        ({"aPath": "/" + "a" * 4096}, "params.aPath must have at most 4096 bytes"),
         ({"aPath": 1}, "params.aPath must be an absolute path"),
         ({"anId": 1.5}, "params.anId must be a text or a whole number"),
         ({"anId": False}, "params.anId must be a text or a whole number"),

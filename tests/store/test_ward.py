@@ -1,5 +1,6 @@
 """What ails the store, by its own answers, and when that is over."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,3 +131,12 @@ async def test_looking_for_room_may_fail(nursery: trio.Nursery, autojump_clock: 
     await trio.sleep(1.5 * RECHECK)
     assert store.told is not None
     assert store.told[0] == "index-damaged"
+
+
+async def test_a_backup_that_finds_no_room_says_where_and_is_no_condition() -> None:
+    store = Store()
+    store.next = FULL
+    with pytest.raises(DiskFull, match="where the backup is made") as raised:
+        await store.ward.answer(calls.BackUp(Path("/mnt/other/copy"), None))
+    assert "/mnt/other," in raised.value.remedy
+    assert store.told is None

@@ -16,6 +16,7 @@ from attrs import frozen
 from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
+from codex.api.paths import MAX_PATH
 from codex.api.problems import INCORRECT_CID
 from codex.api.rpc.faults import InvalidParams
 from codex.api.rpc.limits import MAX_ITEMS
@@ -131,7 +132,9 @@ def _peer(value: object, _: Any) -> PeerId:
 def _path(value: object, _: Any) -> Path:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise _Unfit("must be an absolute path")
-    return Path(_text(value))
+    if len(_text(value).encode("utf-8")) > MAX_PATH:
+        raise _Unfit(f"must have at most {MAX_PATH} bytes")
+    return Path(value)
 
 
 def _word(value: object, kind: Any) -> object:
