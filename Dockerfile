@@ -33,9 +33,11 @@ USER 10001:10001
 VOLUME /data
 # 8008 answers when metrics are on (CODEX_METRICS=true).
 EXPOSE 8080 8008
-# Without urllib, which would go by a proxy from the environment.
+# It asks the node where the options in the environment, or the data directory, say that it listens. Without
+# urllib, which would go by a proxy from the environment.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
-from http.client import HTTPConnection; node = HTTPConnection('127.0.0.1', 8080, timeout=4); \
+from http.client import HTTPConnection; from codex.cli.finding import environment, find_node; \
+at = find_node([], environment()); node = HTTPConnection(at.host, at.port, timeout=4); \
 node.request('GET', '/api/codex/v1/health'); raise SystemExit(node.getresponse().status != 200)"]
 # Uploads in progress get some seconds, what is being written is finished: allow 60 s (docker stop -t 60).
 STOPSIGNAL SIGTERM

@@ -14,6 +14,8 @@ def call(method: str, url: str) -> Any:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     node, ending = sys.argv[1:]
     api = f"{node}/api/codex/v1"
     for item in call("GET", f"{api}/data")["content"]:

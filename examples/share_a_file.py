@@ -32,6 +32,8 @@ async def main(directory: str, file: str) -> None:
             print(f"{peer.blocks_in} bytes of blocks from {peer.peer_id} at {peer.address}")
 
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 try:
     trio.run(main, *sys.argv[1:])
 except CodexError as error:

@@ -16,4 +16,6 @@ async def main(directory: str) -> None:
             print((await dataset.read()).decode())
 
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 trio.run(main, sys.argv[1])

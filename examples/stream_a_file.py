@@ -32,6 +32,8 @@ async def main(directory: str, file: str) -> None:
         print(f"{space.quota_used} bytes used, {space.available} left")
 
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 try:
     trio.run(main, *sys.argv[1:])
 except CodexError as error:

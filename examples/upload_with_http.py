@@ -23,6 +23,8 @@ def download(api: str, cid: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     node, source, copy = sys.argv[1:]
     api = f"{node}/api/codex/v1"
     cid = upload(api, Path(source))

@@ -43,6 +43,8 @@ async def main(url: str, file: str) -> None:
         print(cid)
 
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 try:
     trio.run(main, *sys.argv[1:])
 except CodexError as error:

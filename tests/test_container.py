@@ -13,9 +13,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import create_server
 
@@ -120,7 +122,6 @@ def test_its_environment_is_options_that_the_node_takes_and_ports_that_are_told(
     config = load([], options)
     assert (config.api.bind, config.metrics.address) == ("0.0.0.0", "0.0.0.0")
     assert only("EXPOSE").rest.split() == [str(config.api.port), str(config.metrics.port)]
-    assert f"'127.0.0.1', {config.api.port}," in only("HEALTHCHECK").rest
     assert not config.metrics.enabled
 
 
@@ -353,6 +354,37 @@ def works(image: Image) -> None:
 
 def test_its_entry_point_is_a_healthy_node_that_stops_when_told(tmp_path: Path) -> None:
     works(of_this_environment(tmp_path))
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (404, False), (500, False)])
+def test_it_is_healthy_when_the_node_says_so_wherever_it_listens(
+    tmp_path: Path, status: int, healthy: bool
+) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    image = of_this_environment(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            # As with -e CODEX_API_PORT=…, say.
+            image.env["CODEX_API_PORT"] = str(server.server_address[1])
+            image.env["HTTP_PROXY"] = image.env["http_proxy"] = "http://127.0.0.1:1"
+            assert image.healthy() == healthy
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == ["/api/codex/v1/health"]
 
 
 @pytest.mark.soak  # it asks the package index, which the other tests do without

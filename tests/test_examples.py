@@ -39,7 +39,7 @@ def lines(done: CompletedProcess[bytes]) -> list[str]:
 def test_every_example_is_tested_here_and_short() -> None:
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == TESTED
     for name in TESTED:
-        assert len((EXAMPLES / name).read_text("utf-8").splitlines()) < 50
+        assert len((EXAMPLES / name).read_text("utf-8").splitlines()) < 55
 
 
 async def test_store_and_retrieve(tmp_path: Path) -> None:
@@ -130,3 +130,12 @@ async def test_watch_jobs_where_no_node_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", TESTED)
 def test_an_example_says_how_it_is_run(name: str) -> None:
     assert f"python {name}" in (EXAMPLES / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize("words", [(), ("a", "b", "c", "d")])
+async def test_an_example_that_is_called_otherwise_says_so(name: str, words: tuple[str, ...]) -> None:
+    done = await run(name, *words)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert f"python {name}".encode() in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -52,8 +52,8 @@ class Ward:
         except DiskFull as error:
             raise DiskFull(
                 f"{error.message}, where the backup is made",
-                remedy=f"free space on the file system of {call.target.parent}, or name a directory on another"
-                "; nothing is left of this backup",
+                remedy=f"free space on the file system of {call.target.parent}, or name a directory on "
+                "another; nothing is left of this backup",
             ) from error
 
     async def look_for_room(self, is_room: Callable[[], Awaitable[bool]]) -> None:

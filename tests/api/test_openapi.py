@@ -89,6 +89,26 @@ def test_every_call_has_a_name_a_summary_and_its_errors(document: dict[str, Any]
         assert wanted <= operation["responses"].keys(), path
 
 
+# What the calls that move or change data may answer beside the errors that all may.
+ANSWERS = {
+    "upload": {"200", "409", "415", "422", "503"},
+    "download": {"200", "206", "304", "404", "409", "416", "503"},
+    "delete": {"204", "503"},
+    "pin": {"204", "404", "503"},
+    "verify": {"202", "404", "503"},
+    "scrub": {"202", "503"},
+    "backup": {"202", "422", "503"},
+    "health": {"200", "503"},
+    "ready": {"200", "503"},
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_a_call_may_answer_is_described(document: dict[str, Any], name: str) -> None:
+    [said] = [one for _, _, one in operations(document) if one["operationId"] == name]
+    assert set(said["responses"]) >= ANSWERS[name], set(said["responses"])
+
+
 def test_every_reference_leads_somewhere_and_every_part_is_used(document: dict[str, Any]) -> None:
     found = set(references(document))
     for reference in found:
