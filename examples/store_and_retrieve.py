@@ -17,5 +17,5 @@ async def main(directory: str) -> None:
 
 
 if len(sys.argv) != 2:
-    sys.exit(__doc__)
+    sys.exit("usage: python store_and_retrieve.py DIRECTORY")
 trio.run(main, sys.argv[1])
