@@ -227,6 +227,27 @@ def test_a_log_opened_inside_another_gives_way_again() -> None:
     assert [line["event"] for line in lines(outer)] == ["outer"]
 
 
+def test_what_was_withheld_is_told_with_whatever_comes_behind_its_window() -> None:
+    time = Time()
+    with opened("info", time=time) as stream:
+        log = logs.get_logger("p2p")
+        for _ in range(repeats.REPEATS + 5):
+            log.info("refused")
+        time.seconds += repeats.WINDOW / 2
+        log.warning("another")
+        assert not any("withheld" in line for line in lines(stream))
+        time.seconds += repeats.WINDOW / 2
+        log.warning("another")
+        told = lines(stream)
+        assert [(line["event"], line.get("withheld")) for line in told[-2:]] == [
+            ("refused", 5),
+            ("another", None),
+        ]
+        time.seconds += repeats.WINDOW
+        log.warning("another")
+    assert sum("withheld" in line for line in lines(stream)) == 1
+
+
 def test_what_repeats_itself_is_withheld_and_counted() -> None:
     time = Time()
     with opened("debug", time=time) as stream:
@@ -238,14 +259,16 @@ def test_what_repeats_itself_is_withheld_and_counted() -> None:
         log.info("another", number=0)
         time.seconds += repeats.WINDOW
         log.info("refused", number=-1)
+        log.info("refused", number=-2)
     written = lines(stream)
     infos = [line for line in written if (line["event"], line["level"]) == ("refused", "info")]
-    assert [line["number"] for line in infos] == [*range(repeats.REPEATS), -1]
-    assert [line.get("withheld") for line in infos] == [None] * repeats.REPEATS + [5]
+    assert [line["number"] for line in infos] == [*range(repeats.REPEATS), -1, -2]
+    assert [line.get("withheld") for line in infos] == [None] * repeats.REPEATS + [5, None]
     assert sum(line["event"] == "another" for line in written) == 1
     assert sum(line["level"] == "debug" for line in written) == repeats.REPEATS + 5
-    # What nobody asked about again is told when the log closes.
-    assert (written[-1]["level"], written[-1]["withheld"]) == ("warn", 5)
+    # Of what does not come again it is told as well.
+    warnings = [line.get("withheld") for line in written if line["level"] == "warn"]
+    assert warnings == [None] * repeats.REPEATS + [5]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.integers(1, 150)), max_size=12))

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -92,13 +92,18 @@ class _Log:
         withheld: int | None = 0
         # Details are written only when somebody asked for them, and then each one counts.
         if LEVELS[level] >= LEVELS["info"]:
-            withheld = self.repeats.admit((level, topic, event), self.monotonic())
+            now = self.monotonic()
+            withheld = self.repeats.admit((level, topic, event), now)
+            self._tell_of(self.repeats.due(now))
         if withheld is not None:
             self._put(level, topic, event, fields | {"withheld": withheld} if withheld else fields)
 
     def close(self) -> None:
         """Tell of what was withheld last."""
-        for (level, topic, event), withheld in self.repeats.drain():
+        self._tell_of(self.repeats.drain())
+
+    def _tell_of(self, left: Iterable[tuple[tuple[str, str, str], int]]) -> None:
+        for (level, topic, event), withheld in left:
             self._put(level, topic, event, {"withheld": withheld})
 
     def _put(self, level: str, topic: str, event: str, fields: dict[str, object]) -> None:

@@ -92,13 +92,17 @@ class JobView:
     error: Problem | None
 
 
+BEGINNING = "starting"
+"""The phase of what has not begun yet."""
+
+
 @define(eq=False)
 class Progress:
     """How far a flow has come. Whoever runs it writes these, as often as it likes: they are plain
     attributes.
     """
 
-    phase: str = "starting"
+    phase: str = BEGINNING
     bytes_done: int = 0
     bytes_total: int | None = None
 

@@ -25,7 +25,7 @@ import trio
 from codex.errors import CodexError, JobCancelled, NotFound, Problem, ServiceUnavailable, TooManyJobs
 from codex.logs import get_logger
 from codex.node.events import Events, JobEnded, JobProgressed, JobStarted
-from codex.node.job import STATES, JobEnd, JobKind, JobState, JobView, Json, Pace, Progress
+from codex.node.job import BEGINNING, STATES, JobEnd, JobKind, JobState, JobView, Json, Pace, Progress
 from codex.runtime.clock import Clock, Entropy
 from codex.runtime.groups import leaves, lone, unwrapped
 from codex.runtime.machine import Machine
@@ -120,6 +120,8 @@ class Job(Progress):
 
     def _settle(self, end: JobEnd, error: Problem | None) -> None:
         self._machine.fire(end)
+        if self.phase == BEGINNING:
+            self.phase = self.state.value  # there was nothing to do, or no time for it
         self._ended_at = self._clock.monotonic()
         rate = self._pace.average(self._ended_at, self.bytes_done)
         self._last = self._view(rate, None, self._clock.now(), error)

@@ -159,7 +159,16 @@ async def test_nothing_is_compressed(client: Client) -> None:
     ("headers", "status"),
     [
         ([one for one in UPGRADE if one is not KEY], 400),
-        ([*UPGRADE[:3], ("Sec-WebSocket-Version", "8")], 400),
+        ([*UPGRADE[:3], ("Sec-WebSocket-Version", "8")], 426),
+        ([one if one is not KEY else ("Sec-WebSocket-Key", "A") for one in UPGRADE], 400),
+        (
+            [one if one is not KEY else ("Sec-WebSocket-Key", "QUFBQUFBQUFBQUFBQUFBQQ") for one in UPGRADE],
+            400,
+        ),
+        (
+            [one if one is not KEY else ("Sec-WebSocket-Key", "QUFBQUFBQUFBQUFBQUFBQUE=") for one in UPGRADE],
+            400,
+        ),
         (UPGRADE[:3], 400),
         ([("Upgrade", "h2c, websocket"), *UPGRADE[1:]], 426),
         ([*UPGRADE, ("Upgrade", "h2c")], 400),
@@ -175,6 +184,21 @@ async def test_what_is_no_handshake_is_refused(
     async with client.link() as link:
         reply = await link.ask("GET", PATH, headers=headers)
         assert reply.status == status
+
+
+async def test_another_version_is_told_which_there_is(client: Client) -> None:
+    async with client.link() as link:
+        reply = await link.ask("GET", PATH, headers=[*UPGRADE[:3], ("Sec-WebSocket-Version", "8")])
+        assert (reply.status, reply.header("sec-websocket-version")) == (426, "13")
+        assert await link.rest() == b""
+
+
+async def test_replies_have_a_reason_phrase(client: Client) -> None:
+    for path, line in (("/space", b"HTTP/1.1 200 OK\r\n"), ("/nothing", b"HTTP/1.1 404 Not Found\r\n")):
+        async with client.link() as link:
+            await link.send(head("GET", f"/api/codex/v1{path}", "alice", []))
+            with trio.fail_after(STALL):
+                assert (await link.stream.receive_some(65_536)).startswith(line)
 
 
 async def test_a_refused_handshake_ends_its_connection(client: Client) -> None:

@@ -212,11 +212,6 @@ async def test_jobs_are_chosen_by_kind_and_state(node: Node, peer: Any) -> None:
     assert (await peer.call("jobs", {"state": "running"}))["jobs"] == []
 
 
-async def test_behind_a_job_that_is_forgotten_there_is_nothing(node: Node, peer: Any) -> None:
-    await node.store(b"one")
-    assert await peer.call("jobs", {"after": "nobody"}) == {"jobs": [], "next": None}
-
-
 async def test_a_list_ends_before_it_is_too_long(node: Node, peer: Any) -> None:
     for _ in range(5):
         async with node.jobs.track(JobKind.VERIFY) as job:
@@ -318,3 +313,27 @@ async def test_the_log_is_turned_up_and_down(peer: Any) -> None:
         assert error["code"] == -32602
         assert "trace, debug, info" in error["message"]
         assert logs.current_levels() == logs.parse_levels("error; trace: store")
+
+
+async def test_a_page_of_jobs_behind_one_that_is_not_known_is_refused(peer: Any) -> None:
+    error = await peer.fails("jobs", {"after": "nonsense"})
+    assert (error["code"], error["data"]["code"]) == (-32001, "not-found")
+    assert "beginning" in error["data"]["remedy"]
+
+
+async def test_jobs_go_on_behind_one_that_is_wanted_no_more(node: Node, peer: Any) -> None:
+    async with node.jobs.track(JobKind.SCRUB) as first, node.jobs.track(JobKind.VERIFY) as last:
+        page = await peer.call("jobs", {"state": "running", "limit": 1})
+        assert ([job["id"] for job in page["jobs"]], page["next"]) == ([last.id], last.id)
+        async with node.jobs.track(JobKind.BACKUP) as ended:
+            pass
+        page = await peer.call("jobs", {"state": "running", "after": ended.id, "limit": 1})
+        assert [job["id"] for job in page["jobs"]] == [last.id]
+        page = await peer.call("jobs", {"state": "running", "after": last.id})
+        assert ([job["id"] for job in page["jobs"]], page["next"]) == ([first.id], None)
+
+
+async def test_a_fetch_that_needed_nothing_is_not_starting_any_more(node: Node, peer: Any) -> None:
+    cid = await node.store(b"some file contents")
+    job = await peer.call("fetchDatasetAsyncTask", [str(cid)])
+    assert (job["state"], job["phase"]) != ("done", "starting")

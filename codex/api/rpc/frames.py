@@ -13,15 +13,17 @@ why:
 - a handshake that was refused ends its connection, and so does an application that has ended.
 """
 
+from base64 import b64decode
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, cast
 
 import h11
 import trio
-from hypercorn.protocol.events import Body, Data, Event, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WebsocketBuffer, WSStream
-from hypercorn.typing import ASGISendEvent, WebsocketAcceptEvent
+from hypercorn.typing import ASGISendEvent, H11SendableEvent, WebsocketAcceptEvent
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
@@ -30,6 +32,8 @@ from codex.api.rpc.limits import FAREWELL, MAX_MESSAGE, PING, STALL
 TOO_LONG = 1009
 BROKEN = 1011  # the application failed
 ANSWER = 1.0  # seconds
+VERSION = b"13"  # the only one there is
+KEY = 16  # bytes
 
 
 class SocketStream(WSStream):
@@ -51,8 +55,7 @@ class SocketStream(WSStream):
         """Take what the connection has for this stream."""
         match event:
             case Request():
-                offered = [one for one in event.headers if one[0].lower() != b"sec-websocket-extensions"]
-                event = replace(event, headers=offered)
+                event = replace(event, headers=[one for one in event.headers if _is_taken(*one)])
             case Data() | Body():
                 self._heard = trio.current_time()
                 if self._deaf or self._over.is_set():
@@ -166,7 +169,13 @@ class SocketStream(WSStream):
                 await self._send_wsproto_event(Ping())
 
     async def _send_error_response(self, status_code: int) -> None:
-        await super()._send_error_response(status_code)
+        if status_code == 400 and self.handshake.version not in (None, VERSION):
+            headers = [(b"sec-websocket-version", VERSION), (b"upgrade", b"websocket")]
+            headers += [(b"content-length", b"0"), (b"connection", b"close")]
+            await self.send(Response(stream_id=self.stream_id, status_code=426, headers=headers))
+            await self.send(EndBody(stream_id=self.stream_id))
+        else:
+            await super()._send_error_response(status_code)
         await self._end()
 
     async def _end(self) -> None:
@@ -176,6 +185,12 @@ class SocketStream(WSStream):
 
 class SocketProtocol(H11Protocol):
     """hypercorn's HTTP/1.1, with these WebSockets in the place of its own."""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        if isinstance(event, h11.Response) and not event.reason:
+            phrase = HTTPStatus(event.status_code).phrase
+            event = h11.Response(status_code=event.status_code, headers=event.headers, reason=phrase)
+        await super()._send_h11_event(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if not _is_upgrade(request):
@@ -203,6 +218,19 @@ class SocketProtocol(H11Protocol):
                 state=self.connection_state,
             )
         )
+
+
+def _is_taken(name: bytes, value: bytes) -> bool:
+    """Whether a header of a handshake counts: no extensions are spoken, and a key is 16 bytes in Base64."""
+    match name.lower():
+        case b"sec-websocket-extensions":
+            return False
+        case b"sec-websocket-key":
+            try:
+                return len(b64decode(value.strip(), validate=True)) == KEY
+            except ValueError:
+                return False
+    return True
 
 
 def _is_upgrade(request: h11.Request) -> bool:

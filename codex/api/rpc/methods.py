@@ -48,7 +48,7 @@ from codex.api.rpc.params import (
 )
 from codex.api.rpc.streams import Streams, Upload
 from codex.api.uploads import BadFilename, is_valid_filename, media_type
-from codex.errors import InvalidInput
+from codex.errors import InvalidInput, NotFound
 from codex.node import Job, Node, Retrieval
 from codex.version import VERSION
 
@@ -266,12 +266,20 @@ async def backup(call: Call, params: Backup) -> Object:
 
 async def jobs(call: Call, params: JobPage) -> Object:
     """The jobs that run, and those that ended in the last hour, the newest first."""
-    every = call.node.jobs.list(params.kind, params.state)[::-1]
-    ids = [job.id for job in every]
-    start = 0 if params.after is None else ids.index(params.after) + 1 if params.after in ids else len(ids)
+    wanted = call.node.jobs.list(params.kind, params.state)[::-1]
+    if params.after is not None:
+        # It may have left those that are wanted meanwhile; its place among all of them is still its place.
+        every = [job.id for job in call.node.jobs.list()][::-1]
+        if params.after not in every:
+            raise NotFound(
+                f"the job {params.after!r} to go on behind is not known any more",
+                remedy="ask for the list from its beginning",
+            )
+        behind = set(every[every.index(params.after) + 1 :])
+        wanted = tuple(job for job in wanted if job.id in behind)
     found: list[Object] = []
     room = MAX_LIST
-    for job in every[start:]:
+    for job in wanted:
         if len(found) == params.limit or room <= 0:
             return {"jobs": found, "next": found[-1]["id"]}
         found.append(_seen(job))
