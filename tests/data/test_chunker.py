@@ -74,7 +74,7 @@ def test_a_batch_is_given_as_soon_as_it_is_full() -> None:
     assert batcher.size == 25
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.binary(max_size=60) | st.integers(0, 3).map(lambda n: bytes(n * SMALL)), max_size=12),
     st.integers(1, 40),
