@@ -84,12 +84,13 @@ class Batch:
 @define(eq=False, slots=True)
 class Account:
     """One peer's wants by address: to be served, being served, and not here. The values say whether it wants
-    to be told when a block is not here. And the counts of all that went to and fro.
+    to be told when a block is not here; None for one that was cancelled while it was being served. And the
+    counts of all that went to and fro.
     """
 
     peer: PeerId
     waiting: dict[BlockAddress, bool] = field(factory=dict)
-    sending: dict[BlockAddress, bool] = field(factory=dict)
+    sending: dict[BlockAddress, bool | None] = field(factory=dict)
     absent: dict[BlockAddress, bool] = field(factory=dict)
     queries: deque[Query] = field(factory=deque)
     batches: int = 0
@@ -121,6 +122,9 @@ class Ledger:
         # Peers that have something to be sent, the next one first.
         self._turns: OrderedDict[PeerId, None] = OrderedDict()
         self._seekers: dict[BlockAddress, set[PeerId]] = {}
+        # Batches that are being read, with what has come to this node meanwhile: the reader may have looked
+        # before it came.
+        self._reading: dict[Batch, set[BlockAddress]] = {}
         self.bytes = 0
         """Bytes that are set aside for batches."""
 
@@ -193,7 +197,14 @@ class Ledger:
 
     def _note(self, account: Account, entry: Entry) -> None:
         address = entry.address
-        if address in account.waiting or address in account.sending or address in account.absent:
+        if address in account.sending and (entry.cancel or not entry.have):
+            # It may turn out not to be here: then it counts whether it is still wanted.
+            account.sending[address] = None if entry.cancel else entry.send_dont_have
+        elif (
+            address in account.waiting
+            or address in account.absent
+            or account.sending.get(address) is not None
+        ):
             if entry.cancel:
                 account.waiting.pop(address, None)
                 if account.absent.pop(address, None) is not None:
@@ -238,21 +249,31 @@ class Ledger:
                 del self._turns[peer]
             batch = Batch(account, addresses, len(addresses) * BLOCK_SIZE)
             self.bytes += batch.size
+            self._reading[batch] = set()
             return batch
         return None
 
     def resize(self, batch: Batch, size: int) -> None:
         """The blocks of a batch have been read, and have so many bytes."""
+        self._reading.pop(batch, None)
         self.bytes += size - batch.size
         batch.size = size
 
     def missed(self, batch: Batch, addresses: Iterable[BlockAddress]) -> list[BlockAddress]:
-        """Of a batch these are not here, and stay wanted; returned are those the peer wants to know of."""
+        """A batch was read, and of it these were not here. Those that have come meanwhile have their turn
+        again, the others stay wanted; returned are those of them that the peer wants to know of.
+        """
         account = batch.account
+        came = self._reading.pop(batch, set())
         denied = []
         for address in addresses:
             deny = account.sending.pop(address)
-            if account.connected:
+            if deny is None or not account.connected:
+                continue
+            if address in came:
+                account.waiting[address] = deny
+                self._turns.setdefault(batch.peer)
+            else:
                 account.absent[address] = deny
                 self._seekers.setdefault(address, set()).add(batch.peer)
                 if deny:
@@ -264,11 +285,13 @@ class Ledger:
         for each batch.
         """
         account = batch.account
+        self._reading.pop(batch, None)
         account.batches -= 1
         self.bytes -= batch.size
         for address in batch.addresses:
-            if account.sending.pop(address, None) is not None and sent:
-                account.blocks_out += 1
+            if address in account.sending:
+                del account.sending[address]
+                account.blocks_out += sent
         if sent:
             account.bytes_out += batch.size
             _adapt(account, batch, took)
@@ -276,9 +299,12 @@ class Ledger:
     def arrived(self, addresses: Iterable[BlockAddress]) -> bool:
         """Blocks have come to this node; whether anybody waits for one of them."""
         wanted = False
-        if not self._seekers:
+        if not self._seekers and not self._reading:
             return False
         for address in addresses:
+            for batch, came in self._reading.items():
+                if address in batch.account.sending:
+                    came.add(address)
             for peer in self._seekers.pop(address, ()):
                 account = self._accounts[peer]
                 account.waiting[address] = account.absent.pop(address)

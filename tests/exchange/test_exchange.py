@@ -12,7 +12,7 @@ from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
 from codex.errors import InvalidInput, NotOnNetwork, QuotaExceeded, ServiceUnavailable
 from codex.exchange import planning
-from codex.exchange.messages import Delivery, Message, Presence, decode, encode
+from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
 from codex.testing.stores import make_dataset
 
 
@@ -126,6 +126,36 @@ async def test_only_what_is_asked_for_comes_and_indices_are_drawn_as_needed(worl
     got = await bob.fetch(dataset, lazily())
     assert sorted(got) == drawn == list(range(3, 40, 7))
     assert await bob.store.missing(dataset.cid, 0, 40) == 40 - len(drawn)
+
+
+async def test_what_arrives_while_it_is_looked_for_is_delivered_at_once(world, autojump_clock, monkeypatch):
+    alice, carol = await world.person("alice"), await world.person("carol")
+    dataset = world.dataset(1)
+    await carol.keep(dataset)
+    came = []
+
+    def play(actor, message):
+        came.extend((trio.current_time(), delivery.block) for delivery in message.deliveries)
+
+    bob = world.actor("bob", play)
+    world.join(alice, bob, carol)
+    find_many, looks = alice.store.find_many, []
+
+    async def find_slowly(addresses):
+        found = await find_many(addresses)
+        looks.append(found)
+        if len(looks) == 1:
+            await trio.sleep(10)
+        return found
+
+    monkeypatch.setattr(alice.store, "find_many", find_slowly)
+    await bob.say(alice.peer_id, Message((Entry(LeafAddress(dataset.cid, 0)),)))
+    await alice.fetch(dataset)
+    await trio.sleep(20)
+    [(when, block)] = came
+    assert block == dataset.blocks[0]
+    assert when == pytest.approx(10, abs=0.1)
+    assert looks == [[None], [dataset.blocks[0]]]
 
 
 async def test_a_padding_block_is_delivered(world, autojump_clock):

@@ -157,6 +157,36 @@ def test_what_is_not_here_stays_wanted_until_it_arrives():
     assert indices(batch) == [2]
 
 
+def test_what_arrives_while_it_is_read_and_is_not_found_has_its_turn_again():
+    ledger = with_peers(ALICE)
+    ledger.note(ALICE, block(1, 2, deny=True))
+    [batch] = batches(ledger)
+    ledger.arrived([leaf(1)])
+    assert ledger.missed(batch, [leaf(1), leaf(2)]) == [leaf(2)]
+    ledger.ended(batch, sent=False)
+    [batch] = batches(ledger)
+    assert indices(batch) == [1]
+    # What came before it was asked for again is no news.
+    assert ledger.missed(batch, [leaf(1)]) == [leaf(1)]
+    ledger.ended(batch, sent=False)
+    assert batches(ledger) == []
+
+
+def test_what_is_cancelled_while_it_is_read_is_not_wanted_when_it_is_not_found():
+    ledger = with_peers(ALICE)
+    ledger.note(ALICE, block(1, 2, 3, deny=True))
+    [batch] = batches(ledger)
+    ledger.note(ALICE, [*cancel(1, 2, 3), *have(1), *block(3, deny=True)])
+    # It is wanted no more, but may still be asked about.
+    assert [query.address for query in ledger.take_queries(ALICE)] == [leaf(1)]
+    assert ledger.missed(batch, [leaf(1), leaf(3)]) == [leaf(3)]
+    ledger.ended(batch, sent=True)
+    trade = ledger.trades({})[ALICE]
+    assert (trade.wants_theirs, trade.blocks_out) == (1, 1)
+    assert not ledger.arrived([leaf(1), leaf(2)])
+    assert batches(ledger) == []
+
+
 def test_accounts_count_what_was_sent_and_outlive_the_connection():
     ledger = with_peers(ALICE)
     ledger.note(ALICE, block(1, 2))
@@ -237,6 +267,8 @@ class Serving(RuleBasedStateMachine):
         self.here: set[LeafAddress] = set()
         self.wanted: dict[PeerId, set[LeafAddress]] = {}
         self.under_way: list[Any] = []
+        self.seen: dict[Any, set[LeafAddress]] = {}
+        self.cancelled: dict[Any, set[LeafAddress]] = {}
 
     peer = st.sampled_from([ALICE, BOB, CAROL])
     some = st.lists(st.integers(0, 80), min_size=1, max_size=40, unique=True)
@@ -259,6 +291,9 @@ class Serving(RuleBasedStateMachine):
         self.ledger.note(peer, block(*some))
         if peer in self.peers:
             self.wanted[peer] |= {leaf(index) for index in some}
+            for batch in self.under_way:
+                if batch.account is self.ledger._accounts[peer]:
+                    self.cancelled[batch] -= {leaf(index) for index in some}
 
     @rule(peer=peer, some=some)
     def cancel(self, peer, some):
@@ -266,6 +301,9 @@ class Serving(RuleBasedStateMachine):
         if peer in self.peers:
             sending = self.ledger._accounts[peer].sending
             self.wanted[peer] -= {leaf(index) for index in some} - set(sending)
+            for batch in self.under_way:
+                if batch.account is self.ledger._accounts[peer]:
+                    self.cancelled[batch] |= {leaf(index) for index in some} & set(batch.addresses)
 
     @rule(some=some)
     def arrive(self, some):
@@ -282,18 +320,20 @@ class Serving(RuleBasedStateMachine):
             for other in self.under_way:
                 assert other.account is not batch.account or not set(other.addresses) & set(batch.addresses)
             self.under_way.append(batch)
+            # The store is looked through at once, and says late what it found.
+            self.seen[batch], self.cancelled[batch] = set(self.here), set()
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), sent=st.booleans(), took=st.sampled_from([0.0, 0.1, 1.0]))
     def end(self, data, sent, took):
         batch = data.draw(st.sampled_from(self.under_way))
         self.under_way.remove(batch)
-        missing = [address for address in batch.addresses if address not in self.here]
+        missing = [address for address in batch.addresses if address not in self.seen[batch]]
         self.ledger.missed(batch, missing)
         self.ledger.resize(batch, (len(batch.addresses) - len(missing)) * 1000)
         self.ledger.ended(batch, sent=sent, took=took)
         if self.ledger._accounts.get(batch.peer) is batch.account and batch.peer in self.peers:
-            self.wanted[batch.peer] -= set(batch.addresses) - set(missing)
+            self.wanted[batch.peer] -= set(batch.addresses) - (set(missing) - self.cancelled[batch])
 
     @invariant()
     def nothing_is_lost_and_all_is_bounded(self):
@@ -306,6 +346,7 @@ class Serving(RuleBasedStateMachine):
                 account.batches == sum(batch.account is account for batch in self.under_way) <= PEER_BATCHES
             )
             assert bool(account.waiting) == (peer in self.ledger._turns)
+            assert not self.here & set(account.absent)
         assert self.ledger.bytes == sum(batch.size for batch in self.under_way) <= TOTAL_BYTES
         seekers = {(address, peer) for address, peers in self.ledger._seekers.items() for peer in peers}
         absent = {(address, peer) for peer in self.peers for address in self.ledger._accounts[peer].absent}
