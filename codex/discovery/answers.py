@@ -26,7 +26,7 @@ from codex.discovery.messages import (
 )
 from codex.discovery.nodes import MAX_RECORD, Node, neighbourhood, reach_of
 from codex.discovery.providers import Providers as Known
-from codex.discovery.table import SEEN, Table
+from codex.discovery.table import Table
 from codex.p2p import SignedPeerRecord
 
 FAST_NODES = 6
@@ -54,7 +54,7 @@ class Answers:
             case FindNode(distances):
                 return nodes_answer(self._at(distances, asked))
             case FindNodeFast(target):
-                near = self._table.neighbours(target, len(self._table), seen=SEEN)
+                near = self._table.neighbours(target, len(self._table), good=True)
                 return nodes_answer(_for(asked, near, FAST_NODES))
             case GetProviders(content):
                 return [self._who_has(content, asked, now)]

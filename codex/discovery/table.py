@@ -11,12 +11,14 @@ What makes it hard to fill with invented or with one owner's nodes:
   home networks are, and whoever is inside has better means. The reference node has such limits and switches
   them off; these are wide enough for a rack of nodes, and leave three quarters of each bucket to others.
 * A node that has answered takes the place of one in its bucket that never did.
-* A node that did not answer is dropped for a reserve, or when it fails more often than not.
+* A node that has never answered is dropped when it does not. One that has is doubted first: it is asked after
+  next, and dropped when it was silent each of 3 times that it was looked after, or fails more often than not.
 * A node that changes its address has to answer there before it counts as seen again.
 
 `seen` tells how reliably a node answers: 0 before its first answer, 1 with it, from then on a sliding mean
-that moves by a tenth with every question. Nodes are handed out to others only at 1: a single missed answer
-takes that away until the node is learned anew.
+that moves by a tenth with every question. Nodes are handed out to others only while nobody doubts them: a
+single missed answer takes that away until the next one comes. A busy minute, in which many answers are late,
+thus costs nobody the place.
 """
 
 from bisect import bisect_right
@@ -35,10 +37,10 @@ K = 16
 RESERVES = 8
 """Nodes that wait behind a full bucket."""
 BITS_PER_HOP = 5
-SEEN = 1.0
-"""What `seen` must be for a node to be told to others."""
+MISSES = 3
+"""Times in a row that a node which answered before is looked after in vain, until it is dropped."""
 DOUBTFUL = 0.5
-"""At or under this `seen`, a node that does not answer is dropped even when nobody waits for its place."""
+"""At or under this `seen`, a node that does not answer is dropped at once."""
 
 _INERTIA = 0.9
 
@@ -65,10 +67,19 @@ class Added(Enum):
 
 @define(eq=False, slots=True)
 class Entry:
-    """A node in the table. `seen` is 0 to 1."""
+    """A node in the table. `seen` is 0 to 1; `misses` counts the times in a row that it was looked after in
+    vain, and `doubted` is whether its last answer is missing.
+    """
 
     node: Node
     seen: float = 0.0
+    misses: int = 0
+    doubted: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether it answers, as far as is known, so that others may be told of it."""
+        return self.seen > DOUBTFUL and not self.doubted
 
 
 @define(eq=False, slots=True)
@@ -162,7 +173,7 @@ class Table:
             waiting = _find(bucket.reserves, node.node_id)
             if waiting is None:
                 return
-            waiting.seen = _after(waiting.seen, True)
+            _has_answered(waiting)
             never = next((e for e in reversed(bucket.entries) if not e.seen and not self._is_pinned(e)), None)
             if never is None:
                 return
@@ -170,43 +181,33 @@ class Table:
             bucket.reserves[bucket.reserves.index(waiting)] = never
             entry = waiting
         else:
-            entry.seen = _after(entry.seen, True)
+            _has_answered(entry)
         bucket.entries.remove(entry)
         bucket.entries.insert(0, entry)
 
-    def silent(self, node_id: bytes, *, drop: bool = False) -> None:
-        """Note that a node did not answer.
+    def silent(self, node_id: bytes) -> None:
+        """Note that a node that was looked after did not answer: after some times it is dropped."""
+        self._missed(node_id, 1)
 
-        It makes room for a reserve if there is one; it is dropped without one when it is doubtful, or when
-        `drop` says so.
+    def doubt(self, node_id: bytes) -> None:
+        """Note that a node left a question open. Many may be open at the same busy moment, so that this
+        drops none but who never answered; it is to be looked after next.
         """
-        bucket = self._bucket(int.from_bytes(node_id))
-        entry = _find(bucket.entries, node_id)
-        if entry is None:
-            waiting = _find(bucket.reserves, node_id)
-            if waiting is not None:
-                self._drop(bucket, bucket.reserves, waiting)
-            return
-        entry.seen = _after(entry.seen, False)
-        if self._is_pinned(entry):
-            return
-        if bucket.reserves or drop or entry.seen <= DOUBTFUL:
-            self._drop(bucket, bucket.entries, entry)
-            if bucket.reserves:
-                heir = next((e for e in reversed(bucket.reserves) if e.seen), bucket.reserves[-1])
-                bucket.reserves.remove(heir)
-                bucket.entries.append(heir)
+        self._missed(node_id, 0)
 
     # -- questions
 
-    def neighbours(self, target: bytes, count: int = K, *, seen: float = 0.0) -> list[Node]:
-        """The `count` nodes closest to a place of 32 bytes, closest first, of those with `seen` at least."""
+    def neighbours(self, target: bytes, count: int = K, *, good: bool = False) -> list[Node]:
+        """The `count` nodes closest to a place of 32 bytes, closest first; those that are doubted come behind
+        all others, or with `good` not at all, like those that have not answered.
+        """
         place = int.from_bytes(target)
-        nodes = [entry.node for entry in self if entry.seen >= seen]
-        return nsmallest(count, nodes, key=lambda node: node.number ^ place)
+        entries = [entry for entry in self if entry.good or not good]
+        near = nsmallest(count, entries, key=lambda entry: (entry.doubted, entry.node.number ^ place))
+        return [entry.node for entry in near]
 
-    def at_distances(self, distances: Collection[int], count: int = K, *, seen: float = SEEN) -> list[Node]:
-        """Up to `count` nodes at these logarithmic distances from ourselves, the first distance first.
+    def at_distances(self, distances: Collection[int], count: int = K) -> list[Node]:
+        """Up to `count` good nodes at these logarithmic distances from ourselves, the first distance first.
 
         Of one distance those that answered last come first.
         """
@@ -215,19 +216,48 @@ class Table:
         for bucket in self._buckets:
             for age, entry in enumerate(bucket.entries):
                 rank = wanted.get((entry.node.number ^ self._number).bit_length())
-                if rank is not None and entry.seen >= seen:
+                if rank is not None and entry.good:
                     found.append((rank, age, entry.node))
         return [node for _, _, node in nsmallest(count, found, key=lambda item: item[:2])]
 
     def stalest(self, choose: Callable[[int], int]) -> Entry | None:
-        """The node to look after next: the one of some bucket that has not answered for longest.
+        """The node to look after next: the one of some bucket that has not answered for longest; those that
+        are doubted go first.
 
         `choose(n)` picks a number below n. None when the table is empty.
         """
         filled = [bucket for bucket in self._buckets if bucket.entries]
+        filled = [
+            bucket for bucket in filled if (last := bucket.entries[-1]).doubted and last.misses < MISSES
+        ] or filled
         return filled[choose(len(filled))].entries[-1] if filled else None
 
     # -- inside
+
+    def _missed(self, node_id: bytes, misses: int) -> None:
+        """Doubt a node; drop it when it has missed too much, for a reserve if there is one."""
+        bucket = self._bucket(int.from_bytes(node_id))
+        entry = _find(bucket.entries, node_id)
+        if entry is None:
+            waiting = _find(bucket.reserves, node_id)
+            if waiting is not None:
+                self._drop(bucket, bucket.reserves, waiting)
+            return
+        known = entry.seen > 0
+        if misses or not known:
+            entry.seen = _after(entry.seen, False)
+            entry.misses += 1
+        entry.doubted = True
+        bucket.entries.remove(entry)
+        # Who stays though it is gone has its turn after all others, or they would have none.
+        bucket.entries.insert(0 if entry.misses >= MISSES else len(bucket.entries), entry)
+        if self._is_pinned(entry) or (known and entry.misses < MISSES and entry.seen > DOUBTFUL):
+            return
+        self._drop(bucket, bucket.entries, entry)
+        if bucket.reserves:
+            heir = next((e for e in reversed(bucket.reserves) if e.seen), bucket.reserves[-1])
+            bucket.reserves.remove(heir)
+            bucket.entries.append(heir)
 
     def _bucket(self, number: int) -> _Bucket:
         return self._buckets[bisect_right(self._starts, number) - 1]
@@ -244,7 +274,7 @@ class Table:
             self._count(bucket, node if fits else known.node, 1)
             if not fits:
                 return Added.CROWDED
-            known.seen = 0.0
+            known.seen, known.misses, known.doubted = 0.0, 0, False
         known.node = node
         return Added.KNOWN
 
@@ -289,6 +319,10 @@ class Table:
 
 def _find(entries: list[Entry], node_id: bytes) -> Entry | None:
     return next((entry for entry in entries if entry.node.node_id == node_id), None)
+
+
+def _has_answered(entry: Entry) -> None:
+    entry.seen, entry.misses, entry.doubted = _after(entry.seen, True), 0, False
 
 
 def _after(seen: float, success: bool) -> float:

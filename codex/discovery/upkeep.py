@@ -3,7 +3,8 @@
 A node that knows nobody who answers calls those it was told to ask first and those it remembers, again and
 again with growing pauses, and waits to be called itself. That is a state and no failure. One that has company
 asks a node of its table every 5 to 10 s whether it is still there, and looks up a random place when it has
-looked up nothing for 5 minutes.
+looked up nothing for 5 minutes. When its table is small and it remembers more, it calls those who are
+missing, ever more rarely while they stay away.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ import trio
 
 from codex.discovery.events import Verified
 from codex.discovery.finding import Finder
-from codex.discovery.messages import Answer, FindNode, FindNodeFast, Ping, Pong, Request
+from codex.discovery.messages import Answer, Ping, Pong, Request
 from codex.discovery.nodes import Node
 from codex.discovery.records import OwnRecords
 from codex.discovery.seeds import Seeds
-from codex.discovery.table import Table
+from codex.discovery.table import K, Table
 from codex.discovery.talk import Talk
 from codex.discovery.votes import Votes
 from codex.errors import DecodeError
@@ -36,6 +37,8 @@ CALLS = 16
 """Nodes that are remembered and called at once."""
 REMEMBRANCE = 8
 """After so many nodes of the table, one that is remembered and not in it is looked after."""
+LONGEST_RECALL = 1800.0
+"""Seconds at most between two calls of those who are missing from a table that was larger before."""
 TRIES = 2
 """Pings, before a node counts as silent: a datagram gets lost now and then."""
 
@@ -61,7 +64,7 @@ class Witness:
         """Note how a request of ours ended. Pings are judged by who sends them: they may be sent twice."""
         if answer is None:
             if not isinstance(message, Ping):
-                self._table.silent(node.node_id, drop=isinstance(message, FindNode | FindNodeFast))
+                self._table.doubt(node.node_id)
             return
         for one in answer:
             if isinstance(one, Pong):
@@ -129,7 +132,7 @@ class Upkeep:
 
     async def find_company(self) -> None:
         """Call those we know of while nobody answers; look around when the first one does."""
-        pause, alone = FIRST_PAUSE, True
+        pause, alone, missed = FIRST_PAUSE, True, _Missed()
         while True:
             if self._table.verified:
                 self.searching = False
@@ -138,6 +141,11 @@ class Upkeep:
                     await self._look_around()
                 pause, alone = FIRST_PAUSE, False
                 await trio.sleep(CHECK)
+                known = self._table.verified
+                if missed.is_due(known, min(K, len(self._seeds)), trio.current_time()):
+                    await self._call()
+                    if self._table.verified > known:
+                        await self._look_around()
                 continue
             if not self.searching and not alone:
                 _log.warning("no other node answers", known=len(self._table), remembered=len(self._seeds))
@@ -174,12 +182,14 @@ class Upkeep:
                 await self._finder.lookup(self._entropy.token(len(self._table.own)))
 
     async def _call(self) -> None:
-        """Ping those that we were told of, and some that we remember."""
-        remembered = self._seeds.missing({node.node_id for node in self._bootstrap})
+        """Ping those that we were told of, and some that we remember; none that answers already."""
+        present = {entry.node.node_id for entry in self._table if entry.good}
+        told = [node for node in self._bootstrap if node.node_id not in present]
+        remembered = self._seeds.missing(present | {node.node_id for node in told})
         first = self._choose(len(remembered)) if len(remembered) > CALLS else 0
         chosen = (remembered[first:] + remembered[:first])[:CALLS]
         async with trio.open_nursery() as nursery:
-            for node in (*self._bootstrap, *chosen):
+            for node in (*told, *chosen):
                 nursery.start_soon(self.ping, node)
 
     async def _look_around(self) -> None:
@@ -188,3 +198,24 @@ class Upkeep:
 
     def _choose(self, count: int) -> int:
         return int.from_bytes(self._entropy.token(8)) % count
+
+
+class _Missed:
+    """When to call those who are missing from the table. Pure; times are seconds of one clock, any."""
+
+    def __init__(self) -> None:
+        self._most = 0
+        self._pause = CHECK
+        self._at = 0.0
+
+    def is_due(self, answer: int, wanted: int, now: float) -> bool:
+        """Whether to call them now: fewer nodes `answer` than are `wanted`, and the pause is over. It doubles
+        with each call, and is short again when one more is gone or all are there.
+        """
+        if answer < self._most or answer >= wanted:
+            self._pause, self._at = CHECK, now
+        self._most = answer
+        if answer >= wanted or now < self._at:
+            return False
+        self._at, self._pause = now + self._pause, min(2 * self._pause, LONGEST_RECALL)
+        return True

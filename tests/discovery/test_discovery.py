@@ -389,6 +389,43 @@ async def test_a_day_of_coming_and_going_leaves_nothing_behind(
         assert len(world.network.host(ips[0])._sockets) <= 1
 
 
+async def test_a_busy_minute_in_which_nobody_answers_in_time_costs_no_node_its_table(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_dht(tmp_path) as world:
+        nodes = await grow(world, 10)
+        await trio.sleep(300)
+        ips = [node.ip for node in nodes]
+        assert [node.discovery.stats().peers for node in nodes] == [9] * 10
+        for ip in ips:
+            world.network.partition([ip], [other for other in ips if other != ip])
+        with trio.move_on_after(20):
+            async with trio.open_nursery() as nursery:
+                for number, node in enumerate(nodes):
+                    nursery.start_soon(node.discovery.provide, CIDS[number])
+                    nursery.start_soon(node.discovery.find_providers, CIDS[number + 10])
+        world.network.heal()
+        assert min(node.discovery.stats().peers for node in nodes) >= 8
+        await trio.sleep(60)
+        assert [node.discovery.stats().peers for node in nodes] == [9] * 10
+
+
+async def test_a_table_that_has_shrunk_is_filled_again_with_those_that_are_remembered(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_dht(tmp_path) as world:
+        nodes = await grow(world, 12)
+        await trio.sleep(60)
+        ips = [node.ip for node in nodes]
+        world.network.partition(ips[:2], ips[2:])
+        await trio.sleep(1200)
+        assert nodes[1].discovery.stats().peers == 1
+        world.network.heal()
+        # They have each other, so that nobody is alone and searches.
+        await trio.sleep(900)
+        assert nodes[1].discovery.stats().peers == 11
+
+
 # Those who mean ill
 
 

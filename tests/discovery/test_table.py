@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from codex.discovery.nodes import Node
-from codex.discovery.table import BITS_PER_HOP, DOUBTFUL, RESERVES, SEEN, Added, K, Limits, Table
+from codex.discovery.table import BITS_PER_HOP, DOUBTFUL, MISSES, RESERVES, Added, K, Limits, Table
 
 MakeNode = Callable[..., Node]
 
@@ -99,7 +99,7 @@ def test_seen_is_a_sliding_mean(make_node: MakeNode) -> None:
     table = table_of(node)
     assert (seen(table, node), table.verified) == (0, 0)
     table.answered(node)
-    assert (seen(table, node), table.verified) == (SEEN, 1)
+    assert (seen(table, node), table.verified) == (1, 1)
     table.silent(node.node_id)
     assert seen(table, node) == pytest.approx(0.9)
     table.answered(node)
@@ -112,37 +112,105 @@ def test_who_never_answered_is_dropped_at_the_first_silence(make_node: MakeNode)
     assert len(table) == 0
 
 
-def test_who_answered_is_kept_through_a_while_of_silence_unless_it_is_to_go(make_node: MakeNode) -> None:
-    table = table_of(make_node(5), make_node(6))
-    table.answered(make_node(5))
-    table.answered(make_node(6))
-    for _ in range(6):
-        table.silent((5).to_bytes(32))
-    assert seen(table, make_node(5)) > DOUBTFUL
-    table.silent((5).to_bytes(32))
-    assert table.get((5).to_bytes(32)) is None
-    table.silent((6).to_bytes(32), drop=True)
-    assert len(table) == 0
+def test_who_answered_is_dropped_only_when_it_was_looked_after_in_vain_several_times(
+    make_node: MakeNode,
+) -> None:
+    node = make_node(5)
+    table = table_of(node)
+    table.answered(node)
+    for _ in range(MISSES - 1):
+        table.silent(node.node_id)
+    assert seen(table, node) > DOUBTFUL
+    table.answered(node)  # and so it begins anew
+    for _ in range(MISSES - 1):
+        table.silent(node.node_id)
+    assert table.get(node.node_id) is not None
+    table.silent(node.node_id)
+    assert table.get(node.node_id) is None
 
 
-def test_who_is_pinned_stays(make_node: MakeNode) -> None:
+def test_who_fails_more_often_than_not_is_dropped_though_it_answers_now_and_then(
+    make_node: MakeNode,
+) -> None:
+    node = make_node(5)
+    table = table_of(node)
+    table.answered(node)
+    rounds = 0
+    while table.get(node.node_id) is not None and rounds < 100:
+        rounds += 1
+        table.silent(node.node_id)
+        table.silent(node.node_id)
+        if table.get(node.node_id) is not None:
+            table.answered(node)
+    assert 3 < rounds < 30
+
+
+def test_a_busy_minute_of_unanswered_questions_costs_nobody_the_place(make_node: MakeNode) -> None:
+    nodes = far(make_node, K)
+    table = table_of(*nodes, make_node(5))
+    for node in nodes:
+        table.answered(node)
+    for node in (*nodes, make_node(5)):
+        for _ in range(20):
+            table.doubt(node.node_id)
+    assert {entry.node for entry in table} == set(nodes)  # without the one that has never answered
+    assert table.verified == K
+    assert table.neighbours(TOP.to_bytes(32), good=True) == table.at_distances([256]) == []
+    for node in nodes:
+        table.answered(node)
+    assert table.neighbours(TOP.to_bytes(32), good=True) == nodes
+
+
+def test_who_is_doubted_is_asked_behind_all_others_and_looked_after_before_them(make_node: MakeNode) -> None:
+    nodes = far(make_node, 4)
+    table = table_of(*nodes)
+    for node in nodes:
+        table.answered(node)
+    table.doubt(nodes[1].node_id)
+    assert table.neighbours(TOP.to_bytes(32)) == [nodes[0], nodes[2], nodes[3], nodes[1]]
+    entry = table.stalest(lambda count: 0)
+    assert entry is not None
+    assert entry.node == nodes[1]
+
+
+def test_who_is_doubted_goes_before_the_stalest_of_other_buckets(make_node: MakeNode) -> None:
+    nodes = [make_node(1 << bit) for bit in range(200, BITS)]
+    table = table_of(*nodes)
+    for node in nodes:
+        table.answered(node)
+    assert table.buckets > 2
+    for node in (nodes[0], nodes[-1]):
+        table.doubt(node.node_id)
+        entry = table.stalest(lambda count: 0)
+        assert entry is not None
+        assert entry.node == node
+        table.answered(node)
+
+
+def test_who_is_pinned_stays_and_leaves_the_others_their_turn(make_node: MakeNode) -> None:
     nodes = far(make_node, K + 2)
     table = table_of(*nodes)
     table.pinned.add(nodes[0].node_id)
+    for node in nodes[:K]:
+        table.answered(node)
     for _ in range(30):
-        table.silent(nodes[0].node_id, drop=True)
+        table.silent(nodes[0].node_id)
     assert table.get(nodes[0].node_id) is not None
     assert table.waiting == 2
+    entry = table.stalest(lambda count: 0)
+    assert entry is not None
+    assert entry.node == nodes[1]
 
 
-def test_a_silent_node_makes_place_for_a_reserve_that_has_answered(make_node: MakeNode) -> None:
+def test_a_node_that_is_gone_makes_place_for_a_reserve_that_has_answered(make_node: MakeNode) -> None:
     nodes = far(make_node, K + 3)
     table = table_of(*nodes)
     for node in nodes[:K]:
         table.answered(node)
     table.answered(nodes[K])  # it waits, as all in the bucket have answered too
     assert table.get(nodes[K].node_id) is None
-    table.silent(nodes[0].node_id)
+    for _ in range(MISSES):
+        table.silent(nodes[0].node_id)
     assert table.get(nodes[0].node_id) is None
     assert seen(table, nodes[K]) == 1
 
@@ -209,7 +277,7 @@ def test_neighbours_are_the_closest(make_node: MakeNode, target: int) -> None:
     expected = sorted(nodes, key=lambda node: node.number ^ target)
     assert table.neighbours(target.to_bytes(32)) == expected[:K]
     assert table.neighbours(target.to_bytes(32), 3) == expected[:3]
-    assert table.neighbours(target.to_bytes(32), seen=SEEN) == []
+    assert table.neighbours(target.to_bytes(32), good=True) == []
 
 
 def test_at_a_distance_are_those_who_answered_and_the_first_distance_goes_first(
@@ -275,15 +343,17 @@ class Anything(RuleBasedStateMachine):
             assert after is not None
             assert after.seen > 0
 
-    @rule(data=st.data(), drop=st.booleans())
-    def silent(self, data: Any, drop: bool) -> None:
+    @rule(data=st.data(), doubt=st.booleans())
+    def silent(self, data: Any, doubt: bool) -> None:
         place = data.draw(st.sampled_from(sorted(self.met))) if self.met else 1
         entry = self.table.get(place.to_bytes(32))
         size, waiting = len(self.table), self.table.waiting
-        self.table.silent(place.to_bytes(32), drop=drop)
-        if entry is not None and (drop or waiting == 0):
+        known = entry is not None and entry.seen > 0
+        (self.table.doubt if doubt else self.table.silent)(place.to_bytes(32))
+        if entry is not None:
             gone = self.table.get(place.to_bytes(32)) is None
-            assert gone == (drop or entry.seen <= DOUBTFUL)
+            assert gone == (not known or entry.misses >= MISSES or entry.seen <= DOUBTFUL)
+            assert not (gone and known and doubt)
             assert len(self.table) + self.table.waiting == size + waiting - gone
 
     @invariant()
