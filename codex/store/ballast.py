@@ -1,10 +1,10 @@
 """The ballast: some room kept for the day on which the disk is full.
 
-Deleting must still work then, but the index needs room to write down what is deleted. Half of the ballast
-gives that room, and is taken on again once there is plenty; until then nothing else may be written, or that
-room would be filled as well. The other half stays aboard for the next start, for opening the index takes
-room too, and who cannot open the store cannot delete; at the end of a run what the index gives back is kept
-for the same purpose.
+Deleting must still work then, but the index needs room to write down what is deleted. The ballast gives
+that room, half of what is aboard at a time, and is taken on again once there is plenty; until then nothing
+else may be written, or that room would be filled as well. The last of it stays aboard for the next start,
+for opening the index takes room too, and who cannot open the store cannot delete. What a start did not
+need, and what the index gives back at the end of a run, is kept again.
 """
 
 from contextlib import suppress
@@ -14,9 +14,12 @@ from codex.errors import DiskFull
 from codex.store.disk import FULL_REMEDY, Disk, File, disk_errors
 
 BALLAST_BYTES = 2 << 20
-"""Each half is enough to write down the removal of some hundred blocks wherever their rows lie, again and
+"""Half of it is enough to write down the removal of some hundred blocks wherever their rows lie, again and
 again.
 """
+
+_FOR_START = 128 << 10
+"""Bytes that are lent for a start only: it takes 32 KiB for the index of the log, and some pages of log."""
 
 _PLENTY = 2
 """Free room, in multiples of what is missing, from which on the ballast is taken on again."""
@@ -53,9 +56,12 @@ class Ballast:
         """Bytes that are lent out."""
         return self._size - self._held
 
-    def release(self) -> bool:
-        """Give the first half back to the disk; False when there was none of it to give."""
-        return self._cut(self._size // 2)
+    def release(self, *, sparing: bool = False) -> bool:
+        """Give half of what is aboard back to the disk; False when no more is there than a start needs, or,
+        when asked to be `sparing`, than a start and some deleting need.
+        """
+        least = _FOR_START * 2 if sparing else _FOR_START
+        return self._cut(max(self._held // 2, min(least, self._size // 2)))
 
     def release_all(self) -> bool:
         """Give back what is kept for a start as well; False when there was nothing to give."""
@@ -83,7 +89,7 @@ class Ballast:
         return self.aboard
 
     def stow(self) -> None:
-        """At the end of a run: take on as much as there is room for. Raises DiskFailed."""
+        """Take on as much as there is room for. Raises DiskFailed."""
         with disk_errors(f"take room for {self._path.name}"):
             wanted = min(self.missing, self._disk.free(self._path.parent))
             while wanted >= _LEAST and not self._take(self._held + wanted):

@@ -1,5 +1,8 @@
 """Compaction: moving what lives out of segments that are mostly dead, so that their room comes back.
 
+While the disk is short of room, every segment is worth it that has anything dead in it and can be shortened;
+that of which least is alive comes first.
+
 A few blocks a step, from the end of the segment to its beginning, the file being shortened as it empties:
 so it needs no more room than one step takes. On a full disk the steps become smaller, and what is dead at
 the end of the segment is cut off first. Readers are never held up; one that looked up a block before it was
@@ -14,7 +17,7 @@ from codex.codec import Cid
 from codex.errors import DiskFailed, DiskFull
 from codex.store.index import Row, one
 from codex.store.ledger import Change, Ledger
-from codex.store.schema import SEALED
+from codex.store.schema import GONE, SEALED
 from codex.store.sense import is_cid, is_place
 
 STEPS = (32, 8, 2, 1)
@@ -26,8 +29,27 @@ NOWHERE = 0
 """The segment of a block whose bytes are lost; it is marked bad as well."""
 
 
+LITTLE_ROOM = 16 << 20
+"""Free bytes below which a disk is short of room, whatever is dead on it."""
+
+
+def is_short(ledger: Ledger, free: int) -> bool:
+    """Whether the disk, with `free` bytes, is so short of room that everything dead is wanted back: something
+    was refused or had to be lent, little is left, or more is dead than free.
+    """
+    if ledger.refused or ledger.ballast.missing or free < LITTLE_ROOM:
+        return True
+    with ledger.index.reading() as connection:
+        (dead,) = connection.execute(
+            "SELECT total(length - live) FROM segments WHERE state <> ?", (GONE,)
+        ).fetchone()
+    return bool(dead > free)
+
+
 class Compactor:
-    """Empties segments of which less than half is alive. Used by one thread at a time."""
+    """Empties segments of which less than half is alive, or any with something dead in it. Used by one thread
+    at a time.
+    """
 
     def __init__(self, ledger: Ledger, read: Callable[[int, int, int], bytes]) -> None:
         """`read(segment, offset, size)` reads payload."""
@@ -35,12 +57,13 @@ class Compactor:
         self._read = read
         self._given_up: set[int] = set()
 
-    def step(self) -> bool:
+    def step(self, *, short: bool) -> bool:
         """Move the next few blocks; whether there was anything to do. Raises DiskFull, DiskFailed.
 
-        A segment that cannot be read is left alone until the next start, and the error raised once.
+        `short`: whatever is dead is wanted back, however much lives beside it. A segment that cannot be read
+        is left alone until the next start, and the error raised once.
         """
-        victim = self._victim()
+        victim = self._victim(short)
         if victim is None:
             return False
         limit, *smaller = STEPS
@@ -52,7 +75,7 @@ class Compactor:
                 # Where nothing is given back, even the smallest step would only take the last room.
                 if not smaller or not self._ledger.may_shorten(victim):
                     raise
-            self._ledger.make_room()
+            self._ledger.make_room(sparing=True)
             with suppress(DiskFull):
                 self._cut_off_end(victim)
             limit = smaller.pop(0)
@@ -105,14 +128,16 @@ class Compactor:
         if shorten and end:
             self._ledger.shorten(victim, end)
 
-    def _victim(self) -> int | None:
+    def _victim(self, short: bool) -> int | None:
         with self._ledger.index.reading() as connection:
             rows = connection.execute(
-                "SELECT id FROM segments WHERE state = ? AND live * 2 < length ORDER BY live * 1.0 / length",
-                (SEALED,),
+                "SELECT id, live * 2 < length FROM segments WHERE state = ? AND live * ? < length"
+                " ORDER BY live * 1.0 / length",
+                (SEALED, 1 if short else 2),
             ).fetchall()
-        for (segment,) in rows:
-            if segment not in self._given_up:
+        for segment, mostly_dead in rows:
+            # What cannot be shortened gives nothing back before all of it was moved.
+            if segment not in self._given_up and (mostly_dead or self._ledger.may_shorten(segment)):
                 return int(segment)
         return None
 
@@ -141,20 +166,23 @@ class Compactor:
         return None
 
 
-def retire(ledger: Ledger, least: int) -> bool:
-    """Seal the active segment if it is mostly dead and longer than `least` bytes; whether it was.
+def retire(ledger: Ledger, least: int, *, short: bool) -> bool:
+    """Seal the active segment if it is mostly dead and longer than `least` bytes, or, on a disk that is
+    `short` of room, if anything in it is dead; whether it was.
 
     Without this, the room of what was deleted soon after it came would wait until the segment is full.
     """
     active = ledger.active
+    if not active:
+        return False
     with ledger.index.reading() as connection:
-        mostly_dead = active and one(
+        row = one(
             connection,
-            "SELECT 1 FROM segments WHERE id = ? AND live * 2 < length AND length >= ?",
-            active,
+            "SELECT live * 2 < length AND length >= ? FROM segments WHERE id = ? AND live < length",
             least,
+            active,
         )
-    if not mostly_dead:
+    if row is None or not (row[0] or (short and ledger.may_shorten(active))):
         return False
     ledger.shrink("seal a segment", lambda change: ledger.seal())
     return True

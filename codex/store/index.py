@@ -121,6 +121,7 @@ class Index:
     """The writing connection. Use it from one thread at a time."""
 
     def __init__(self, disk: Disk, path: Path, *, new: bool = True) -> None:
+        self.log = path.with_name(path.name + "-wal")
         self._connection = connect(disk, path, new=new)
         self._doubtful = False
 

@@ -110,6 +110,7 @@ class Ledger:
         self._appender = appender
         self._files = files
         self._tally = tally
+        self.refused = False  # something did not fit on the disk since all that could be was given back
         self._keepers = 0
         self._unwanted: list[int] = []  # segments that are gone, with files to be removed
         self._removed: list[int] = []  # those without, whose rows may go
@@ -126,10 +127,14 @@ class Ledger:
 
         Raises DiskFull or DiskFailed; then nothing was appended.
         """
-        if growing:
-            self.ballast.require()
-        self.index.settle()
-        return self._appender.append(payloads)
+        try:
+            if growing:
+                self.ballast.require()
+            self.index.settle()
+            return self._appender.append(payloads)
+        except DiskFull:
+            self.refused = self.refused or growing
+            raise
 
     def number_blocks(self, count: int) -> range:
         """Row numbers for new blocks. A number is never given twice while the store is open."""
@@ -163,7 +168,8 @@ class Ledger:
                 change.write(self._changes + 1)
                 dead = self._give_up_dead_segments(tx)
                 forget_segments(tx, self._removed)
-        except BaseException:
+        except BaseException as error:
+            self.refused = self.refused or (growing and isinstance(error, DiskFull))
             self._appender.rewind()
             raise
         self._changes += 1
@@ -196,9 +202,11 @@ class Ledger:
                 self.ballast.stow()
             self.ballast.close()
 
-    def make_room(self) -> None:
-        """On a full disk: give back what is kept for that case. Raises DiskFailed."""
-        self.ballast.release()
+    def make_room(self, *, sparing: bool = False) -> None:
+        """On a full disk: give back what is kept for that case, or, when `sparing`, leave some of it for
+        deleting. Raises DiskFailed.
+        """
+        self.ballast.release(sparing=sparing)
         with suppress(DiskFull):
             self.index.carry_over()
 
@@ -220,6 +228,18 @@ class Ledger:
         ]
         tx.executemany("UPDATE segments SET state = ? WHERE id = ?", [(GONE, segment) for segment in dead])
         return dead
+
+    def give_back(self) -> None:
+        """On a disk short of room, when nothing dead is left: give up the room of the write-ahead log too, if
+        there is then enough for the ballast, which keeps some of it for deleting. Raises DiskFailed.
+        """
+        self.refused = False
+        with disk_errors("look at the index's log"):
+            room = self._disk.free(self._directory) + self._disk.size(self.index.log)
+        if self.ballast.is_plenty(room):
+            with suppress(DiskFull):
+                self.index.carry_over(cut=True)
+            self.ballast.restore()
 
     # -- segments that are no longer wanted
 

@@ -70,7 +70,7 @@ def open_repo(
 
 
 def _stow(ballast: Ballast) -> None:
-    """Take the room back that a start which failed had used."""
+    """Take back what room a start has left."""
     with suppress(DiskFailed):
         ballast.stow()
 
@@ -162,6 +162,7 @@ def _assemble(
         if not ballast.release_all():
             raise
         ledger.shrink("open the store", begin_life)
+    _stow(ballast)
     tally.flush()
     with disk_errors(f"record {directory}"):
         disk.sync_dir(directory)

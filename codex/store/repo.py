@@ -256,13 +256,21 @@ class Repo:
             limit = max(limit // 4, _LEAST_STEP)
 
     def compact(self) -> bool:
-        """Move a few blocks out of a segment that is mostly dead; whether there was one."""
-        if self._compactor.step():
-            return True
-        # A segment that is larger than all that is left on the disk is always worth it.
+        """Move a few blocks out of a segment that is mostly dead or, on a disk that is short of room, has
+        anything dead in it; whether there was one. When there is none left, such a disk also gets the room
+        of the index's log back.
+        """
         with disk_errors(f"look into {self.directory}"):
-            least = min(self._retire_bytes, self._disk.free(self.directory))
-        return compaction.retire(self._ledger, least) and self._compactor.step()
+            free = self._disk.free(self.directory)
+        short = compaction.is_short(self._ledger, free)
+        if self._compactor.step(short=short):
+            return True
+        least = min(self._retire_bytes, free)
+        if compaction.retire(self._ledger, least, short=short) and self._compactor.step(short=short):
+            return True
+        if short:
+            self._ledger.give_back()
+        return False
 
     def restore_ballast(self) -> bool:
         """Take the ballast on again if there is room; whether it is aboard."""

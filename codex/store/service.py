@@ -14,7 +14,7 @@ import trio
 from codex.codec import CODEX_MANIFEST, Cid, manifest_cid
 from codex.config import StoreConfig
 from codex.data import Block, Manifest
-from codex.errors import BlockInUse, CorruptData, InvalidInput, NotAManifest
+from codex.errors import BlockInUse, CorruptData, DiskFull, InvalidInput, NotAManifest
 from codex.logs import get_logger
 from codex.runtime import Clock, Inbox, Offload, serve
 from codex.store import calls
@@ -24,7 +24,7 @@ from codex.store.lane import Lane
 from codex.store.ledger import no_room
 from codex.store.manifests import Damage, Record, record_of
 from codex.store.opening import open_repo
-from codex.store.planning import Put, PutLeaves, Stage
+from codex.store.planning import Put, PutLeaves, Request, Stage
 from codex.store.reads import Found, blocks_of
 from codex.store.repo import Repo
 from codex.store.scrub import Checked, Scrubbed
@@ -68,6 +68,12 @@ class StoreService:
         repo = await self._offload.run(
             partial(open_repo, self._directory, quota=self._config.quota, disk=self._disk)
         )
+        if repo.kept:
+            _log.warning(
+                "segments hold more than the index knows of, and are kept as they are;"
+                " if datasets are missing, put the newest index back, or restore a backup",
+                files=list(repo.kept),
+            )
         orderly = False
         try:
             lane = Lane(self._offload, repo.take_in)
@@ -119,10 +125,10 @@ class _Desk:
             case calls.PutBlocks():
                 return await self._put(call)
             case calls.StageBlocks(ingest, first, blocks):
-                return await self._lane.bring(Stage(_number(ingest), first, blocks))
+                return await self._bring(Stage(_number(ingest), first, blocks))
             case calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation):
                 request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), _number_or_none(reservation))
-                return await self._lane.bring(request)
+                return await self._bring(request)
             case calls.DeleteBlock(cid):
                 return await self._delete_block(cid)
         return await self._answer_on_datasets(call)
@@ -234,6 +240,14 @@ class _Desk:
 
     # -- writing
 
+    async def _bring(self, request: Request) -> None:
+        """Bring payload. When the disk is too full for it, what is dead gives its room back for next time."""
+        try:
+            await self._lane.bring(request)
+        except DiskFull:
+            self._care.wake()
+            raise
+
     async def _put(self, call: calls.PutBlocks) -> None:
         expiry = self._expiry(call.ttl)
         reservation = _number_or_none(call.reservation)
@@ -244,7 +258,7 @@ class _Desk:
         for block in named:
             await self._put_manifest(block, expiry)
         if blocks:
-            await self._lane.bring(Put(blocks, expiry, reservation))
+            await self._bring(Put(blocks, expiry, reservation))
 
     async def _put_manifest(self, block: Block, expiry: float) -> Cid:
         record = await self._offload.run(record_of, block)

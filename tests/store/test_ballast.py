@@ -49,6 +49,18 @@ def test_it_is_taken_aboard_lent_out_and_taken_again(small: SmallDisk, tmp_path:
     ballast.close()
 
 
+def test_it_is_lent_by_halves_but_for_what_a_start_needs(small: SmallDisk, tmp_path: Path) -> None:
+    ballast = Ballast(small, tmp_path / "ballast", 1 << 20)
+    small.room = 0
+    sizes = []
+    while ballast.release(sparing=True):
+        sizes.append((tmp_path / "ballast").stat().st_size >> 10)
+    assert sizes == [512, 256]
+    while ballast.release():
+        sizes.append((tmp_path / "ballast").stat().st_size >> 10)
+    assert sizes == [512, 256, 128]
+
+
 def test_for_a_start_all_of_it_is_given(small: SmallDisk, tmp_path: Path) -> None:
     path = tmp_path / "ballast"
     ballast = Ballast(small, path, 1000)

@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from codex.config import StoreConfig
+from codex.errors import DiskFull
 from codex.runtime import Inline, VirtualClock
 from codex.store.care import Caretaker
 from codex.store.lane import Lane
@@ -116,18 +117,35 @@ async def test_other_writers_have_their_turn_between_the_steps(tmp_path: Path, d
 
 
 async def test_the_ballast_is_taken_on_again_when_there_is_room(
+    tmp_path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    ballast = tmp_path / "repo" / "ballast"
+    async with open_test_store(tmp_path, CONFIG, disk=disk) as store:
+        await store.put_many(BLOCKS)
+        assert ballast.stat().st_size == 2 << 20
+        with monkeypatch.context() as full:
+            full.setattr(FaultyDisk, "free", lambda *args: 0)
+            disk.fail(1, errno.ENOSPC)
+            assert await store.delete(BLOCKS[0].cid)
+            assert ballast.stat().st_size == 1 << 20
+            await trio.sleep(700)
+            assert ballast.stat().st_size == 1 << 20
+        await trio.sleep(600)
+        assert ballast.stat().st_size == 2 << 20
+
+
+async def test_what_did_not_fit_has_whatever_is_dead_given_back(
     tmp_path: Path, disk: FaultyDisk, autojump_clock: object
 ) -> None:
     async with open_test_store(tmp_path, CONFIG, disk=disk) as store:
         await store.put_many(BLOCKS)
-        ballast = tmp_path / "repo" / "ballast"
-        assert ballast.stat().st_size == 2 << 20
-        disk.fail(1, errno.ENOSPC)
         assert await store.delete(BLOCKS[0].cid)
-        assert ballast.stat().st_size == 1 << 20
-        disk.capacity = 0
-        await trio.sleep(700)
-        assert ballast.stat().st_size == 1 << 20
-        disk.capacity = None
-        await trio.sleep(600)
-        assert ballast.stat().st_size == 2 << 20
+        (segment,) = (tmp_path / "repo" / "segments").iterdir()
+        await trio.sleep(1)
+        before = segment.stat().st_size
+        disk.fail(1, errno.ENOSPC)
+        with pytest.raises(DiskFull):
+            await store.put_many(BLOCKS[:1])
+        await trio.sleep(1)
+        (segment,) = (tmp_path / "repo" / "segments").iterdir()
+        assert segment.stat().st_size == before - len(BLOCKS[0].data)

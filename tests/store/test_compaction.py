@@ -1,12 +1,14 @@
 """Compaction: room comes back, nothing is lost, and nothing that is wrong is carried along unseen."""
 
 import errno
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from codex.errors import CorruptData, DiskFailed, DiskFull
+from codex.store.compaction import LITTLE_ROOM
 from codex.store.disk import Buffer
 from codex.store.ledger import Ledger
 from codex.store.planning import Put
@@ -55,6 +57,99 @@ def test_a_segment_that_is_half_alive_is_left_alone(filled: Repo, tmp_path: Path
     delete(filled, 0, 2, 4, 6)
     assert compact(filled) == 0
     assert segment_numbers(tmp_path / "repo") == {1, 2, 3}
+
+
+def dead_bytes(repo: Path) -> int:
+    connection = sqlite3.connect(repo / "index.sqlite")
+    (dead,) = connection.execute("SELECT total(length - live) FROM segments WHERE state < 2").fetchone()
+    connection.close()
+    return int(dead)
+
+
+@pytest.mark.parametrize("room", ["little", "less than is dead", "refused"])
+def test_on_a_disk_short_of_room_whatever_is_dead_is_given_back(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    delete(filled, 0, 9, 18)
+    assert compact(filled) == 0
+    assert dead_bytes(tmp_path / "repo") == 3000
+    if room == "refused":
+        disk.fail(1, errno.ENOSPC)
+        (verdict,) = filled.take_in([Put(make_blocks([99], 1000), 1e12)])
+        assert isinstance(verdict, DiskFull)
+    elif room == "little":
+        monkeypatch.setattr(FaultyDisk, "free", lambda *args: LITTLE_ROOM - 1)
+    else:
+        monkeypatch.setattr("codex.store.compaction.LITTLE_ROOM", 0)
+        monkeypatch.setattr(FaultyDisk, "free", lambda *args: 2999)
+    assert compact(filled) > 0
+    if room == "less than is dead":
+        assert dead_bytes(tmp_path / "repo") == 2000
+        return
+    assert dead_bytes(tmp_path / "repo") == 0
+    files = [path.stat().st_size for path in (tmp_path / "repo" / "segments").iterdir()]
+    assert sum(files) == 21000
+    kept = [block for n, block in enumerate(BLOCKS) if n not in (0, 9, 18)]
+    assert filled.reader.find([block.cid for block in kept]).answers == kept
+    assert compact(filled) == 0
+    # With that done what was refused is forgotten.
+    if room == "refused":
+        delete(filled, 1)
+        assert compact(filled) == 0
+
+
+def test_as_long_as_more_is_free_than_dead_halves_are_left_alone(
+    filled: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex.store.compaction.LITTLE_ROOM", 0)
+    monkeypatch.setattr(FaultyDisk, "free", lambda *args: 3000)
+    delete(filled, 0, 9, 18)
+    assert compact(filled) == 0
+
+
+@pytest.mark.parametrize("why", ["a second name", "a backup in the making"])
+def test_what_would_give_nothing_back_is_not_moved_on_a_disk_short_of_room(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    delete(filled, 0, 9, 18)
+    if why == "a second name":
+        for path in list((tmp_path / "repo" / "segments").iterdir()):
+            (tmp_path / path.name).hardlink_to(path)
+    else:
+        filled.keep()
+    monkeypatch.setattr(FaultyDisk, "free", lambda *args: 1000)
+    assert compact(filled) == 0
+    assert segment_numbers(tmp_path / "repo") == {1, 2, 3}
+    filled.let_go() if why != "a second name" else None
+
+
+def test_on_a_disk_short_of_room_the_log_of_the_index_is_given_back(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "repo" / "index.sqlite-wal"
+    assert compact(filled) == 0
+    assert log.stat().st_size > 0
+    monkeypatch.setattr(FaultyDisk, "free", lambda *args: 1000)
+    assert compact(filled) == 0
+    assert log.stat().st_size == 0
+
+
+def test_the_log_is_not_given_up_where_there_is_no_room_for_the_ballast_then(
+    reopen: Callable[..., Repo], disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = reopen(ballast_bytes=1 << 20)
+    repo.take_in([Put(BLOCKS[:3], 1e12)])
+    disk.fail(1, errno.ENOSPC)
+    delete(repo, 0)
+    log = tmp_path / "repo" / "index.sqlite-wal"
+    monkeypatch.setattr(FaultyDisk, "free", lambda *args: 1000)
+    assert compact(repo) > 0
+    assert log.stat().st_size > 0
+    monkeypatch.setattr(FaultyDisk, "free", lambda *args: 1 << 20)
+    assert compact(repo) == 0
+    assert log.stat().st_size == 0
+    assert repo.restore_ballast()
+    repo.close()
 
 
 def test_a_segment_without_life_goes_at_once(filled: Repo, tmp_path: Path) -> None:

@@ -141,9 +141,10 @@ def check(repo: Repo, stored: dict[Record, list[Block]]) -> None:
 def fill_up(directory: Path, disk: Disk) -> None:
     """Take every byte that is left on the small disk, as some other program might."""
     if isinstance(disk, FaultyDisk):
-        disk.capacity = ROOM - disk.free(directory)
+        assert disk.capacity is not None
+        disk.capacity -= disk.free(directory)
         return
-    with (directory / "other").open("wb", buffering=0) as file, suppress(OSError):
+    with (directory / "other").open("ab", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
 
@@ -169,6 +170,64 @@ def test_what_is_deleted_on_a_full_disk_gives_its_room_back(small: tuple[Path, D
     check(repo, stored)
     repo.abandon()
     repo = open_repo(directory / "repo", quota=1 << 40, disk=disk, ballast_bytes=BALLAST)
+    check(repo, stored)
+    repo.close()
+
+
+@pytest.mark.parametrize("gone", [[0, 1], [1, 3], [3, 4]])
+def test_what_is_deleted_gives_its_room_back_however_much_is_left(
+    small: tuple[Path, Disk], gone: list[int]
+) -> None:
+    directory, disk = small
+    repo = open_repo(directory / "repo", quota=1 << 40, disk=disk, ballast_bytes=BALLAST)
+    datasets = [make_blocks(range(1000 * n, 1000 * n + 12), 1 << 16) for n in range(1, 7)]
+    stored = {upload(repo, blocks): blocks for blocks in datasets}
+    fill_up(directory, disk)
+    records = [list(stored)[n] for n in gone]
+    delete(repo, records)
+    stored = {record: blocks for record, blocks in stored.items() if record not in records}
+    check(repo, stored)
+    assert sum(path.stat().st_size for path in (directory / "repo" / "segments").iterdir()) == 4 * 12 << 16
+    fresh = make_blocks(range(9000, 9012), 1 << 16)
+    stored[upload(repo, fresh)] = fresh
+    check(repo, stored)
+    repo.close()
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_a_node_starts_and_deletes_again_though_every_byte_of_room_is_taken_from_it(
+    small: tuple[Path, Disk], orderly: bool
+) -> None:
+    directory, disk = small
+
+    def start() -> Repo:
+        return open_repo(directory / "repo", quota=1 << 40, disk=disk, ballast_bytes=BALLAST)
+
+    repo = start()
+    datasets = [make_blocks(range(1000 * n, 1000 * n + 12), 1 << 16) for n in range(1, 7)]
+    stored = {upload(repo, blocks): blocks for blocks in datasets}
+    fill_up(directory, disk)
+    for _ in range(2):
+        record = next(iter(stored))
+        assert repo.drop_dataset(record.cid) is not None
+        clear(repo)
+        del stored[record]
+        fill_up(directory, disk)
+    for _ in range(4):
+        if orderly:
+            repo.close()
+        else:
+            repo.abandon()
+        fill_up(directory, disk)
+        repo = start()
+        check(repo, stored)
+        fill_up(directory, disk)
+    assert disk.free(directory) == 0
+    delete(repo, [next(iter(stored))])
+    del stored[next(iter(stored))]
+    check(repo, stored)
+    fresh = make_blocks(range(9000, 9012), 1 << 16)
+    stored[upload(repo, fresh)] = fresh
     check(repo, stored)
     repo.close()
 
