@@ -43,7 +43,9 @@ def _health(node: Target) -> dict[str, Any] | None:
 
 
 def info_table(node: Target, told: dict[str, Any], width: int | None = None) -> str:
-    """That for reading; in lines of `width` characters the services' errors are shortened."""
+    """That for reading; in lines of `width` characters the services' errors are shortened. What ails a
+    service that runs stands in the place of its last error.
+    """
     with understood():
         own, health, room = told["info"], told["health"], told["space"]
         quota, used, reserved = (int(room[f"quota{name}Bytes"]) for name in ("Max", "Used", "Reserved"))
@@ -89,7 +91,7 @@ def _services_table(services: list[dict[str, Any]], width: int | None) -> str:
             str(service["state"]),
             moment(float(service["since"])),
             str(service["restarts"]),
-            str(service["lastError"] or "-"),
+            str((service.get("condition") or {}).get("message") or service["lastError"] or "-"),
         ]
         for service in services
     ]

@@ -38,6 +38,7 @@ async def start_metrics(node: Node, config: MetricsConfig, on_listening: Callabl
     sources: dict[str, Source] = {
         "store": partial(_space, node),
         "jobs": _at_once(lambda: jobs.families(job.kind for job in node.jobs.list(state=JobState.RUNNING))),
+        "advertiser": partial(advertising_families, node),
         "services": _at_once(lambda: service_families(node.states())),
         "loop": _at_once(loop.families),
         "node": _at_once(lambda: [_build(node)]),
@@ -106,6 +107,21 @@ async def _space(node: Node) -> list[Metric]:
         GaugeMetricFamily("codex_repostore_bytes_used", "Bytes of the quota in use.", space.quota_used),
         GaugeMetricFamily("codex_repostore_bytes_reserved", "Bytes set aside.", space.quota_reserved),
         GaugeMetricFamily("codex_repostore_bytes_quota", "Bytes that both may take.", space.quota_max),
+    ]
+
+
+async def advertising_families(node: Node) -> list[Metric]:
+    """How far the node is with telling others what it has; nothing when it has no network."""
+    stands = await node.advertising()
+    if stands is None:
+        return []
+    return [
+        GaugeMetricFamily("codex_advertiser_contents", "Contents that others are told of.", stands.contents),
+        GaugeMetricFamily("codex_advertiser_due", "Announcements that are due and not made.", stands.due),
+        GaugeMetricFamily(
+            "codex_advertiser_lag_seconds", "For how long the oldest of them has been due.", stands.lag
+        ),
+        CounterMetricFamily("codex_advertiser_announced", "Announcements that got out.", stands.announced),
     ]
 
 

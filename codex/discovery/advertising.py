@@ -3,6 +3,7 @@
 What the store holds is listed at the start and every ten minutes, which also finds what was deleted; who
 stores a dataset may say so at once. When each content was announced is written down, so that a restart goes
 on where it was. While nobody is there to be told, everything waits, and the first node that comes ends that.
+When somebody is there and the announcements fall behind all the same, the service says that it is not well.
 """
 
 from functools import partial
@@ -18,9 +19,10 @@ from codex.discovery.board import Advertising
 from codex.discovery.calls import Announce, GetAdvertising, Withdraw
 from codex.discovery.handle import Discovery
 from codex.discovery.schedule import INTERVAL, SHORTEST_PAUSE, Schedule
-from codex.errors import CodexError
+from codex.errors import CodexError, Problem
 from codex.logs import get_logger
 from codex.runtime import Clock, Inbox, Offload, serve
+from codex.runtime.condition import Condition
 
 AT_ONCE = 10
 """Announcements under way."""
@@ -30,6 +32,8 @@ PAGE = 500
 """Manifests listed with one call."""
 SAVING = 30.0
 """Seconds between two savings. What a crash takes away is announced once too often."""
+LOOK = 60.0
+"""Seconds between two looks at how far the announcements are behind."""
 FIRST_REST = 1.0
 """Seconds of rest when nobody could be told; doubles each time."""
 LONGEST_REST = 60.0
@@ -65,6 +69,7 @@ class AdvertiserService:
         self._path = directory / FILE
         self._clock = clock
         self._offload = offload
+        self._interval = interval
         self._schedule = Schedule(interval)
         self._news = trio.lowlevel.ParkingLot()
         self._free = trio.Semaphore(AT_ONCE)
@@ -85,6 +90,7 @@ class AdvertiserService:
                 nursery.start_soon(self._list_at_intervals)
                 nursery.start_soon(self._announce_all)
                 nursery.start_soon(self._save_at_intervals, archive)
+                nursery.start_soon(self._watch, inbox)
                 await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
                 nursery.cancel_scope.cancel()
         finally:
@@ -184,6 +190,31 @@ class AdvertiserService:
         if why != self._last_error:
             _log.warning("announcements do not get out", why=why)
         self._last_error = why
+
+    async def _watch(self, inbox: Inbox) -> None:
+        """Say that the service is not well while a content is late by more than a whole interval, although
+        there is somebody to tell. To have no company is no fault of this service.
+        """
+        while True:
+            await trio.sleep(LOOK)
+            now = self._clock.now()
+            lag = self._schedule.lag(now)
+            if lag.oldest <= self._interval or not self._discovery.stats().peers:
+                inbox.condition = None
+                continue
+            since = now if inbox.condition is None else inbox.condition.since
+            why = f"; the last one failed: {self._last_error}" if self._rest else ""
+            inbox.condition = Condition(
+                Problem(
+                    "announcements-late",
+                    f"{lag.due} of {lag.contents} announcements are due, "
+                    f"the oldest for {lag.oldest:.0f} s{why}",
+                    "see that UDP packets get out and in; others find what is here only as long as it is "
+                    "announced",
+                ),
+                since,
+                serves=True,
+            )
 
     # -- what is written down
 

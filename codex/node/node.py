@@ -17,6 +17,7 @@ from codex.codec import Cid
 from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
 from codex.data import Manifest
+from codex.discovery import Advertising
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
@@ -362,6 +363,14 @@ class Node:
         """Everybody that the node is connected to; nobody when it has no network."""
         network = self._running.network
         return [] if network is None else network.peers()
+
+    async def advertising(self) -> Advertising | None:
+        """How far this node is with telling others what it has; None when it has no network.
+
+        Raises ServiceUnavailable.
+        """
+        network = self._running.network
+        return None if network is None else await network.advertiser.stats()
 
     async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
         """A peer's own record of where it listens. Raises NotFound, NotEnabled."""

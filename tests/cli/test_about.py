@@ -63,6 +63,15 @@ def test_a_node_is_shown_with_its_parts(codex: Run, telling: Any) -> None:
     assert told == {"info": INFO, "health": HEALTH, "space": SPACE}
 
 
+def test_what_ails_a_service_that_runs_stands_beside_it(codex: Run, telling: Any) -> None:
+    late = {**SERVICE, "name": "advertiser", "condition": {"message": "3 of 9 announcements are due"}}
+    telling.json("GET /health", {**HEALTH, "services": [late, {**SERVICE, "condition": None}]})
+    shown = codex("info", port=telling.port).stdout.decode().splitlines()
+    assert shown[-2].startswith("advertiser  running")
+    assert shown[-2].endswith("0  3 of 9 announcements are due")
+    assert shown[-1].endswith("0  -")
+
+
 def test_bad_health_is_an_answer(codex: Run, telling: Any) -> None:
     telling.json("GET /health", HEALTH, status=503)
     assert b"waiting" in codex("info", port=telling.port).stdout

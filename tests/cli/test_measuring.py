@@ -14,15 +14,17 @@ import pytest
 import trio
 from attrs import evolve
 from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
 
 from codex.cli.exits import exit_code
-from codex.cli.measuring import JobFigures, start_metrics
+from codex.cli.measuring import JobFigures, advertising_families, start_metrics
 from codex.config import MetricsConfig, StoreConfig
 from codex.errors import PortTaken
 from codex.node import JobEnded, JobKind, JobState, JobView, Node
 from codex.runtime.broadcast import Lagged
 from codex.testing.content import noise
 from codex.testing.http import Client
+from codex.testing.neighbourhood import open_test_network
 from codex.testing.nodes import ALONE, open_served_node, open_test_node
 
 CONFIG = MetricsConfig(enabled=True, port=0)
@@ -117,7 +119,31 @@ async def _upload(node: Node, held: trio.Event) -> None:
 async def test_there_are_no_figures_of_parts_that_the_node_does_not_have(tmp_path: Path) -> None:
     async with open_test_node(tmp_path) as node:
         names = {name for name, *_ in await figures(await measure(node))}
-    assert not any(re.match("codex_(block_exchange|purchases|sales|inflight)", name) for name in names)
+    assert not any(
+        re.match("codex_(advertiser|block_exchange|purchases|sales|inflight)", name) for name in names
+    )
+
+
+async def test_how_far_the_announcements_are_behind_is_told(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async def told(node: Node) -> dict[str, float]:
+        families = await advertising_families(node)
+        return {sample.name: sample.value for family in families for sample in family.samples}
+
+    async with open_test_network("alice", "bob", directory=tmp_path) as people:
+        alice = people["alice"]
+        before = await told(alice)
+        await alice.store(noise(100_000))
+        await trio.sleep(60)
+        after = await told(alice)
+    assert before == dict.fromkeys(before, 0.0)
+    assert after == {
+        "codex_advertiser_contents": 2,
+        "codex_advertiser_due": 0,
+        "codex_advertiser_lag_seconds": 0,
+        "codex_advertiser_announced_total": 2,
+    }
 
 
 async def test_events_that_were_missed_are_told() -> None:

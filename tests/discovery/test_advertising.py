@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from codex.codec import Cid, manifest_cid, root_cid
 from codex.data import Manifest
 from codex.discovery import Advertiser, Board, Discovery, Stats
-from codex.discovery.advertising import AT_ONCE, LISTING, LONGEST_REST
+from codex.discovery.advertising import AT_ONCE, LISTING, LONGEST_REST, LOOK
 from codex.discovery.calls import Provide
 from codex.discovery.schedule import INTERVAL
 from codex.discovery.service import AdvertiserService
@@ -90,8 +90,10 @@ class Network:
 
 
 @asynccontextmanager
-async def advertising(directory: Path, network: Network, store: Store) -> AsyncIterator[Advertiser]:
-    mailbox = Mailbox("advertiser")
+async def advertising(
+    directory: Path, network: Network, store: Store, mailbox: Mailbox | None = None
+) -> AsyncIterator[Advertiser]:
+    mailbox = mailbox or Mailbox("advertiser")
     service = AdvertiserService(
         discovery=network.discovery,
         source=store,
@@ -243,6 +245,41 @@ async def test_what_fails_is_tried_again_ever_more_rarely(tmp_path: Path, autoju
         network.fails = False
         await trio.sleep(LONGEST_REST + 5)
         assert {cid for _, cid, _ in network.told} == cids_of(list(store.datasets.items()))
+
+
+async def test_announcements_that_are_late_are_told_of_until_they_are_made(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    network, store, mailbox = Network(), Store(5), Mailbox("advertiser")
+    network.fails = True
+    async with advertising(tmp_path, network, store, mailbox) as advertiser:
+        await trio.sleep(INTERVAL - 1)
+        assert mailbox.inbox.condition is None
+        await trio.sleep(LOOK + 2)
+        first = mailbox.inbox.condition
+        assert first is not None
+        assert first.serves
+        assert first.problem.code == "announcements-late"
+        assert "10 of 10 announcements are due" in first.problem.message
+        assert "discovery is down" in first.problem.message
+        await trio.sleep(5 * LOOK)
+        later = mailbox.inbox.condition
+        assert later is not None
+        assert (later.since, (await advertiser.stats()).due) == (first.since, 10)
+        network.fails = False
+        await trio.sleep(2 * LONGEST_REST + LOOK)
+        assert mailbox.inbox.condition is None
+
+
+async def test_to_have_nobody_to_tell_is_no_fault_of_the_announcements(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    network, store, mailbox = Network(), Store(5), Mailbox("advertiser")
+    network.peers = 0
+    async with advertising(tmp_path, network, store, mailbox) as advertiser:
+        await trio.sleep(3 * INTERVAL)
+        assert (await advertiser.stats()).due == 10
+        assert mailbox.inbox.condition is None
 
 
 async def test_a_store_that_cannot_be_listed_is_listed_later(
