@@ -95,6 +95,13 @@ class NotAManifest(NotFound):
     code = "not-a-manifest"
 
 
+class NotADataset(NotFound):
+    """A manifest and the blocks of its tree do not go together, whoever has them."""
+
+    code = "not-a-dataset"
+    fault: ClassVar[Fault] = "remote"
+
+
 class BlockInUse(CodexError):
     """The block belongs to a dataset and cannot be deleted by itself."""
 
@@ -203,7 +210,9 @@ class PeerGone(CodexError):
 
 
 class HandshakeFailed(CodexError):
-    """A connection was not made safe: the other side is somebody else, or does not speak as the network does."""
+    """A connection was not made safe: the other side is somebody else, or does not speak as the network
+    does.
+    """
 
     code = "handshake-failed"
     fault: ClassVar[Fault] = "remote"

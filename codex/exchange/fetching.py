@@ -12,7 +12,7 @@ from attrs import define, field
 
 from codex.codec import CODEX_MANIFEST, Cid, is_empty
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleProof
-from codex.errors import NotOnNetwork
+from codex.errors import NotADataset, NotOnNetwork
 from codex.exchange.calls import FetchLeaves
 from codex.exchange.peering import Signal
 from codex.exchange.proving import ProvenTree
@@ -217,6 +217,14 @@ class Fetcher:
         for arrival in batch:
             assert isinstance(arrival.address, LeafAddress)
             assert arrival.proof is not None
+            size = len(arrival.block.data)
+            # The empty block stands for padding. Any other is what the tree has there, whoever is asked.
+            if size not in (0, call.block_size):
+                raise NotADataset(
+                    f"block {arrival.address.index} of the dataset {call.tree} has {size} bytes, and"
+                    f" {call.block_size} by its manifest",
+                    remedy="ask whoever made the manifest for another one: this one describes no dataset",
+                )
             leaves.append(Leaf(arrival.address.index, arrival.block.cid, arrival.proof))
             blocks.append(arrival.block)
         try:

@@ -56,7 +56,8 @@ class Exchange:
 
         Iterating raises NotOnNetwork when nothing more is to be had: nothing came for as long as
         `ExchangeConfig.timeout` says, or, sooner, nobody can be found who has any of what is left. It raises
-        what the store raises, too (QuotaExceeded, DiskFull), and InvalidInput for an index beyond the tree.
+        what the store raises, too (QuotaExceeded, DiskFull), InvalidInput for an index beyond the tree, and
+        NotADataset when a leaf has not `block_size` bytes and is not the empty block either.
         """
         index_send, index_receive = trio.open_memory_channel[Sequence[int]](0)
         send, receive = trio.open_memory_channel[Batch](0)

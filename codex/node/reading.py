@@ -13,7 +13,7 @@ from typing import Protocol
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest
-from codex.errors import BlockNotFound, CodexError, CorruptData
+from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset
 from codex.node.fetching import Holdings, Leaves, Stretch, stretches
 from codex.runtime import Feed, Share
 
@@ -32,6 +32,32 @@ class Blocks(Holdings, Protocol):
         """Hand the verified bytes of these leaves to the feed while it has room; the next leaf to ask for."""
 
 
+class BlockFeed(Feed[memoryview]):
+    """A feed of whole blocks of `block_size` bytes, which are counted in `blocks`. What is no number of whole
+    blocks, or more of them than are expected, is not let in, and nothing after it: `uneven` then.
+    """
+
+    def __init__(self, capacity: int, block_size: int) -> None:
+        super().__init__(capacity)
+        self._block_size = block_size
+        self.blocks = 0
+        self.uneven = False
+        self._most = 0
+
+    def expect(self, blocks: int) -> None:
+        """So many blocks may come next; for the loop, while no thread offers."""
+        self._most = self.blocks + blocks
+
+    def offer(self, piece: memoryview) -> bool:
+        """See `Feed.offer`."""
+        blocks, rest = divmod(len(piece), self._block_size)
+        self.uneven = self.uneven or rest > 0 or self.blocks + blocks > self._most
+        if self.uneven:
+            return False
+        self.blocks += blocks
+        return super().offer(piece)
+
+
 class Reader:
     """Reads whole leaves of a dataset, those that the bytes `start` to `end - 1` lie in, in order, into
     `feed`, which has what room the `share` gives it.
@@ -46,7 +72,7 @@ class Reader:
         manifest: Manifest,
         start: int,
         end: int,
-        feed: Feed[memoryview],
+        feed: BlockFeed,
         share: Share,
     ) -> None:
         self._store = store
@@ -96,6 +122,8 @@ class Reader:
         while at < stop:
             blocks = await self._room()
             until = min(stop, at + HOP_RUNS * blocks)
+            start, had = at, self._feed.blocks
+            self._feed.expect(until - at)
             try:
                 at = await self._store.read_on(self._tree, at, until, self._feed, blocks=blocks)
             except (BlockNotFound, CorruptData):
@@ -103,6 +131,14 @@ class Reader:
                     raise
                 mended = at
                 await self._mend(self._network, at, min(MENDED, stop - at))
+            if self._feed.uneven or self._feed.blocks - had != at - start:
+                raise self._uneven(f"of the blocks {start} to {until - 1} not all have")
+
+    def _uneven(self, which: str) -> NotADataset:
+        return NotADataset(
+            f"{which} the {self._block_size} bytes that the manifest of the dataset {self._tree} tells of",
+            remedy="ask whoever made the manifest for another one: this one describes no dataset",
+        )
 
     async def _mend(self, network: Leaves, first: int, count: int) -> None:
         addresses = [LeafAddress(self._tree, index) for index in range(first, first + count)]
@@ -150,8 +186,12 @@ class Reader:
             room = min(JOINED, await self._room())
             pieces: list[bytes | memoryview] = []
             while at in held and len(pieces) < room:
-                pieces.append(held.pop(at).data)
+                piece = held.pop(at).data
+                if len(piece) != self._block_size:
+                    raise self._uneven(f"block {at} has not")
+                pieces.append(piece)
                 at, place = at + 1, place + 1
+            self._feed.expect(len(pieces))
             whole = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             self._kept -= len(whole)
             self._share.hold(self._ahead + self._kept)

@@ -14,7 +14,7 @@ from codex.data import Manifest
 from codex.errors import InvalidInput
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
-from codex.node.reading import OWN_BLOCKS, Blocks, Reader
+from codex.node.reading import OWN_BLOCKS, BlockFeed, Blocks, Reader
 from codex.runtime import Budget, Feed
 from codex.runtime.groups import unwrapped
 
@@ -24,7 +24,7 @@ class Retrieval:
 
     `manifest` describes the whole dataset (None for a single block), `job_id` names the job that counts what
     is handed out, where there is one. Raises BlockNotFound (NotOnNetwork when the network was asked) and
-    CorruptData where the bytes end.
+    CorruptData where the bytes end, and NotADataset where blocks have not the size that the manifest says.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ async def open_dataset(
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
-    feed: Feed[memoryview] = Feed(1)
+    feed = BlockFeed(1, manifest.block_size)
     async with budget.lend(OWN_BLOCKS * manifest.block_size) as share:
         with unwrapped():
             try:

@@ -240,7 +240,8 @@ class Person:
         """Fetch these leaves, or all."""
         got: dict[int, Block] = {}
         wanted = range(len(dataset.blocks)) if indices is None else indices
-        async with self.exchange.fetch_leaves(dataset.cid, len(dataset.blocks), wanted) as arrivals:
+        count, size = len(dataset.blocks), dataset.manifest.block_size
+        async with self.exchange.fetch_leaves(dataset.cid, count, wanted, block_size=size) as arrivals:
             async for batch in arrivals:
                 got.update(batch)
         return got
@@ -327,7 +328,7 @@ class World:
 
     def dataset(self, count: int, size: int = 1024, *, seed: int = 0) -> Dataset:
         blocks = [Block.of((seed * 1_000_003 + i).to_bytes(8, "big") * (size // 8)) for i in range(count)]
-        tree, manifest = make_dataset(blocks)
+        tree, manifest = make_dataset(blocks, block_size=size)
         return Dataset(blocks, tree, manifest)
 
     async def person(

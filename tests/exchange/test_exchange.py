@@ -79,7 +79,7 @@ async def test_the_first_leaves_come_early_from_who_had_the_manifest(world, auto
     world.join(alice, bob)
     await bob.exchange.fetch_block(dataset.manifest.cid)
     start = trio.current_time()
-    async with bob.exchange.fetch_leaves(dataset.cid, 100, range(100)) as arrivals:
+    async with bob.exchange.fetch_leaves(dataset.cid, 100, range(100), block_size=1024) as arrivals:
         async for batch in arrivals:
             # One way there, one back: nobody asked first who has it.
             assert trio.current_time() - start < 0.25
@@ -91,7 +91,7 @@ async def test_the_first_leaves_come_early_from_who_had_the_manifest(world, auto
 async def test_several_seeders_all_take_part(world, autojump_clock):
     world.latency = 0.05
     people = [await world.person(name) for name in ("alice", "carol", "dave", "bob")]
-    dataset = world.dataset(600)
+    dataset = world.dataset(600, 16384)
     for person in people[:3]:
         await person.keep(dataset)
     world.join(*people)
@@ -353,7 +353,7 @@ async def test_one_missing_leaf_ends_the_fetch_after_all_the_others(world, autoj
     got = {}
 
     async def fetch():
-        async with bob.exchange.fetch_leaves(dataset.cid, 100, range(100)) as arrivals:
+        async with bob.exchange.fetch_leaves(dataset.cid, 100, range(100), block_size=1024) as arrivals:
             async for batch in arrivals:
                 got.update(batch)
 

@@ -6,10 +6,11 @@ from attrs import evolve
 
 from codex.codec import Cid
 from codex.data import Block, LeafAddress
-from codex.errors import NotOnNetwork, PeerGone
+from codex.errors import NotADataset, NotOnNetwork, PeerGone
 from codex.exchange import ledger
 from codex.exchange.messages import MAX_ENTRIES, Delivery, Entry, Message, Presence, encode
 from codex.exchange.wants import FORGIVING
+from codex.testing.stores import make_dataset
 
 WRONG = Block.of(b"wrong" * 200)
 
@@ -100,6 +101,26 @@ async def test_with_a_liar_alone_the_verdict_names_it(world, autojump_clock, lie
     with pytest.raises(NotOnNetwork):
         await bob.fetch(dataset)
     assert liar.heard == []
+
+
+@pytest.mark.parametrize("wrong", [100, 1000, 1025, 2048])
+async def test_a_dataset_whose_blocks_have_not_the_size_of_its_manifest_is_none(world, autojump_clock, wrong):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(6)
+    dataset.blocks[4] = Block.of(b"x" * wrong)
+    tree, manifest = make_dataset(dataset.blocks)
+    dataset = evolve(dataset, tree=tree, manifest=manifest)
+    await alice.keep(dataset, range(6))
+    world.join(alice, bob)
+    start = trio.current_time()
+    with pytest.raises(NotADataset, match=f"block 4 of the dataset {dataset.cid} has {wrong} bytes"):
+        await bob.fetch(dataset)
+    assert trio.current_time() - start < 5
+    # It is not stored, either, and nobody is to blame who has it.
+    assert await bob.store.has_many([LeafAddress(dataset.cid, 4)]) == [False]
+    assert bob.switch.dropped == []
+    assert len(await bob.fetch(dataset, [0, 1, 2, 3, 5])) == 5
+    assert bob.idle()
 
 
 GARBAGE = [
@@ -220,7 +241,7 @@ async def test_answers_that_come_twice_or_late_are_no_fault(world, autojump_cloc
 
     eager = world.actor("eager", play)
     world.join(eager, bob)
-    async with bob.exchange.fetch_leaves(dataset.cid, 50, range(50)) as arrivals:
+    async with bob.exchange.fetch_leaves(dataset.cid, 50, range(50), block_size=1024) as arrivals:
         async for _ in arrivals:
             break
     await trio.sleep(5)

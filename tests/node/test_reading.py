@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from codex.codec import Cid
+from codex.codec import EMPTY_BLOCK, Cid
 from codex.data import BLOCK_SIZE, Block
-from codex.errors import BlockNotFound
+from codex.errors import BlockNotFound, NotADataset
 from codex.node.job import Progress
-from codex.node.reading import AHEAD, JOINED, OWN_BLOCKS, RUN_BLOCKS
+from codex.node.reading import AHEAD, JOINED, OWN_BLOCKS, RUN_BLOCKS, BlockFeed
 from codex.node.retrieving import open_dataset
 from codex.runtime import Budget, Feed
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -231,6 +231,45 @@ async def test_readers_that_take_nothing_hold_no_more_than_the_budget(
         assert memory == 0 or sum(held) > memory // 4
         take.set()
     assert budget.free == memory
+
+
+@pytest.mark.parametrize("here", [(), (0, 1), (2,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("size", [0, 100, BLOCK_SIZE - 1, BLOCK_SIZE + 1, 2 * BLOCK_SIZE])
+async def test_blocks_of_another_size_than_the_manifest_says_give_no_shifted_bytes(
+    autojump_clock: MockClock, here: tuple[int, ...], size: int
+) -> None:
+    odd = Dataset(noise(4 * BLOCK_SIZE))
+    odd.blocks[2] = Block.of(bytes(size)) if size else Block(EMPTY_BLOCK, b"")
+    shelf = Shelf(odd, here)
+    got = b""
+
+    async def read_it() -> None:
+        nonlocal got
+        network = Elsewhere(shelf, batch=1)
+        async with open_dataset(shelf, odd.manifest, budget=Budget(MEMORY), network=network) as dataset:
+            async for piece in dataset:
+                got += piece
+
+    with pytest.raises(NotADataset, match=str(BLOCK_SIZE)):
+        await read_it()
+    # That some are empty, or several times as long, shows at the end of what the store read at once.
+    if 2 not in here or size % BLOCK_SIZE:
+        assert len(got) < 4 * BLOCK_SIZE
+        assert odd.content.startswith(got)
+
+
+@pytest.mark.parametrize("wrong", [25, 60])
+async def test_a_run_of_blocks_of_which_some_have_another_size_is_not_handed_on(wrong: int) -> None:
+    feed = BlockFeed(1 << 30, 10)
+    feed.expect(8)
+    assert feed.offer(memoryview(bytes(30)))
+    assert feed.blocks == 3
+    assert not feed.offer(memoryview(bytes(wrong)))
+    assert not feed.offer(memoryview(bytes(10)))
+    feed.end()
+    assert [len(piece) async for piece in feed] == [30]
+    assert feed.uneven
+    assert feed.blocks == 3
 
 
 async def test_a_reader_alone_is_read_ahead_for_in_whole_runs(autojump_clock: MockClock) -> None:
