@@ -5,20 +5,23 @@ network. To have no network, or no access to the port of multicast DNS, is a sta
 later, and says so once.
 
 Everybody on the network can say anything here. So packets are looked at and neighbours told of at a rate, and
-what a neighbour says is for those who use it to check: a connection to it proves its name.
+what a neighbour says is for those who use it to check: a connection to it proves its name. Addresses that
+only this machine reaches are believed only when they come from this machine.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 import trio
-from attrs import define
+from attrs import define, evolve
 
 from codex.codec import Multiaddr
 from codex.discovery import lan_messages
 from codex.discovery.crypto import Entropy
 from codex.discovery.lan_messages import Answer, Neighbour, Query
+from codex.discovery.nodes import Reach, address_of, reach_of
 from codex.discovery.rates import Limiter, Rate
 from codex.discovery.sessions import Address
 from codex.errors import CodexError, DecodeError
@@ -100,8 +103,9 @@ class LanState:
 class LanService:
     """One life of it.
 
-    `addresses` gives where this node takes connections: `/ip4/0.0.0.0/…` stands for each network's own. With
-    none, the node is looking and not found. `record` gives the node's record in discovery, None while there
+    `addresses` gives where this node takes connections: `/ip4/0.0.0.0/…` stands for each network's own. When
+    only this machine reaches them all, the other nodes of this machine are told of them. With none, the node
+    is looking and not found. `record` gives the node's record in discovery, None while there
     is none. `found` may take its time: a few neighbours are told of at once, others wait.
     """
 
@@ -212,9 +216,15 @@ class LanService:
                     self._asked.set()
                 case Answer(neighbours) if source[1] == MDNS_PORT:
                     for neighbour in neighbours:
+                        if not self._is_here(source[0]):
+                            neighbour = _from_elsewhere(neighbour)
                         if self._is_news(neighbour, source[0]):
                             with suppress(trio.WouldBlock):
                                 news.send_nowait(neighbour)
+
+    def _is_here(self, ip: str) -> bool:
+        """Whether a packet from `ip` is one of this machine."""
+        return ip in self.state.hosts or reach_of(ip) is Reach.MACHINE
 
     def _is_news(self, neighbour: Neighbour, source: str) -> bool:
         """Whether a neighbour is to be told of: not ourselves, nor what was told just now, nor too much."""
@@ -235,8 +245,11 @@ class LanService:
 
     def _neighbour(self) -> Neighbour:
         """What we tell of ourselves."""
-        named = [one for address in self._addresses() for one in _on_networks(address, self.state.hosts)]
-        return Neighbour(self._peer_id, tuple(dict.fromkeys(named))[:MAX_NAMED], self._record())
+        own = self._addresses()
+        named = [one for address in own for one in _on_networks(address, self.state.hosts)]
+        # Who listens for this machine alone, and looks for others all the same, looks for those on it.
+        told = named or [address for address in own if _is_loopback(address)]
+        return Neighbour(self._peer_id, tuple(dict.fromkeys(told))[:MAX_NAMED], self._record())
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble != self.state.trouble:
@@ -249,8 +262,28 @@ def _on_networks(address: Multiaddr, hosts: Sequence[str]) -> list[Multiaddr]:
     match address.parts[0]:
         case ("ip4", "0.0.0.0"):
             return [Multiaddr((("ip4", host), *address.parts[1:])) for host in hosts]
-        case ("ip4", str(ip)) if ip.startswith("127."):
+        case ("ip6", "::"):
             return []
-        case ("ip6", "::" | "::1"):
-            return []
-    return [address]
+    return [] if _is_loopback(address) else [address]
+
+
+def _is_loopback(address: Multiaddr) -> bool:
+    """Whether only this machine reaches `address`."""
+    protocol, host = address.parts[0]
+    if protocol not in ("ip4", "ip6"):
+        return False
+    ip = ip_address(str(host))
+    if isinstance(ip, IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    return ip.is_loopback
+
+
+def _from_elsewhere(neighbour: Neighbour) -> Neighbour:
+    """What another machine may tell us: nothing that would have us call ourselves."""
+    place = None if neighbour.record is None else address_of(neighbour.record)
+    local = place is not None and reach_of(place[0]) is Reach.MACHINE
+    return evolve(
+        neighbour,
+        addresses=tuple(address for address in neighbour.addresses if not _is_loopback(address)),
+        record=None if local else neighbour.record,
+    )

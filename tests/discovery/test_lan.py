@@ -211,6 +211,38 @@ async def test_what_is_told_of_us(autojump_clock: Clock, alice: Person, bob: Per
     assert bob.told == [(alice.identity.peer_id, tuple(map(Multiaddr.parse, told)), None)]
 
 
+LOCAL = [Multiaddr.parse("/ip4/127.0.0.1/tcp/8070"), Multiaddr.parse("/ip6/::1/tcp/8070")]
+
+
+def listen_locally(person: Person) -> None:
+    person.addresses = LOCAL
+    person.record = SignedPeerRecord.sign(person.identity, 7, [Multiaddr.parse("/ip4/127.0.0.1/udp/8090")])
+
+
+async def test_nodes_that_listen_for_their_machine_alone_find_each_other_on_it(
+    autojump_clock: Clock, alice: Person, home: Segment
+) -> None:
+    bob = Person("bob", alice.ip, home)
+    listen_locally(alice)
+    listen_locally(bob)
+    async with alice.running(), bob.running(entropy=SeededEntropy("bob")):
+        await trio.sleep(5)
+    assert alice.told == [(bob.identity.peer_id, tuple(LOCAL), bob.record)]
+    assert bob.told == [(alice.identity.peer_id, tuple(LOCAL), alice.record)]
+
+
+async def test_another_machine_cannot_have_us_call_our_own(
+    autojump_clock: Clock, alice: Person, bob: Person
+) -> None:
+    listen_locally(alice)
+    alice.addresses = [*LOCAL, Multiaddr.parse("/ip6/::ffff:127.0.0.1/tcp/8070")]
+    async with alice.running(), bob.running():
+        await trio.sleep(5)
+        assert alice.state.answered > 0
+    assert bob.told == []
+    assert alice.told == [bob.news]
+
+
 async def test_a_node_without_addresses_looks_and_is_not_found(
     autojump_clock: Clock, alice: Person, bob: Person
 ) -> None:
