@@ -66,6 +66,9 @@ class Planner:
     def _stall(self, source: Source, now: float) -> None:
         """A peer did not deliver in its time."""
         source.stalls += 1
+        for want in source.asked.values():
+            for fetch in (want.fetch, *want.followers):
+                fetch.tried.of(source.peer).stalled = True
         source.resting = now + REST * 2 ** min(source.stalls, 5)
         self._orders.take_back_all(source, withdraw=True)
         if source.strikes + STALL * source.stalls >= STRIKES:

@@ -15,12 +15,18 @@ _SHOWN = 160  # characters of a reason, which may come from far away
 
 @define(eq=False)
 class Story:
-    """How it went with one peer. `refused` says why no connection came about; the others count or mark."""
+    """How it went with one peer. `refused` says why no connection came about; the others count or mark.
+
+    `has` and `lacks`: it said so of some of what is wanted. `stalled`: it let orders lie until they
+    were taken back.
+    """
 
     found: bool = False
     refused: str = ""
     asked: bool = False
-    answered: bool = False
+    has: bool = False
+    lacks: bool = False
+    stalled: bool = False
     gave: int = 0
     lied: int = 0
     left: bool = False
@@ -67,6 +73,7 @@ class Tried:
 _KINDS = (
     ("refused", "could not be reached", "could not be reached"),
     ("lied", "sent what is not in it", "sent what is not in it"),
+    ("kept", "said it has it and sent nothing", "said they have it and sent nothing"),
     ("lacks", "does not have it", "do not have it"),
     ("gave", "gave a part of it and no more", "gave a part of it and no more"),
     ("left", "left", "left"),
@@ -80,7 +87,10 @@ def _kind_of(story: Story) -> str:
         return "lied"
     if story.gave:
         return "gave"
-    if story.answered:
+    if story.has:
+        # One that let orders lie may have been sent away for it.
+        return "left" if story.left and not story.stalled else "kept"
+    if story.lacks:
         return "lacks"
     if story.left:
         return "left"

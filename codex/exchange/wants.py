@@ -194,7 +194,9 @@ class Wants:
                 continue
             for fetch in (want.fetch, *want.followers):
                 fetch.unheard.pop(peer, None)
-                fetch.tried.of(peer).answered = True
+                story = fetch.tried.of(peer)
+                story.has = story.has or presence.have
+                story.lacks = story.lacks or not presence.have
             if presence.have:
                 self._has(source, want)
             elif self._lacks(source, want):
@@ -296,7 +298,7 @@ class Wants:
         """A peer sent what belongs to another dataset of the same root: no fault of its, and no use."""
         want, source = self._pending.get(address), self._orders.sources.get(peer)
         if want is not None and source is not None and self._lacks(source, want):
-            want.fetch.tried.of(peer).answered = True
+            want.fetch.tried.of(peer).lacks = True
 
     def misbehaved(self, peer: PeerId, why: str) -> None:
         """A peer broke the protocol. Others are asked for all that it was asked for."""

@@ -313,3 +313,13 @@ async def test_a_tree_of_another_size_is_no_fault_of_the_peer(world, autojump_cl
     assert got == []
     assert bob.switch.dropped == []
     assert len(await bob.fetch(dataset)) == 10
+
+
+async def test_who_says_it_has_everything_and_sends_nothing_is_not_said_to_lack_it(world, autojump_clock):
+    bob = await world.person("bob")
+    dataset = world.dataset(40)
+    mute = world.actor("mute", lambda actor, message: Message(presences=says_have(message)))
+    world.join(mute, bob)
+    with pytest.raises(NotOnNetwork, match="1 said it has it and sent nothing") as verdict:
+        await bob.fetch(dataset)
+    assert "does not have it" not in verdict.value.message

@@ -26,8 +26,16 @@ def test_discovery_that_failed_is_named_and_only_when_it_never_answered():
         ({"found": True, "refused": "10.0.0.1 refuses"}, "1 could not be reached ({peer}: 10.0.0.1 refuses)"),
         ({"asked": True}, "1 did not answer ({peer})"),
         ({"asked": True, "left": True}, "1 left ({peer})"),
-        ({"asked": True, "answered": True}, "1 does not have it ({peer})"),
-        ({"asked": True, "answered": True, "gave": 3}, "1 gave a part of it and no more ({peer})"),
+        ({"asked": True, "lacks": True}, "1 does not have it ({peer})"),
+        ({"asked": True, "lacks": True, "left": True}, "1 does not have it ({peer})"),
+        ({"asked": True, "has": True}, "1 said it has it and sent nothing ({peer})"),
+        ({"asked": True, "has": True, "lacks": True}, "1 said it has it and sent nothing ({peer})"),
+        ({"asked": True, "has": True, "left": True}, "1 left ({peer})"),
+        (
+            {"asked": True, "has": True, "stalled": True, "left": True},
+            "1 said it has it and sent nothing ({peer})",
+        ),
+        ({"asked": True, "has": True, "gave": 3}, "1 gave a part of it and no more ({peer})"),
         ({"asked": True, "gave": 3, "lied": 1}, "1 sent what is not in it ({peer})"),
     ],
 )
@@ -43,7 +51,7 @@ def test_everybody_is_in_one_place_and_few_are_named():
     tried = Tried()
     for number in range(10):
         story = tried.of(PeerId(bytes([number])))
-        story.found, story.asked, story.answered = True, True, number < 6
+        story.found, story.asked, story.lacks = True, True, number < 6
     sentence = tried.sentence("X")
     assert "10 peers were found" in sentence
     assert "6 do not have it" in sentence
