@@ -14,17 +14,21 @@ from codex.runtime import Call
 
 @frozen
 class FetchBlock(Call[Block]):
+    """`since` is when it was asked for, on trio's clock: waiting for its turn is waiting, too."""
+
     cid: Cid
     ttl: float | None
+    since: float
 
 
 @frozen
 class FetchLeaves(Call[None]):
-    """Answered when all that came through `indices` has gone out through `arrivals`."""
+    """Answered when all that came through `indices` has gone out through `arrivals`. `since` as above."""
 
     tree: Cid
     leaf_count: int
     block_size: int
     ttl: float | None
+    since: float
     indices: trio.MemoryReceiveChannel[Sequence[int]]
     arrivals: trio.MemorySendChannel[list[tuple[int, Block]]]

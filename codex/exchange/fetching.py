@@ -13,7 +13,7 @@ from attrs import define, field
 from codex.codec import CODEX_MANIFEST, Cid, is_empty
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleProof
 from codex.errors import NotADataset, NotOnNetwork
-from codex.exchange.calls import FetchLeaves
+from codex.exchange.calls import FetchBlock, FetchLeaves
 from codex.exchange.peering import Signal
 from codex.exchange.proving import ProvenTree
 from codex.exchange.searching import Search, Searcher
@@ -107,6 +107,7 @@ class Fetcher:
         self._step = step
         self._stored = stored
         self._runs: dict[Fetch, Run] = {}
+        self._ticked = -TICK
         self.trees: dict[Cid, dict[int, tuple[ProvenTree, int]]] = {}
         """By root and number of leaves: the trees that leaves are fetched of, and for how many fetches."""
 
@@ -117,9 +118,10 @@ class Fetcher:
         run.came.set()
 
     @contextmanager
-    def _running(self, subject: Cid) -> Iterator[Run]:
+    def _running(self, subject: Cid, since: float) -> Iterator[Run]:
         """A fetch for the length of a block; what it still wants then is withdrawn."""
         fetch = self._wants.open(subject, trio.current_time())
+        fetch.progress = since
         run = self._runs[fetch] = Run(fetch)
         try:
             yield run
@@ -146,11 +148,12 @@ class Fetcher:
 
     # -- a single block
 
-    async def fetch_block(self, cid: Cid, ttl: float | None) -> Block:
+    async def fetch_block(self, call: FetchBlock) -> Block:
         """See `Exchange.fetch_block`."""
+        cid = call.cid
         if is_empty(cid):
             return Block(cid, b"")
-        with unwrapped(), self._running(cid) as run:
+        with unwrapped(), self._running(cid, call.since) as run:
             self._wants.add(run.fetch, [cid])
             run.complete = True
             self._step()
@@ -165,7 +168,7 @@ class Fetcher:
             if cid.codec == CODEX_MANIFEST:
                 # Whoever has the manifest has, as a rule, the dataset.
                 self._wants.hint(arrival.peer, Manifest.from_bytes(bytes(block.data)).tree_cid)
-            await self._store.put_many([block], ttl=ttl)
+            await self._store.put_many([block], ttl=call.ttl)
             self._stored([cid])
             return block
 
@@ -173,7 +176,8 @@ class Fetcher:
 
     async def fetch_leaves(self, call: FetchLeaves) -> None:
         """See `Exchange.fetch_leaves`."""
-        with unwrapped(), self._proving(call.tree, call.leaf_count), self._running(call.tree) as run:
+        proving = self._proving(call.tree, call.leaf_count)
+        with unwrapped(), proving, self._running(call.tree, call.since) as run:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._supply, run, call)
                 nursery.start_soon(self._searcher.pursue, run.fetch, run.search)
@@ -250,8 +254,11 @@ class Fetcher:
         rounds = 0
         while True:
             await trio.sleep(TICK)
-            self._step()
             now = trio.current_time()
+            if now - self._ticked >= TICK:
+                # One step looks at all fetches: with many of them, one of them has it done.
+                self._ticked = now
+                self._step()
             if fetch.exhausted is not None:
                 raise self._not_to_be_had(run, what, "every peer was asked for it as often as it may be")
             if not fetch.wants or fetch.held > _on_order_bytes(fetch):

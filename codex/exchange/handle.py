@@ -36,7 +36,7 @@ class Exchange:
         Raises NotOnNetwork, whose message tells what was tried, and what the store raises: QuotaExceeded,
         DiskFull, DecodeError for a manifest that is none.
         """
-        return await self._mailbox.ask(calls.FetchBlock(cid, ttl))
+        return await self._mailbox.ask(calls.FetchBlock(cid, ttl, trio.current_time()))
 
     @asynccontextmanager
     async def fetch_leaves(
@@ -61,7 +61,8 @@ class Exchange:
         """
         index_send, index_receive = trio.open_memory_channel[Sequence[int]](0)
         send, receive = trio.open_memory_channel[Batch](0)
-        call = calls.FetchLeaves(tree, leaf_count, block_size, ttl, index_receive, send)
+        now = trio.current_time()
+        call = calls.FetchLeaves(tree, leaf_count, block_size, ttl, now, index_receive, send)
         arrivals = Arrivals(receive)
         with unwrapped():
             async with trio.open_nursery() as nursery:

@@ -24,8 +24,8 @@ from codex.logs import get_logger
 from codex.p2p import PeerId
 from codex.runtime import Inbox, Offload, serve
 
-LIMIT = 256
-"""Fetches at once. Further ones wait with their askers."""
+LIMIT = 1024
+"""Fetches at once, most of which may be of things that nobody has. Further ones wait with their askers."""
 IN_PLACE = 1 << 16
 """Bytes up to which a message is examined in place; 10 ms of work at the very most."""
 SHUNNED = 600.0
@@ -93,8 +93,8 @@ class ExchangeService:
 
     async def _answer(self, call: Any) -> Any:
         match call:
-            case calls.FetchBlock(cid, ttl):
-                return await self._fetcher.fetch_block(cid, ttl)
+            case calls.FetchBlock():
+                return await self._fetcher.fetch_block(call)
             case calls.FetchLeaves():
                 return await self._fetcher.fetch_leaves(call)
         raise TypeError(f"the exchange has no answer to {type(call).__name__}")

@@ -11,7 +11,7 @@ from codex.codec import EMPTY_BLOCK
 from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
 from codex.errors import InvalidInput, NotOnNetwork, QuotaExceeded, ServiceUnavailable
-from codex.exchange import planning
+from codex.exchange import planning, service
 from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
 from codex.testing.stores import make_dataset
 
@@ -74,12 +74,12 @@ async def test_providers_are_found_dialled_and_asked(world, autojump_clock):
 async def test_the_first_leaves_come_early_from_who_had_the_manifest(world, autojump_clock):
     world.latency = 0.1
     alice, bob = await world.person("alice"), await world.person("bob")
-    dataset = world.dataset(100)
+    dataset = world.dataset(100, 65536)
     await alice.keep(dataset)
     world.join(alice, bob)
     await bob.exchange.fetch_block(dataset.manifest.cid)
     start = trio.current_time()
-    async with bob.exchange.fetch_leaves(dataset.cid, 100, range(100), block_size=1024) as arrivals:
+    async with bob.exchange.fetch_leaves(dataset.cid, 100, range(100)) as arrivals:
         async for batch in arrivals:
             # One way there, one back: nobody asked first who has it.
             assert trio.current_time() - start < 0.25
@@ -156,6 +156,51 @@ async def test_what_arrives_while_it_is_looked_for_is_delivered_at_once(world, a
     assert block == dataset.blocks[0]
     assert when == pytest.approx(10, abs=0.1)
     assert looks == [[None], [dataset.blocks[0]]]
+
+
+async def test_who_has_a_holder_does_not_wait_behind_many_searches(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(20)
+    await alice.keep(dataset)
+    world.join(alice, bob)
+    await trio.sleep(1)
+    unknown, verdicts = world.dataset(300, seed=1), []
+
+    async def ask(cid):
+        with pytest.raises(NotOnNetwork):
+            await bob.exchange.fetch_block(cid)
+        verdicts.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for block in unknown.blocks:
+            nursery.start_soon(ask, block.cid)
+        await trio.sleep(0.1)
+        start = trio.current_time()
+        assert await bob.fetch(dataset) == dict(enumerate(dataset.blocks))
+        assert trio.current_time() - start < 0.5
+    assert len(verdicts) == 300
+    assert bob.idle()
+
+
+async def test_waiting_for_its_turn_counts_as_waiting(world, autojump_clock, monkeypatch):
+    monkeypatch.setattr(service, "LIMIT", 1)
+    bob = await world.person("bob", config=ExchangeConfig(timeout=20))
+    mute = world.actor("mute", lambda actor, message: None)
+    world.join(mute, bob)
+    await trio.sleep(1)
+    start, verdicts = trio.current_time(), []
+
+    async def ask(dataset):
+        bob.service._wants.hint(mute.peer_id, dataset.cid)
+        with pytest.raises(NotOnNetwork):
+            await bob.fetch(dataset)
+        verdicts.append(trio.current_time() - start)
+
+    async with trio.open_nursery() as nursery:
+        for seed in range(3):
+            nursery.start_soon(ask, world.dataset(1, seed=seed))
+    assert len(verdicts) == 3
+    assert max(verdicts) < 22
 
 
 async def test_a_padding_block_is_delivered(world, autojump_clock):
