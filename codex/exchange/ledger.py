@@ -27,6 +27,9 @@ BATCH_BYTES = 4 << 20
 QUICK, SLOW = 0.05, 0.2
 """Seconds within which a message must leave for the next ones to have twice as many blocks, and behind which
 they have half as many: other peers and other messages wait for no longer."""
+LONG = 5.0
+"""Seconds that a message may take to leave. Behind a link so slow that it takes longer, messages have as many
+blocks as leave in that time, and one at least: a peer that gets nothing for long looks elsewhere."""
 QUERIES = 1024
 """Questions that are answered in one message."""
 MAX_WANTED = 16384
@@ -324,7 +327,12 @@ class Ledger:
 def _adapt(account: Account, batch: Batch, took: float) -> None:
     """Have the next batches of a peer as large as it takes them soon."""
     count = len(batch.addresses)
-    if took > SLOW:
+    if took > LONG:
+        account.batch = max(1, int(count * LONG / took))
+    elif account.batch < BATCH:
+        if took < LONG / 4 and count >= account.batch:
+            account.batch = min(2 * count, BATCH)
+    elif took > SLOW:
         account.batch = max(account.batch // 2, BATCH)
     elif took < QUICK and count >= account.batch:
         most = max(BATCH, min(BATCH_MOST, BATCH_BYTES * count // max(batch.size, 1)))

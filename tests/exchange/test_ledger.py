@@ -120,6 +120,17 @@ def test_who_takes_messages_soon_gets_larger_ones_up_to_a_bound(size):
         assert max(counts) * size <= BATCH_BYTES
 
 
+def test_messages_through_a_slow_link_have_as_many_blocks_as_leave_soon():
+    ledger = with_peers(ALICE)
+    ledger.note(ALICE, block(*range(1000)))
+    counts = []
+    for seconds_a_block in [2.0] * 3 + [6.5] * 3 + [1.0] * 4 + [0.01] * 6:
+        batch = ledger.next_batch()
+        counts.append(len(batch.addresses))
+        ledger.ended(batch, sent=True, took=counts[-1] * seconds_a_block)
+    assert counts == [20, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 4, 8, 16, 20, 20]
+
+
 def test_what_was_never_sent_and_small_batches_say_nothing_of_the_pace():
     ledger = with_peers(ALICE)
     ledger.note(ALICE, block(*range(3)))
