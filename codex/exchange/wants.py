@@ -274,6 +274,11 @@ class Wants:
         source = self._orders.sources.get(peer)
         if source is not None:
             source.heard = now
+            # A slow link takes long for one block: it is being fetched all the while. How long that may go on
+            # without any block is the planner's to say.
+            want = next(iter(source.asked.values()), None)
+            if want is not None:
+                want.fetch.progress = now
 
     def unasked(self, peer: PeerId, address: BlockAddress, now: float) -> None:
         """A peer sent what it was not asked for, or again. That is a strike, unless it may just be late."""

@@ -103,6 +103,20 @@ def test_a_peer_that_had_the_neighbours_is_known_in_the_next_fetch():
     assert ordered(wants.plan(1), ALICE) == [1, 2]
 
 
+def test_bytes_from_whom_something_is_on_order_are_progress():
+    wants = Wants()
+    wants.joined(ALICE, -1000)
+    wants.joined(BOB, -1000)
+    fetch = wants.open(TREE, 0)
+    wants.add(fetch, leaves(0))
+    wants.hint(ALICE, TREE)
+    wants.plan(0)
+    wants.alive(BOB, 7)
+    assert fetch.progress == 0
+    wants.alive(ALICE, 9)
+    assert fetch.progress == 9
+
+
 def test_the_window_bounds_what_a_fetch_holds():
     wants = Wants()
     wants.joined(ALICE, -1000)
