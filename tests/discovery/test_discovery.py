@@ -417,11 +417,11 @@ async def test_a_table_that_has_shrunk_is_filled_again_with_those_that_are_remem
         await trio.sleep(60)
         ips = [node.ip for node in nodes]
         world.network.partition(ips[:2], ips[2:])
-        await trio.sleep(300)
+        await trio.sleep(450)
         assert nodes[1].discovery.stats().peers == 1
         world.network.heal()
         # They have each other, so that nobody is alone and searches.
-        await trio.sleep(8 * CHECK + 1)
+        await trio.sleep(10 * CHECK)
         assert nodes[1].discovery.stats().peers == 11
 
 
