@@ -61,13 +61,18 @@ def unwritten(error: OSError) -> Failed:
 
 
 def drained() -> OSError | None:
-    """Have written what was printed; the error when that cannot be, and what is left is dropped then."""
+    """Have written what was printed; the error when standard output cannot be, and what is left is dropped."""
+    _written(sys.stderr)  # what cannot be said there can be told nobody
+    return _written(sys.stdout)
+
+
+def _written(stream: TextIO) -> OSError | None:
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError as error:
-        # The interpreter would try again at its end, and say so in its own words.
+        # The interpreter would try again at its end, and say so in its own words or by its own exit code.
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
         return error
     return None
