@@ -61,7 +61,7 @@ def unwritten(error: OSError) -> Failed:
 
 
 def drained() -> OSError | None:
-    """Have written what was printed; the error when standard output cannot be, and what is left is dropped."""
+    """Have written what was printed; the error when standard output cannot be. What is left is dropped."""
     _written(sys.stderr)  # what cannot be said there can be told nobody
     return _written(sys.stdout)
 
