@@ -38,6 +38,7 @@ async def start_metrics(node: Node, config: MetricsConfig, on_listening: Callabl
     sources: dict[str, Source] = {
         "store": partial(_space, node),
         "jobs": _at_once(lambda: jobs.families(job.kind for job in node.jobs.list(state=JobState.RUNNING))),
+        "exchange": _at_once(lambda: exchange_families(node)),
         "advertiser": partial(advertising_families, node),
         "services": _at_once(lambda: service_families(node.states())),
         "loop": _at_once(loop.families),
@@ -107,6 +108,45 @@ async def _space(node: Node) -> list[Metric]:
         GaugeMetricFamily("codex_repostore_bytes_used", "Bytes of the quota in use.", space.quota_used),
         GaugeMetricFamily("codex_repostore_bytes_reserved", "Bytes set aside.", space.quota_reserved),
         GaugeMetricFamily("codex_repostore_bytes_quota", "Bytes that both may take.", space.quota_max),
+    ]
+
+
+def exchange_families(node: Node) -> list[Metric]:
+    """What went between this node and others since its exchange started; nothing when it has no network."""
+    if not node.networked:
+        return []
+    trades = node.trades()
+    return [
+        CounterMetricFamily(
+            "codex_block_exchange_blocks_received",
+            "Blocks that others sent, wanted and sound.",
+            sum(trade.blocks_in for trade in trades),
+        ),
+        CounterMetricFamily(
+            "codex_block_exchange_blocks_sent",
+            "Blocks that others were sent.",
+            sum(trade.blocks_out for trade in trades),
+        ),
+        CounterMetricFamily(
+            "codex_block_exchange_bytes_received",
+            "Bytes of the blocks that others sent.",
+            sum(trade.bytes_in for trade in trades),
+        ),
+        CounterMetricFamily(
+            "codex_block_exchange_bytes_sent",
+            "Bytes of the blocks that others were sent.",
+            sum(trade.bytes_out for trade in trades),
+        ),
+        GaugeMetricFamily(
+            "codex_block_exchange_wants",
+            "Blocks that this node has asked others for, and waits for.",
+            sum(trade.wants_ours for trade in trades),
+        ),
+        GaugeMetricFamily(
+            "codex_block_exchange_wanted",
+            "Blocks that others have asked this node for, and wait for.",
+            sum(trade.wants_theirs for trade in trades),
+        ),
     ]
 
 

@@ -19,6 +19,7 @@ from codex.config import Config
 from codex.data import Manifest
 from codex.discovery import Advertising
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
+from codex.exchange import Trade
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
 from codex.node.events import ManifestDeleted, ManifestStored, NodeEvent
@@ -371,6 +372,16 @@ class Node:
         """
         network = self._running.network
         return None if network is None else await network.advertiser.stats()
+
+    @property
+    def networked(self) -> bool:
+        """Whether this node is one of many, and not by itself."""
+        return self._running.network is not None
+
+    def trades(self) -> list[Trade]:
+        """What each peer and this node have had of each other; empty when it has no network."""
+        network = self._running.network
+        return [] if network is None else list(network.exchange.ledger().values())
 
     async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
         """A peer's own record of where it listens. Raises NotFound, NotEnabled."""

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from codex.cli.exits import exit_code
-from codex.cli.measuring import JobFigures, advertising_families, start_metrics
+from codex.cli.measuring import JobFigures, advertising_families, exchange_families, start_metrics
 from codex.config import MetricsConfig, StoreConfig
 from codex.errors import PortTaken
 from codex.node import JobEnded, JobKind, JobState, JobView, Node
@@ -144,6 +144,26 @@ async def test_how_far_the_announcements_are_behind_is_told(
         "codex_advertiser_lag_seconds": 0,
         "codex_advertiser_announced_total": 2,
     }
+
+
+async def test_blocks_that_went_between_nodes_are_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
+    def told(node: Node) -> dict[str, float]:
+        return {sample.name: sample.value for family in exchange_families(node) for sample in family.samples}
+
+    async with open_test_network("alice", "bob", directory=tmp_path) as people:
+        alice, bob = people["alice"], people["bob"]
+        assert told(bob) == dict.fromkeys(told(bob), 0.0)
+        cid = await alice.store(noise(100_000))
+        async with bob.retrieve(cid) as dataset:
+            assert await dataset.read() == noise(100_000)
+        given, taken = told(alice), told(bob)
+    assert taken["codex_block_exchange_blocks_received_total"] == 3  # two blocks, and the manifest
+    assert given["codex_block_exchange_blocks_sent_total"] == 3
+    assert taken["codex_block_exchange_bytes_received_total"] > 2 * 65536
+    assert (
+        given["codex_block_exchange_bytes_sent_total"] == taken["codex_block_exchange_bytes_received_total"]
+    )
+    assert taken["codex_block_exchange_wants"] == given["codex_block_exchange_wanted"] == 0
 
 
 async def test_events_that_were_missed_are_told() -> None:
