@@ -26,6 +26,17 @@ EVENTS = 8192  # held at once; a thousand jobs make four thousand a second at mo
 _ENDED = [state for state in JobState if state is not JobState.RUNNING]
 
 
+# Kind of figure, end of its name, field of a peer's trade that is summed over all peers, what it says.
+_TRADE: tuple[tuple[type[CounterMetricFamily | GaugeMetricFamily], str, str, str], ...] = (
+    (CounterMetricFamily, "blocks_received", "blocks_in", "Blocks that others sent, wanted and sound."),
+    (CounterMetricFamily, "blocks_sent", "blocks_out", "Blocks that others were sent."),
+    (CounterMetricFamily, "bytes_received", "bytes_in", "Bytes of the blocks that others sent."),
+    (CounterMetricFamily, "bytes_sent", "bytes_out", "Bytes of the blocks that others were sent."),
+    (GaugeMetricFamily, "wants", "wants_ours", "Blocks that this node waits for from others."),
+    (GaugeMetricFamily, "wanted", "wants_theirs", "Blocks that others wait for from this node."),
+)
+
+
 async def start_metrics(node: Node, config: MetricsConfig, on_listening: Callable[[str, int], None]) -> None:
     """Serve the metrics of `node` until it stops, and watch the steps of the loop from now on.
 
@@ -113,40 +124,12 @@ async def _space(node: Node) -> list[Metric]:
 
 def exchange_families(node: Node) -> list[Metric]:
     """What went between this node and others since its exchange started; nothing when it has no network."""
-    if not node.networked:
-        return []
     trades = node.trades()
+    if trades is None:
+        return []
     return [
-        CounterMetricFamily(
-            "codex_block_exchange_blocks_received",
-            "Blocks that others sent, wanted and sound.",
-            sum(trade.blocks_in for trade in trades),
-        ),
-        CounterMetricFamily(
-            "codex_block_exchange_blocks_sent",
-            "Blocks that others were sent.",
-            sum(trade.blocks_out for trade in trades),
-        ),
-        CounterMetricFamily(
-            "codex_block_exchange_bytes_received",
-            "Bytes of the blocks that others sent.",
-            sum(trade.bytes_in for trade in trades),
-        ),
-        CounterMetricFamily(
-            "codex_block_exchange_bytes_sent",
-            "Bytes of the blocks that others were sent.",
-            sum(trade.bytes_out for trade in trades),
-        ),
-        GaugeMetricFamily(
-            "codex_block_exchange_wants",
-            "Blocks that this node has asked others for, and waits for.",
-            sum(trade.wants_ours for trade in trades),
-        ),
-        GaugeMetricFamily(
-            "codex_block_exchange_wanted",
-            "Blocks that others have asked this node for, and wait for.",
-            sum(trade.wants_theirs for trade in trades),
-        ),
+        family(f"codex_block_exchange_{name}", doc, sum(getattr(trade, field) for trade in trades))
+        for family, name, field, doc in _TRADE
     ]
 
 

@@ -39,7 +39,6 @@ from codex.store import Space
 log = get_logger("node")
 
 LIST_PAGE = 500  # manifests asked of the store at once
-PIECE = 1 << 20  # bytes
 
 
 class Node:
@@ -113,7 +112,7 @@ class Node:
         parts = self._running
         if isinstance(source, bytes):
             size = len(source)
-            source = _pieces(source)
+            source = storing.pieces(source)
         async with parts.jobs.track(JobKind.UPLOAD, subject=filename, total=size) as job:
             if on_begun is not None:
                 on_begun(job.id)
@@ -373,15 +372,10 @@ class Node:
         network = self._running.network
         return None if network is None else await network.advertiser.stats()
 
-    @property
-    def networked(self) -> bool:
-        """Whether this node is one of many, and not by itself."""
-        return self._running.network is not None
-
-    def trades(self) -> list[Trade]:
-        """What each peer and this node have had of each other; empty when it has no network."""
+    def trades(self) -> list[Trade] | None:
+        """What each peer and this node have had of each other; None when it has no network."""
         network = self._running.network
-        return [] if network is None else list(network.exchange.ledger().values())
+        return None if network is None else list(network.exchange.ledger().values())
 
     async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
         """A peer's own record of where it listens. Raises NotFound, NotEnabled."""
@@ -433,12 +427,6 @@ async def open_node(config: Config, *, seams: Seams | None = None) -> AsyncItera
             finally:
                 with trio.CancelScope(shield=True):
                     await node.stop()
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    """What is in memory, in pieces that do not keep the loop."""
-    for start in range(0, len(data), PIECE):
-        yield data[start : start + PIECE]
 
 
 def _not_here(local: bool) -> NotFound:

@@ -48,6 +48,12 @@ class Staging(Protocol):
     async def abort(self, ingest: str) -> None: ...
 
 
+async def pieces(data: bytes) -> AsyncGenerator[bytes, None]:
+    """A source of what is in memory already."""
+    for start in range(0, len(data), PIECE):
+        yield data[start : start + PIECE]
+
+
 async def store_dataset(
     store: Staging,
     offload: Offload,
