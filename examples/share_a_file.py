@@ -29,7 +29,7 @@ async def main(directory: str, file: str) -> None:
         async with bob.retrieve(cid) as dataset:
             assert await dataset.read() == content
         for peer in bob.peers():
-            print(f"{peer.blocks_in} bytes of blocks from {peer.peer_id} at {peer.address}")
+            print(f"{peer.trade.bytes_in} bytes of blocks from {peer.link.peer} at {peer.link.address}")
 
 
 if len(sys.argv) != 3:

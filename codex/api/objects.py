@@ -91,21 +91,22 @@ def record_json(signed: SignedPeerRecord) -> Object:
 
 def peer_json(peer: PeerView) -> Object:
     """A peer that the node is connected to. `latency` is seconds, null until it was measured."""
+    link, trade = peer.link, peer.trade
     return {
-        "peerId": str(peer.peer_id),
-        "address": peer.address,
-        "dialled": peer.dialled,
-        "agent": peer.agent,
-        "protocols": list(peer.protocols),
-        "since": round(peer.since, 3),
-        "bytesIn": peer.bytes_in,
-        "bytesOut": peer.bytes_out,
-        "latency": None if peer.latency is None else round(peer.latency, 6),
-        "streams": peer.streams,
-        "wants": peer.wants,
-        "wanted": peer.wanted,
-        "blockBytesIn": peer.blocks_in,
-        "blockBytesOut": peer.blocks_out,
+        "peerId": str(link.peer),
+        "address": str(link.address),
+        "dialled": link.dialled,
+        "agent": link.agent,
+        "protocols": list(link.protocols),
+        "since": round(link.since, 3),
+        "bytesIn": link.bytes_in,
+        "bytesOut": link.bytes_out,
+        "latency": None if link.latency is None else round(link.latency, 6),
+        "streams": link.streams,
+        "wants": trade.wants_theirs,
+        "wanted": trade.wants_ours,
+        "blockBytesIn": trade.bytes_in,
+        "blockBytesOut": trade.bytes_out,
     }
 
 

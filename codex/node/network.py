@@ -13,38 +13,23 @@ from codex.codec.cid import CODEX_MANIFEST
 from codex.data import BLOCK_SIZE, Block, Manifest
 from codex.discovery import Advertiser, Discovery
 from codex.errors import DecodeError, InvalidInput, NotAManifest, NotFound
-from codex.exchange import Exchange
+from codex.exchange import Exchange, Trade
 from codex.logs import get_logger
-from codex.p2p import PeerId, SignedPeerRecord, Switch
+from codex.p2p import PeerId, PeerInfo, SignedPeerRecord, Switch
 
 MAX_ADDRESSES = 64  # of one peer that are dialled for one call
+
+NOTHING = Trade(True, 0, 0, 0, 0, 0, 0)  # with a peer that the exchange has not heard of yet
 
 log = get_logger("node")
 
 
 @frozen
 class PeerView:
-    """A peer that the node is connected to.
+    """A peer that the node is connected to: the connection, and what went over it in blocks."""
 
-    `address` is a multiaddress as text, `dialled` whether we dialled it, `since` unix seconds; bytes are
-    those of the connection, `latency` seconds, None until it was measured. `wants` is how many blocks it
-    wants of us, `wanted` how many we want of it; `blocks_in` and `blocks_out` are bytes of blocks.
-    """
-
-    peer_id: PeerId
-    address: str
-    dialled: bool
-    agent: str
-    protocols: tuple[str, ...]
-    since: float
-    bytes_in: int
-    bytes_out: int
-    latency: float | None
-    streams: int
-    wants: int = 0
-    wanted: int = 0
-    blocks_in: int = 0
-    blocks_out: int = 0
+    link: PeerInfo
+    trade: Trade
 
 
 @frozen
@@ -63,28 +48,7 @@ class Network:
     def peers(self) -> list[PeerView]:
         """Everybody that the node is connected to, in the order in which they came."""
         ledger = self.exchange.ledger()
-        found = []
-        for peer in self.switch.peers():
-            account = ledger.get(peer.peer)
-            found.append(
-                PeerView(
-                    peer_id=peer.peer,
-                    address=str(peer.address),
-                    dialled=peer.dialled,
-                    agent=peer.agent,
-                    protocols=tuple(peer.protocols),
-                    since=peer.since,
-                    bytes_in=peer.bytes_in,
-                    bytes_out=peer.bytes_out,
-                    latency=peer.latency,
-                    streams=peer.streams,
-                    wants=account.wants_theirs if account else 0,
-                    wanted=account.wants_ours if account else 0,
-                    blocks_in=account.bytes_in if account else 0,
-                    blocks_out=account.bytes_out if account else 0,
-                )
-            )
-        return found
+        return [PeerView(link, ledger.get(link.peer, NOTHING)) for link in self.switch.peers()]
 
     async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
         """A peer's own record of where it listens. Raises NotFound."""

@@ -44,7 +44,7 @@ async def test_everyone_gets_what_everyone_has(autojump_clock: MockClock) -> Non
             assert [cid async for cid, _ in people[name].iterate_manifests()] == sorted(
                 files, key=lambda cid: cid.raw
             )
-            assert all(peer.wanted == peer.wants == 0 for peer in people[name].peers())
+            assert all(peer.trade.wants_ours == peer.trade.wants_theirs == 0 for peer in people[name].peers())
             assert len(people[name].info().table) == NODES - 1
 
 

@@ -92,7 +92,7 @@ async def test_what_is_missing_here_is_got_and_only_that(
     [before] = people["bob"].peers()
     assert await retrieved(people["bob"], cid) == CONTENT
     [after] = people["bob"].peers()
-    assert after.blocks_in - before.blocks_in == (BLOCKS - 20) * BLOCK_SIZE
+    assert after.trade.bytes_in - before.trade.bytes_in == (BLOCKS - 20) * BLOCK_SIZE
 
 
 # -- what nobody has
@@ -128,7 +128,7 @@ async def test_the_bytes_end_when_the_only_one_who_has_the_rest_is_gone(autojump
             await gather()
         assert CONTENT.startswith(bytes(got))
         assert trio.current_time() - started < 60
-        assert [peer.wanted for peer in people["bob"].peers()] in ([], [0])
+        assert [peer.trade.wants_ours for peer in people["bob"].peers()] in ([], [0])
 
 
 async def test_what_cannot_be_a_manifest_is_refused_at_once(
@@ -175,13 +175,14 @@ async def test_a_cancelled_fetch_leaves_no_want(autojump_clock: MockClock) -> No
     async with open_test_network("alice", "bob", network=slow) as people:
         cid = await people["alice"].store(CONTENT)
         job = await people["bob"].fetch_dataset_async_task(cid)
-        await trio.sleep(0.5)
-        assert people["bob"].peers()[0].wanted > 0
+        while await missing(people["bob"], cid) == BLOCKS:
+            await trio.sleep(0.1)
+        assert people["bob"].peers()[0].trade.wants_ours > 0
         people["bob"].jobs.cancel(job.id)
         await job.wait()
-        assert people["bob"].peers()[0].wanted == 0
+        assert people["bob"].peers()[0].trade.wants_ours == 0
         await trio.sleep(5)
-        assert people["alice"].peers()[0].wants == 0
+        assert people["alice"].peers()[0].trade.wants_theirs == 0
         assert 0 < await missing(people["bob"], cid) < BLOCKS
 
 
@@ -215,9 +216,10 @@ async def test_who_comes_and_goes_is_told(people: Neighbourhood, autojump_clock:
         await bob.connect(alice.peer_id, alice.announced)
         assert await anext(events) == PeerJoined(alice.peer_id, alice.announced[0])
         [peer] = bob.peers()
-        assert (peer.peer_id, peer.address, peer.dialled) == (alice.peer_id, alice.announced[0], True)
-        assert peer.agent == "Codex"
-        assert "/codex/blockexc/1.0.0" in peer.protocols
+        link = peer.link
+        assert (link.peer, str(link.address), link.dialled) == (alice.peer_id, alice.announced[0], True)
+        assert link.agent == "Codex"
+        assert "/codex/blockexc/1.0.0" in link.protocols
         await bob.disconnect(alice.peer_id)
         left = await anext(events)
         assert isinstance(left, PeerLeft)
@@ -233,7 +235,7 @@ async def test_a_peer_is_found_and_connected_to_by_its_name_alone(
     record = (await carol.find_peer(bob.peer_id)).record
     assert record.peer_id == bob.peer_id
     await carol.connect(bob.peer_id)
-    assert bob.peer_id in [peer.peer_id for peer in carol.peers()]
+    assert bob.peer_id in [peer.link.peer for peer in carol.peers()]
     await carol.connect(bob.peer_id, ["garbage"])
 
 

@@ -138,7 +138,7 @@ async def test_nodes_nearby_find_each_other_and_share(tmp_path: Path, autojump_c
     async with opened("alice", "10.0.0.1") as alice, opened("bob", "10.0.0.2") as bob:
         assert "lan" in [service.name for service in bob.states()]
         await trio.sleep(10)
-        assert [peer.peer_id for peer in bob.peers()] == [alice.info().peer_id]
+        assert [peer.link.peer for peer in bob.peers()] == [alice.info().peer_id]
         cid = await alice.store(content)
         async with bob.retrieve(cid) as dataset:
             assert await dataset.read() == content
