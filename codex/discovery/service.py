@@ -40,8 +40,8 @@ from codex.runtime import Clock, Entropy, Inbox, Offload, serve
 
 __all__ = ["AdvertiserService", "DiscoveryService", "LanService"]
 
-LIMIT = 64
-"""Calls in work at once."""
+LIMIT = 256
+"""Calls in work at once. Half of them may be searches in vain, each as long as one may be."""
 SAVING = 30.0
 """Seconds between two savings of what others have told."""
 SWEEP = 10

@@ -1,12 +1,15 @@
 """Finding peers that have something, and connecting to them; beside whatever else goes on."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 from attrs import define
 
 from codex.codec import Cid
 from codex.errors import CodexError
+from codex.exchange.peering import Signal
 from codex.exchange.ports import Discovery, Switch
 from codex.exchange.sources import Fetch
 from codex.exchange.verdict import Tried
@@ -18,8 +21,12 @@ ENOUGH = 3
 """Sources with which a fetch needs no further search."""
 INTERVAL, LONGEST_INTERVAL = 3.0, 30.0
 """Seconds between two searches for the same thing; doubles each time."""
-SEARCHES = 10
-"""Searches at once, of all fetches."""
+SEARCHES = 16
+"""Searches at once, of all fetches …"""
+PACE = 0.1
+"""… and seconds until one more begins, though none of those has ended: what nobody has takes the longest …"""
+MOST = 128
+"""… up to so many."""
 DIALS = 8
 """Peers of one search that are dialled at once."""
 DIAL_TIME = 20.0
@@ -41,6 +48,55 @@ class Search:
     busy: bool = False
 
 
+class Turns:
+    """Whose search is next. By turns, if there is any: the newest first search for something, the oldest one,
+    and the oldest of those that search again. So a flood of searches holds up no other for long, and none
+    waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self.running = 0
+        """Searches that have their turn now."""
+        self._first: deque[trio.Event] = deque()
+        self._again: deque[trio.Event] = deque()
+        self._next = 0
+        self._changed = Signal()
+
+    async def run(self) -> None:
+        """Give turns until cancelled."""
+        while True:
+            while not self._first and not self._again:
+                await self._changed.wait()
+            with trio.move_on_after(PACE):
+                while self.running >= SEARCHES:
+                    await self._changed.wait()
+            if self.running < MOST and (self._first or self._again):
+                self._choose().set()
+                self.running += 1
+
+    @asynccontextmanager
+    async def one(self, *, again: bool) -> AsyncIterator[None]:
+        """Wait for one's turn, and have it for the length of a block."""
+        turn, waiting = trio.Event(), self._again if again else self._first
+        waiting.append(turn)
+        self._changed.set()
+        try:
+            await turn.wait()
+            yield
+        finally:
+            if turn.is_set():
+                self.running -= 1
+            else:
+                waiting.remove(turn)
+            self._changed.set()
+
+    def _choose(self) -> trio.Event:
+        self._next += 1
+        if self._again and (self._next % 3 == 0 or not self._first):
+            return self._again.popleft()
+        return self._first.pop() if self._next % 3 == 1 else self._first.popleft()
+
+
 class Searcher:
     """Searches for fetches; keeps in mind when something was searched for last."""
 
@@ -48,7 +104,7 @@ class Searcher:
         self._switch = switch
         self._discovery = discovery
         self._wants = wants
-        self._slots = trio.Semaphore(SEARCHES)
+        self.turns = Turns()
         self._last: OrderedDict[Cid, float] = OrderedDict()
 
     async def pursue(self, fetch: Fetch, search: Search) -> None:
@@ -69,7 +125,18 @@ class Searcher:
             await trio.sleep(_LOOK)
 
     async def _search(self, fetch: Fetch, search: Search) -> None:
-        async with self._slots:
+        records = await self._ask(fetch, search)
+        # Who is called in vain takes long to be given up: others search meanwhile.
+        dials = trio.Semaphore(DIALS)
+        async with trio.open_nursery() as nursery:
+            for record in {record.record.peer_id: record for record in records[:MAX_PROVIDERS]}.values():
+                nursery.start_soon(self._dial, record, fetch, dials)
+        search.busy = False
+        search.rounds += 1
+
+    async def _ask(self, fetch: Fetch, search: Search) -> Sequence[SignedPeerRecord]:
+        """Ask discovery when it is our turn."""
+        async with self.turns.one(again=search.rounds > 0):
             self._last[fetch.subject] = trio.current_time()
             self._last.move_to_end(fetch.subject)
             if len(self._last) > _REMEMBERED:
@@ -79,15 +146,9 @@ class Searcher:
                 records = await self._discovery.find_providers(fetch.subject)
             except CodexError as error:
                 fetch.tried.failed_search = error.message
-                records = []
-            else:
-                fetch.tried.searches += 1
-            dials = trio.Semaphore(DIALS)
-            async with trio.open_nursery() as nursery:
-                for record in {record.record.peer_id: record for record in records[:MAX_PROVIDERS]}.values():
-                    nursery.start_soon(self._dial, record, fetch, dials)
-            search.busy = False
-            search.rounds += 1
+                return []
+            fetch.tried.searches += 1
+            return records
 
     async def _dial(self, record: SignedPeerRecord, fetch: Fetch, dials: trio.Semaphore) -> None:
         """Connect to a provider, if need be, and count on it."""

@@ -59,7 +59,7 @@ class ExchangeService:
         self._ledger = Ledger()
         self._peering = Peering(switch, self)
         self._server = Server(store, self._ledger, self._peering)
-        searcher = Searcher(switch, discovery, self._wants)
+        self._searcher = searcher = Searcher(switch, discovery, self._wants)
         self._fetcher = Fetcher(
             self._wants, searcher, store, timeout=config.timeout, step=self.step, stored=self._stored
         )
@@ -73,6 +73,7 @@ class ExchangeService:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._server.run)
+                self._nursery.start_soon(self._searcher.turns.run)
                 await self._nursery.start(self._peering.run)
                 self._board.present = self
                 with trio.CancelScope() as scope:
