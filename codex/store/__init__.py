@@ -7,7 +7,7 @@ lifetime.py, how writing, crashes and full disks go together in ledger.py and se
 from codex.store.disk import Disk, File, OsDisk
 from codex.store.gathering import try_target
 from codex.store.handle import BlockStore
-from codex.store.values import NEVER, Hold, Leaf, Progress, Reservation, Space
+from codex.store.values import NEVER, Hold, Leaf, Progress, Reservation, SlotRoots, Space
 
 __all__ = [
     "NEVER",
@@ -19,6 +19,7 @@ __all__ = [
     "OsDisk",
     "Progress",
     "Reservation",
+    "SlotRoots",
     "Space",
     "try_target",
 ]

@@ -12,7 +12,7 @@ from codex.data import Block, BlockAddress, Manifest, MerkleTree
 from codex.runtime import Call, Feed
 from codex.store.manifests import Damage
 from codex.store.scrub import Checked, Scrubbed
-from codex.store.values import Hold, Leaf, Progress, Reservation, Space
+from codex.store.values import Hold, Leaf, Progress, Reservation, SlotRoots, Space
 
 
 def _how_many(items: Sequence[object]) -> str:
@@ -43,6 +43,7 @@ class ReadOn(Call[int]):
     stop: int
     blocks: int
     feed: Feed[memoryview] = field(repr=False)
+    block_size: int | None = None
 
 
 @frozen
@@ -91,6 +92,12 @@ class StageBlocks(Call[None]):
 
 
 @frozen
+class StageSlotTrees(Call[None]):
+    ingest: str
+    slots: Sequence[SlotRoots] = field(repr=_how_many)
+
+
+@frozen
 class CommitIngest(Call[Cid]):
     ingest: str
     tree: MerkleTree
@@ -101,6 +108,17 @@ class CommitIngest(Call[Cid]):
 @frozen
 class AbortIngest(Call[None]):
     ingest: str
+
+
+@frozen
+class PutSlotTree(Call[None]):
+    tree: Cid
+    slot: SlotRoots
+
+
+@frozen
+class GetSlotTree(Call[bytes | None]):
+    root: Cid
 
 
 @frozen

@@ -4,7 +4,7 @@ from codex.codec import Cid
 from codex.data import Manifest, MerkleTree
 from codex.errors import BlockNotFound
 from codex.logs import get_logger
-from codex.store import lifetime, manifests, staging, trees
+from codex.store import lifetime, manifests, slot_trees, staging, trees
 from codex.store.index import Readers, one
 from codex.store.ledger import space_of
 from codex.store.recount import recount
@@ -49,6 +49,11 @@ class Catalogue:
         """Raise InvalidInput unless `tree` is the tree over exactly what was staged. Some 2 µs a leaf."""
         with self._readers.snapshot() as connection:
             trees.check_leaves(connection, staging.staging_tree(connection, ingest), tree)
+
+    def slot_tree(self, root: Cid) -> bytes | None:
+        """What the tree of the slot of that name is built of; None when it is not here as a whole."""
+        with self._readers.snapshot() as connection:
+            return slot_trees.read(connection, root)
 
     def expiry(self, cid: Cid) -> float:
         """Until when a block, a dataset or a tree is kept, in unix seconds. Raises BlockNotFound."""

@@ -14,7 +14,7 @@ from codex.data import Block, BlockAddress, Manifest, MerkleTree
 from codex.runtime import Feed, Mailbox
 from codex.store import calls
 from codex.store.scrub import STEP_BLOCKS
-from codex.store.values import Hold, Leaf, Progress, Reservation, Space
+from codex.store.values import Hold, Leaf, Progress, Reservation, SlotRoots, Space
 
 
 class BlockStore:
@@ -52,14 +52,24 @@ class BlockStore:
         """As `get_many`, with None for each that is not here or damaged."""
         return await self._mailbox.ask(calls.FindBlocks(addresses))
 
-    async def read_on(self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int) -> int:
+    async def read_on(
+        self,
+        tree: Cid,
+        first: int,
+        stop: int,
+        feed: Feed[memoryview],
+        *,
+        blocks: int,
+        block_size: int | None = None,
+    ) -> int:
         """Hand the verified bytes of the leaves `first` to `stop - 1`, in order, to `feed` while it has room.
 
         The first leaf that was not handed over; ask again from there once there is room. Up to `blocks`
         leaves are read at once. Leaves of the empty block add nothing. Raises BlockNotFound and CorruptData
-        when the leaf `first` itself cannot be had.
+        when the leaf `first` itself cannot be had; with `block_size`, NotADataset when it has another size,
+        the empty block included.
         """
-        return await self._mailbox.ask(calls.ReadOn(tree, first, stop, blocks, feed))
+        return await self._mailbox.ask(calls.ReadOn(tree, first, stop, blocks, feed, block_size))
 
     async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]:
         """Whether each is here. A block that is known to be damaged is not."""
@@ -111,6 +121,13 @@ class BlockStore:
         """
         await self._mailbox.ask(calls.StageBlocks(ingest, first, blocks))
 
+    async def stage_slot_trees(self, ingest: str, slots: Sequence[SlotRoots]) -> None:
+        """Keep what trees of slots are built of with an ingest. One that was given for a slot is replaced.
+
+        Raises InvalidInput as `put_slot_tree`, and when the ingest is not open.
+        """
+        await self._mailbox.ask(calls.StageSlotTrees(ingest, slots))
+
     async def commit(
         self, ingest: str, tree: MerkleTree, manifest: Manifest, *, ttl: float | None = None
     ) -> Cid:
@@ -123,6 +140,25 @@ class BlockStore:
     async def abort(self, ingest: str) -> None:
         """Give an ingest up: nothing of it counts as used any more. Nothing happens when it is not open."""
         await self._mailbox.ask(calls.AbortIngest(ingest))
+
+    # -- trees of slots
+
+    async def put_slot_tree(self, tree: Cid, slot: int, root: Cid, roots: bytes) -> None:
+        """Keep what the tree of a slot is built of, for as long as the dataset's tree is here.
+
+        `tree` is that of the protected dataset, `root` the slot's name as its manifest has it, and `roots`
+        are those of its blocks, 32 bytes each (`SlotTree.to_bytes`); that they belong together is the
+        caller's to check. One that was given for this slot is replaced. Raises BlockNotFound when nothing
+        wants the dataset's tree here, InvalidInput for what is no slot, no slot's name or no roots.
+        """
+        await self._mailbox.ask(calls.PutSlotTree(tree, SlotRoots(slot, root, roots)))
+
+    async def get_slot_tree(self, root: Cid) -> bytes | None:
+        """What the tree of the slot of that name is built of, or None when it is not here.
+
+        It is as it was given: `SlotTree.from_bytes`, off the loop, finds out whether it is sound.
+        """
+        return await self._mailbox.ask(calls.GetSlotTree(root))
 
     # -- datasets
 

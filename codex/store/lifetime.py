@@ -27,6 +27,7 @@ from sqlite3 import Connection
 
 from codex.codec import CODEX_MANIFEST, CODEX_ROOT, Cid
 from codex.errors import BlockNotFound, InvalidInput
+from codex.store import slot_trees
 from codex.store.index import one
 from codex.store.ledger import Change
 from codex.store.schema import DOOMED, HELD, LIVE, STAGING
@@ -82,7 +83,8 @@ def doom(tx: Connection, tree: int) -> None:
 
 
 def take_over(tx: Connection, tree: Cid, heir: int) -> None:
-    """Give a tree's name, its manifests, its holds and its claim to another row with the same leaves.
+    """Give a tree's name, its manifests, its holds, its claim, and the trees of its slots to another row with
+    the same leaves.
 
     The old row, whose leaves may be incomplete, is doomed.
     """
@@ -92,6 +94,7 @@ def take_over(tx: Connection, tree: Cid, heir: int) -> None:
         (claim,) = tx.execute("SELECT claim FROM trees WHERE id = ?", (old,)).fetchone()
         tx.execute("UPDATE manifests SET tree = ? WHERE tree = ?", (heir, old))
         tx.execute("UPDATE holds SET tree = ? WHERE tree = ?", (heir, old))
+        slot_trees.hand_over(tx, old, heir)
         doom(tx, old)
     tx.execute(
         "UPDATE trees SET cid = ?, state = ?, claim = ?, swept = NULL WHERE id = ?",

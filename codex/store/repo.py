@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from codex.codec import Cid
 from codex.data import MerkleTree
-from codex.errors import DiskFull, InvalidInput
-from codex.store import compaction, lifetime, manifests, recount, staging, sweep, trees
+from codex.errors import BlockNotFound, DiskFull, InvalidInput
+from codex.store import compaction, lifetime, manifests, recount, slot_trees, staging, sweep, trees
 from codex.store.backup import Backup
 from codex.store.catalogue import Catalogue
 from codex.store.disk import Disk, File, disk_errors
@@ -26,7 +26,7 @@ from codex.store.planning import Request
 from codex.store.reads import Reader
 from codex.store.scrub import Scrubber
 from codex.store.segments import Appender, SegmentFiles
-from codex.store.values import Hold, Recount, Verdict
+from codex.store.values import Hold, Recount, SlotRoots, Verdict
 
 T = TypeVar("T")
 
@@ -117,6 +117,21 @@ class Repo:
         """Store some of the pages of the tree's nodes ahead of the commit (see `trees.page_count`)."""
         with self._ledger.change("record a tree") as change:
             trees.write_pages(change.tx, staging.staging_tree(change.tx, ingest), tree, first, count)
+
+    def keep_slot_roots(
+        self, owner: Cid | int, pages: Sequence[slot_trees.Page], slots: Sequence[SlotRoots]
+    ) -> None:
+        """Store pages of slots' roots, and the `slots` that are complete with them.
+
+        `owner` is the CID of a tree, or the number of the ingest that brings one. Raises BlockNotFound when
+        there is no such tree, InvalidInput when there is no such ingest.
+        """
+        with self._ledger.change("record the tree of a slot") as change:
+            tx = change.tx
+            row = staging.staging_tree(tx, owner) if isinstance(owner, int) else lifetime.tree_of(tx, owner)
+            if row is None:
+                raise BlockNotFound(f"there is no dataset of the tree {owner} on this node")
+            slot_trees.write(tx, row, pages, slots)
 
     def commit(
         self, ingest: int, tree: MerkleTree, record: Record, expiry: float, first_page: int = 0

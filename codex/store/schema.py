@@ -21,7 +21,7 @@ NODES_PER_PAGE = 256
 TABLES = frozenset(
     (
         *("totals", "segments", "blocks", "trees", "leaves", "tree_nodes", "manifests", "holds"),
-        *("ingests", "costaged", "reservations"),
+        *("ingests", "costaged", "reservations", "slot_trees", "slot_roots"),
     )
 )
 """Without any of these a file is no index."""
@@ -107,5 +107,18 @@ MIGRATIONS = (
     """
     -- How many changes were made so far; see tally.py.
     ALTER TABLE totals ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+    """,
+    """
+    -- The slots of a protected dataset whose trees can be built again: see slot_trees.py. `root`: the CID of
+    -- the slot, `blocks`: how many roots of blocks there are in `slot_roots`.
+    CREATE TABLE slot_trees(
+        tree INTEGER NOT NULL, slot INTEGER NOT NULL, root BLOB NOT NULL, blocks INTEGER NOT NULL,
+        PRIMARY KEY (tree, slot)) WITHOUT ROWID;
+    CREATE INDEX slot_trees_by_root ON slot_trees(root);
+
+    -- The roots of a slot's blocks, 32 bytes each, in pages.
+    CREATE TABLE slot_roots(
+        tree INTEGER NOT NULL, slot INTEGER NOT NULL, page INTEGER NOT NULL, roots BLOB NOT NULL,
+        PRIMARY KEY (tree, slot, page));
     """,
 )

@@ -6,6 +6,7 @@ that the next start counts everything again.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -17,7 +18,7 @@ from codex.data import Block, Manifest
 from codex.errors import BlockInUse, CorruptData, DiskFull, InvalidInput, NotAManifest
 from codex.logs import get_logger
 from codex.runtime import Clock, Inbox, Offload, serve
-from codex.store import calls
+from codex.store import calls, slot_trees
 from codex.store.care import Caretaker
 from codex.store.disk import Disk
 from codex.store.lane import Lane
@@ -29,7 +30,7 @@ from codex.store.reads import Found, blocks_of
 from codex.store.repo import Repo
 from codex.store.scrub import Checked, Scrubbed
 from codex.store.trees import page_count
-from codex.store.values import NEVER
+from codex.store.values import NEVER, SlotRoots
 from codex.store.ward import Ward
 
 T = TypeVar("T")
@@ -138,6 +139,10 @@ class _Desk:
         match call:
             case calls.BeginIngest():
                 return str(await do(repo.begin))
+            case calls.StageSlotTrees(ingest, slots):
+                return await self._keep_slot_trees(_number(ingest), slots)
+            case calls.PutSlotTree(tree, slot):
+                return await self._keep_slot_trees(tree, [slot])
             case calls.CommitIngest():
                 return await self._commit(call)
             case calls.AbortIngest(ingest):
@@ -175,6 +180,8 @@ class _Desk:
                 return await run(catalogue.manifests, after, limit)
             case calls.GetLeaves(tree, first, count):
                 return await run(catalogue.leaves, tree, first, count)
+            case calls.GetSlotTree(root):
+                return await run(catalogue.slot_tree, root)
             case calls.IsPinned(manifest):
                 return await run(catalogue.is_pinned, manifest)
             case calls.ListPins(after, limit):
@@ -212,7 +219,13 @@ class _Desk:
 
     async def _read_on(self, call: calls.ReadOn) -> int:
         fed = await self._offload.run(
-            self._repo.reader.read_on, call.tree, call.first, call.stop, call.blocks, call.feed.offer
+            self._repo.reader.read_on,
+            call.tree,
+            call.first,
+            call.stop,
+            call.blocks,
+            call.feed.offer,
+            call.block_size,
         )
         await self._mark(fed.rotten)
         if fed.error is not None and fed.next == call.first:
@@ -277,6 +290,14 @@ class _Desk:
         await self._lane.do(partial(self._repo.commit, ingest, tree, record, expiry, ahead))
         self._care.wake()  # an older tree of the same name has leaves to remove
         return record.cid
+
+    async def _keep_slot_trees(self, owner: Cid | int, slots: Sequence[SlotRoots]) -> None:
+        slot_trees.check(slots)
+        # A few pages at a time; what they belong to is named with the last of them.
+        pages = slot_trees.pages(slots)
+        while len(part := list(islice(pages, slot_trees.STEP_PAGES))) == slot_trees.STEP_PAGES:
+            await self._lane.do(partial(self._repo.keep_slot_roots, owner, part, ()))
+        await self._lane.do(partial(self._repo.keep_slot_roots, owner, part, slots))
 
     async def _delete_dataset(self, manifest: Cid) -> bool:
         if manifest.codec != CODEX_MANIFEST:

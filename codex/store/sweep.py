@@ -12,7 +12,7 @@ from attrs import frozen
 
 from codex.codec import Cid
 from codex.errors import BlockInUse
-from codex.store import staging
+from codex.store import slot_trees, staging
 from codex.store.index import Row, one, select_in
 from codex.store.ledger import Change
 from codex.store.lifetime import forget_manifest, settle
@@ -55,7 +55,7 @@ def sweep(change: Change, tree: int, now: float, limit: int) -> bool:
         "DELETE FROM tree_nodes WHERE rowid IN (SELECT rowid FROM tree_nodes WHERE tree = ? LIMIT ?)",
         (tree, _NODE_PAGES),
     ).rowcount
-    if removed == _NODE_PAGES:
+    if removed == _NODE_PAGES or slot_trees.remove(tx, tree):
         return True
     staging.forget(tx, tree)
     tx.execute("DELETE FROM trees WHERE id = ?", (tree,))

@@ -24,6 +24,18 @@ class Leaf:
 
 
 @frozen(slots=True)
+class SlotRoots:
+    """What the tree of a slot can be built of again: the roots of its blocks, 32 bytes each, in order.
+
+    `root` is the slot's name. Whether the one follows from the other is for whoever builds the tree to see.
+    """
+
+    slot: int
+    root: Cid
+    roots: bytes = field(repr=lambda roots: f"<{len(roots)} bytes>")
+
+
+@frozen(slots=True)
 class Space:
     """How much the node holds. Blocks are counted, the rest is in bytes; manifests count with their own
     length.

@@ -183,7 +183,8 @@ def _audit_trees(connection: sqlite3.Connection) -> None:
         " UNION ALL SELECT purpose, key, tree, first, count, expiry, 0 FROM holds"
         " WHERE tree NOT IN (SELECT id FROM trees WHERE cid IS NOT NULL)",
     )
-    _none(connection, "SELECT * FROM tree_nodes WHERE tree NOT IN (SELECT id FROM trees)")
+    for table in ("tree_nodes", "slot_trees", "slot_roots"):
+        _none(connection, f"SELECT * FROM {table} WHERE tree NOT IN (SELECT id FROM trees)")
 
 
 def _audit_segments(connection: sqlite3.Connection, directory: Path) -> None:
