@@ -28,34 +28,12 @@ JOINED = 8  # blocks from the network that are joined: half a megabyte costs a s
 class Blocks(Holdings, Protocol):
     """What reading needs of the store."""
 
-    async def read_on(self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int) -> int:
-        """Hand the verified bytes of these leaves to the feed while it has room; the next leaf to ask for."""
-
-
-class BlockFeed(Feed[memoryview]):
-    """A feed of whole blocks of `block_size` bytes, which are counted in `blocks`. What is no number of whole
-    blocks, or more of them than are expected, is not let in, and nothing after it: `uneven` then.
-    """
-
-    def __init__(self, capacity: int, block_size: int) -> None:
-        super().__init__(capacity)
-        self._block_size = block_size
-        self.blocks = 0
-        self.uneven = False
-        self._most = 0
-
-    def expect(self, blocks: int) -> None:
-        """So many blocks may come next; for the loop, while no thread offers."""
-        self._most = self.blocks + blocks
-
-    def offer(self, piece: memoryview) -> bool:
-        """See `Feed.offer`."""
-        blocks, rest = divmod(len(piece), self._block_size)
-        self.uneven = self.uneven or rest > 0 or self.blocks + blocks > self._most
-        if self.uneven:
-            return False
-        self.blocks += blocks
-        return super().offer(piece)
+    async def read_on(
+        self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int, block_size: int
+    ) -> int:
+        """Hand the verified bytes of these leaves to the feed while it has room; the next leaf to ask for.
+        Raises NotADataset for one of another size.
+        """
 
 
 class Reader:
@@ -72,7 +50,7 @@ class Reader:
         manifest: Manifest,
         start: int,
         end: int,
-        feed: BlockFeed,
+        feed: Feed[memoryview],
         share: Share,
     ) -> None:
         self._store = store
@@ -122,23 +100,15 @@ class Reader:
         while at < stop:
             blocks = await self._room()
             until = min(stop, at + HOP_RUNS * blocks)
-            start, had = at, self._feed.blocks
-            self._feed.expect(until - at)
             try:
-                at = await self._store.read_on(self._tree, at, until, self._feed, blocks=blocks)
+                at = await self._store.read_on(
+                    self._tree, at, until, self._feed, blocks=blocks, block_size=self._block_size
+                )
             except (BlockNotFound, CorruptData):
                 if self._network is None or at == mended:
                     raise
                 mended = at
                 await self._mend(self._network, at, min(MENDED, stop - at))
-            if self._feed.uneven or self._feed.blocks - had != at - start:
-                raise self._uneven(f"of the blocks {start} to {until - 1} not all have")
-
-    def _uneven(self, which: str) -> NotADataset:
-        return NotADataset(
-            f"{which} the {self._block_size} bytes that the manifest of the dataset {self._tree} tells of",
-            remedy="ask whoever made the manifest for another one: this one describes no dataset",
-        )
 
     async def _mend(self, network: Leaves, first: int, count: int) -> None:
         addresses = [LeafAddress(self._tree, index) for index in range(first, first + count)]
@@ -188,10 +158,14 @@ class Reader:
             while at in held and len(pieces) < room:
                 piece = held.pop(at).data
                 if len(piece) != self._block_size:
-                    raise self._uneven(f"block {at} has not")
+                    # One that stands for padding has no place among the content.
+                    raise NotADataset(
+                        f"block {at} of the dataset {self._tree} has {len(piece)} bytes, and"
+                        f" {self._block_size} by its manifest",
+                        remedy="ask whoever made the manifest for another one: this one describes no dataset",
+                    )
                 pieces.append(piece)
                 at, place = at + 1, place + 1
-            self._feed.expect(len(pieces))
             whole = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
             self._kept -= len(whole)
             self._share.hold(self._ahead + self._kept)

@@ -14,7 +14,7 @@ from codex.data import Manifest
 from codex.errors import InvalidInput
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
-from codex.node.reading import OWN_BLOCKS, BlockFeed, Blocks, Reader
+from codex.node.reading import OWN_BLOCKS, Blocks, Reader
 from codex.runtime import Budget, Feed
 from codex.runtime.groups import unwrapped
 
@@ -86,7 +86,7 @@ async def open_dataset(
     if offset < 0 or size < 0 or offset + size > total:
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
-    feed = BlockFeed(1, manifest.block_size)
+    feed: Feed[memoryview] = Feed(1)
     async with budget.lend(OWN_BLOCKS * manifest.block_size) as share:
         with unwrapped():
             try:

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from codex.codec import BLOCK_PREFIX, CODEX_MANIFEST, EMPTY_BLOCK, Cid, is_empty
 from codex.data import Block, BlockAddress, LeafAddress
-from codex.errors import BlockNotFound, CorruptData
+from codex.errors import BlockNotFound, CorruptData, NotADataset
 from codex.store import manifests
 from codex.store.disk import Buffer
 from codex.store.index import Readers, Row, select_in
@@ -77,7 +77,7 @@ class Fed:
 
     next: int
     rotten: tuple[int, ...] = ()
-    error: BlockNotFound | CorruptData | None = None
+    error: BlockNotFound | CorruptData | NotADataset | None = None
 
 
 class Reader:
@@ -104,16 +104,24 @@ class Reader:
         return Found(answers, tuple(rotten))
 
     def read_on(
-        self, tree: Cid, first: int, stop: int, blocks: int, take: Callable[[memoryview], bool]
+        self,
+        tree: Cid,
+        first: int,
+        stop: int,
+        blocks: int,
+        take: Callable[[memoryview], bool],
+        block_size: int | None = None,
     ) -> Fed:
         """Hand the bytes of the leaves `first` to `stop - 1`, in order, to `take`, until that says False.
+
+        With `block_size`, a leaf of another size is one that cannot be had.
 
         Reads a few leaves at once at first, so that there soon is something, then twice as many each time
         and at last `blocks`. Stops by itself after `HOP_BYTES`.
         """
         at, left, size = first, HOP_BYTES, min(FIRST_BLOCKS, blocks)
         while at < stop and left > 0:
-            places, error = self._places(tree, at, min(stop - at, LOOKED_UP))
+            places, error = self._places(tree, at, min(stop - at, LOOKED_UP), block_size)
             while places and left > 0:
                 run = self._gather(places[:size])
                 room = True
@@ -132,8 +140,8 @@ class Reader:
         return Fed(at)
 
     def _places(
-        self, tree: Cid, first: int, count: int
-    ) -> tuple[list[Row], BlockNotFound | CorruptData | None]:
+        self, tree: Cid, first: int, count: int, block_size: int | None
+    ) -> tuple[list[Row], BlockNotFound | CorruptData | NotADataset | None]:
         """Where those leaves lie, up to the first that cannot be had, and why it cannot."""
         with self._readers.snapshot() as connection:
             number = tree_of(connection, tree)
@@ -144,12 +152,15 @@ class Reader:
                     for row in connection.execute(_LEAF_RUN, (number, first, first + count))
                 ]
         wanted: list[Row] = []
-        error: BlockNotFound | CorruptData | None = None
+        error: BlockNotFound | CorruptData | NotADataset | None = None
         for index, row in enumerate(rows, first):
             if row[0] != index:
                 break
             if row[6]:
                 error = _corrupt(row[2])
+                break
+            if block_size is not None and (row[5] or 0) != block_size:
+                error = _odd(tree, index, row[5] or 0, block_size)
                 break
             wanted.append(row[1:])
         if error is None and len(wanted) < count:
@@ -351,6 +362,13 @@ def _checked(row: Sequence[Any]) -> Row:
 
 def _absent(address: BlockAddress) -> BlockNotFound:
     return BlockNotFound(f"the block {address} is not on this node")
+
+
+def _odd(tree: Cid, index: int, size: int, block_size: int) -> NotADataset:
+    return NotADataset(
+        f"block {index} of the dataset {tree} has {size} bytes, and {block_size} by its manifest",
+        remedy="ask whoever made the manifest for another one: this one describes no dataset",
+    )
 
 
 def _corrupt(cid: bytes | None) -> CorruptData:

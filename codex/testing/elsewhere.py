@@ -10,7 +10,7 @@ import trio
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleTree
-from codex.errors import BlockNotFound, CodexError, CorruptData
+from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset
 from codex.runtime import Feed
 from codex.runtime.groups import unwrapped
 
@@ -47,7 +47,16 @@ class Shelf:
         await trio.lowlevel.checkpoint()
         return [isinstance(address, LeafAddress) and address.index in self.here for address in addresses]
 
-    async def read_on(self, tree: Cid, first: int, stop: int, feed: Feed[memoryview], *, blocks: int) -> int:
+    async def read_on(
+        self,
+        tree: Cid,
+        first: int,
+        stop: int,
+        feed: Feed[memoryview],
+        *,
+        blocks: int,
+        block_size: int | None = None,
+    ) -> int:
         """Hand these leaves to the feed, a few at once; damage is found here, and known from then on."""
         await trio.lowlevel.checkpoint()
         at = first
@@ -58,6 +67,8 @@ class Shelf:
                 error: CodexError = CorruptData(f"leaf {at} is damaged")
             elif at not in self.here:
                 error = BlockNotFound(f"leaf {at} is not here")
+            elif block_size is not None and len(self.here[at].data) != block_size:
+                error = NotADataset(f"leaf {at} has not {block_size} bytes")
             else:
                 self.read.append(at)
                 at += 1

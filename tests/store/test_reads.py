@@ -9,7 +9,7 @@ import pytest
 
 from codex.codec import Cid, block_cid, manifest_cid, root_cid
 from codex.data import Block, LeafAddress
-from codex.errors import BlockNotFound, CorruptData, DiskFailed
+from codex.errors import BlockNotFound, CorruptData, DiskFailed, NotADataset
 from codex.store import reads
 from codex.store.manifests import Record
 from codex.store.planning import Put, Stage
@@ -208,6 +208,19 @@ def test_what_cannot_be_had_of_a_long_stretch_comes_last(
     repo.mark_bad(fed.rotten)
     fed = repo.reader.read_on(root_cid(bytes(32)), 0, 1, 64, take)
     assert isinstance(fed.error, BlockNotFound)
+
+
+@pytest.mark.parametrize("odd", [*make_blocks([1], 24), *make_blocks([1], 8), EMPTY])
+def test_a_long_stretch_ends_before_a_leaf_of_another_size(repo: Repo, upload: Upload, odd: Block) -> None:
+    many = [*make_blocks(range(100, 109), 16), odd, *make_blocks(range(110, 120), 16)]
+    tree, _ = make_dataset(many)
+    upload(repo, many)
+    got: list[memoryview] = []
+    fed = repo.reader.read_on(tree.root_cid, 2, 20, 64, lambda view: got.append(view) is None, 16)
+    assert b"".join(got) == b"".join(bytes(block.data) for block in many[2:9])
+    assert fed.next == 9
+    assert isinstance(fed.error, NotADataset)
+    assert f"has {len(odd.data)} bytes, and 16" in fed.error.message
 
 
 def test_a_run_of_repeated_shuffled_and_empty_leaves(repo: Repo, upload: Upload) -> None:
