@@ -232,3 +232,75 @@ class NotOnNetwork(BlockNotFound):
 
     code = "not-on-network"
     fault: ClassVar[Fault] = "remote"
+
+
+class AvailabilityNotFound(NotFound):
+    """No storage of that name is for sale here."""
+
+    code = "availability-not-found"
+
+
+class ChainUnreachable(ServiceUnavailable):
+    """No provider of the chain answers; since when, and what each said, is told."""
+
+    code = "chain-unreachable"
+    fault: ClassVar[Fault] = "remote"
+
+
+class ChainFailed(CodexError):
+    """A provider of the chain answered, and with an error that has nothing to do with a contract."""
+
+    code = "chain-failed"
+    fault: ClassVar[Fault] = "remote"
+
+
+class ChainRefused(CodexError):
+    """A contract refused a call or a transaction; `reason` is its own name for why, where it gave one."""
+
+    code = "chain-refused"
+    fault: ClassVar[Fault] = "caller"
+
+    def __init__(self, message: str, *, remedy: str = "", reason: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.remedy), {"reason": self.reason})
+
+
+class UnknownRequest(ChainRefused):
+    """The marketplace has no storage request of that name."""
+
+    code = "unknown-request"
+
+
+class SlotStateMismatch(ChainRefused):
+    """A slot is not in the state that this needs: somebody else was first, or it is free."""
+
+    code = "slot-state-mismatch"
+
+
+class SlotReservationNotAllowed(ChainRefused):
+    """A slot is reserved by as many hosts as may, or by this one already."""
+
+    code = "slot-reservation-not-allowed"
+
+
+class ProofInvalid(ChainRefused):
+    """The marketplace does not accept a proof: it is wrong, or made for another challenge."""
+
+    code = "proof-invalid"
+
+
+class InsufficientFunds(CodexError):
+    """An account has less than a transaction takes, in tokens or in what the chain itself is paid with."""
+
+    code = "insufficient-funds"
+    fault: ClassVar[Fault] = "caller"
+
+
+class TransactionUnsettled(CodexError):
+    """A transaction was sent, and is neither done nor refused; it may be done still."""
+
+    code = "transaction-unsettled"
+    fault: ClassVar[Fault] = "remote"
