@@ -128,7 +128,7 @@ async def begin(
             nursery.start_soon(_when_ended, job, underway)
             await underway.wait()
             nursery.cancel_scope.cancel()
-    except trio.Cancelled:
+    except BaseException:  # a nursery's Cancelled comes in a group
         jobs.cancel(job.id)
         raise
     if failures:

@@ -1,14 +1,19 @@
 """What is missing of a dataset, and getting all of it."""
 
+from typing import NoReturn
+
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from codex.data import BLOCK_SIZE
-from codex.errors import BlockNotFound
-from codex.node.fetching import Stretch, fetch_dataset, stretches
+from codex.data import BLOCK_SIZE, Manifest
+from codex.errors import BlockNotFound, JobCancelled, NotEnabled, NotOnNetwork
+from codex.node import Job, JobKind, JobState, Node
+from codex.node.fetching import Leaves, Stretch, begin, fetch_dataset, stretches
 from codex.node.job import Progress
+from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
 from codex.testing.elsewhere import Dataset, Elsewhere, Shelf
 
@@ -60,3 +65,78 @@ async def test_what_nobody_has_is_a_verdict(autojump_clock: MockClock) -> None:
         await fetch_dataset(shelf, network, DATASET.manifest, Progress())
     assert len(shelf.here) == 20
     assert network.open == 0
+
+
+# -- as a job
+
+
+CID = DATASET.manifest.cid
+
+
+async def the_manifest() -> Manifest:
+    await trio.lowlevel.checkpoint()
+    return DATASET.manifest
+
+
+async def begun(node: Node, shelf: Shelf, network: Leaves | None, whole: list[str]) -> Job:
+    return await begin(node.jobs, shelf, network, CID, find=the_manifest, whole=lambda: whole.append("whole"))
+
+
+async def test_a_fetch_goes_on_as_a_job_once_it_is_known_what_is_missing(
+    node: Node, autojump_clock: MockClock
+) -> None:
+    shelf, whole = Shelf(DATASET, range(5)), list[str]()
+    job = await begun(node, shelf, Elsewhere(shelf, delay=1), whole)
+    assert (job.state, job.bytes_total, len(shelf.here)) == (JobState.RUNNING, 20 * BLOCK_SIZE, 5)
+    assert whole == []
+    await job.wait()
+    assert (job.state, len(shelf.here), whole) == (JobState.DONE, BLOCKS, ["whole"])
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_of_what_is_here_the_job_is_done_at_once(node: Node, connected: bool) -> None:
+    shelf, whole = Shelf(DATASET, range(BLOCKS)), list[str]()
+    job = await begun(node, shelf, Elsewhere(shelf) if connected else None, whole)
+    assert (job.state, whole) == (JobState.DONE, [])
+
+
+async def test_without_a_network_what_is_missing_is_told(node: Node) -> None:
+    with pytest.raises(NotEnabled, match="25 blocks"):
+        await begun(node, Shelf(DATASET), None, [])
+    assert [job.state for job in node.jobs.list(JobKind.FETCH)] == [JobState.FAILED]
+
+
+async def test_what_cannot_be_found_is_told(node: Node) -> None:
+    async def find() -> NoReturn:
+        raise NotOnNetwork("nobody has it")
+
+    with pytest.raises(NotOnNetwork, match="nobody has it"):
+        await begin(node.jobs, Shelf(DATASET), None, CID, find=find, whole=lambda: None)
+    assert [job.state for job in node.jobs.list(JobKind.FETCH)] == [JobState.FAILED]
+
+
+async def test_a_job_that_is_cancelled_while_it_begins_is_told(node: Node, autojump_clock: MockClock) -> None:
+    async def find() -> NoReturn:
+        node.jobs.cancel(node.jobs.list(JobKind.FETCH)[0].id)
+        await trio.sleep_forever()
+
+    with pytest.raises(JobCancelled, match="was cancelled"):
+        await begin(node.jobs, Shelf(DATASET), None, CID, find=find, whole=lambda: None)
+
+
+async def test_who_gives_up_while_a_fetch_begins_ends_the_job(node: Node) -> None:
+    shelf = Shelf(DATASET)
+    finished: list[bool] = []
+
+    async def fetch() -> None:
+        finished.clear()
+        shelf.here.clear()
+        await begun(node, shelf, Elsewhere(shelf, delay=0), [])
+        finished.append(True)
+
+    async def check() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        job = node.jobs.list(JobKind.FETCH)[-1]
+        assert job.state is (JobState.DONE if finished else JobState.CANCELLED)
+
+    assert await cancel_at_every_checkpoint(fetch, check, own_only=True) >= 2
