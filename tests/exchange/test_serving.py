@@ -1,0 +1,90 @@
+"""Answers go out no faster than a peer takes them."""
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from codex.data import LeafAddress
+from codex.exchange.ledger import MAX_QUERIES, QUERIES, Ledger
+from codex.exchange.messages import Entry, decode
+from codex.exchange.peering import Session
+from codex.exchange.serving import _ANSWERS_BYTES, Server
+from codex.p2p import Identity
+from codex.runtime import SeededEntropy
+
+ALICE = Identity.generate(SeededEntropy("alice")).peer_id
+
+
+class Shelf:
+    """A store of which is only asked what it has, and has everything."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def has_many(self, addresses):
+        await trio.lowlevel.checkpoint()
+        self.asked += len(addresses)
+        return [True] * len(addresses)
+
+
+class Sessions:
+    """A connection to alice, from which she takes what is said to her when the test does."""
+
+    def __init__(self):
+        self.alice = Session(ALICE)
+        self.alice.talking = True
+
+    def session(self, peer):
+        return self.alice if peer == ALICE else None
+
+
+def _presences(session):
+    """What waits to be sent; it is taken."""
+    notes = list(session.notes)
+    session.take_notes()
+    return [presence for note in notes for presence in decode(b"".join(note[1:])).presences]
+
+
+async def test_a_peer_that_takes_no_answers_has_no_more_questions_answered(nursery, autojump_clock, world):
+    dataset, ledger, shelf, sessions = world.dataset(1), Ledger(), Shelf(), Sessions()
+    ledger.joined(ALICE)
+    server = Server(shelf, ledger, sessions)
+    nursery.start_soon(server.run)
+    entries = [Entry(LeafAddress(dataset.cid, i), True, False, True) for i in range(MAX_QUERIES)]
+    asked = 0
+    for _ in range(4):
+        ledger.note(ALICE, entries)
+        server.ask(ALICE)
+        await wait_all_tasks_blocked()
+    session = sessions.alice
+    # One message above the bound, and what it holds no longer waits with the questions.
+    size = session.notes_bytes // (shelf.asked // QUERIES)
+    assert _ANSWERS_BYTES < session.notes_bytes <= _ANSWERS_BYTES + size
+    assert len(ledger._accounts[ALICE].queries) == MAX_QUERIES
+    while shelf.asked > asked:
+        asked = shelf.asked
+        assert _presences(session)
+        await wait_all_tasks_blocked()
+        assert session.notes_bytes <= _ANSWERS_BYTES + size
+    # All that were not too many are answered once she takes the answers.
+    assert asked > MAX_QUERIES
+    assert not ledger._accounts[ALICE].queries
+    assert not session.answering
+
+
+async def test_a_peer_that_leaves_has_nobody_wait_for_it(nursery, autojump_clock, world):
+    dataset, ledger, shelf, sessions = world.dataset(1), Ledger(), Shelf(), Sessions()
+    ledger.joined(ALICE)
+    server = Server(shelf, ledger, sessions)
+    nursery.start_soon(server.run)
+    entries = [Entry(LeafAddress(dataset.cid, i), True, False, True) for i in range(MAX_QUERIES)]
+    for _ in range(3):
+        ledger.note(ALICE, entries)
+        server.ask(ALICE)
+        await wait_all_tasks_blocked()
+    asked = shelf.asked
+    assert sessions.alice.answering
+    ledger.left(ALICE)
+    sessions.alice.take_notes()
+    await wait_all_tasks_blocked()
+    assert shelf.asked == asked
+    assert not sessions.alice.answering
