@@ -77,6 +77,7 @@ class PutLeavesOf(Call[None]):
     blocks: Sequence[Block] = field(repr=_how_many)
     ttl: float | None
     reservation: str | None
+    ingest: str | None = None
 
 
 @frozen
@@ -89,6 +90,7 @@ class StageBlocks(Call[None]):
     ingest: str
     first: int
     blocks: Sequence[Block | Cid] = field(repr=_how_many)
+    reservation: str | None = None
 
 
 @frozen

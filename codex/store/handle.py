@@ -97,15 +97,15 @@ class BlockStore:
         *,
         ttl: float | None = None,
         reservation: str | None = None,
+        ingest: str | None = None,
     ) -> None:
-        """Store leaves from the network, whose proofs the caller has verified, and the blocks that came
-        along.
+        """Store leaves whose proofs the caller has verified, and the blocks that came along.
 
         What is stored at an index first, stays. The tree is then wanted for `ttl`, and longer if a manifest
-        or a hold wants it. Raises BlockNotFound when a leaf's block is neither here nor in `blocks`,
-        QuotaExceeded.
+        or a hold wants it. Blocks that were staged in `ingest` count as here, and are seen from then on.
+        Raises BlockNotFound when a leaf's block is neither here nor in `blocks`, QuotaExceeded.
         """
-        await self._mailbox.ask(calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation))
+        await self._mailbox.ask(calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation, ingest))
 
     # -- one dataset on its way in: nothing of it is seen, or outlives this process, before it is committed
 
@@ -113,13 +113,16 @@ class BlockStore:
         """Begin an ingest; its id. Whoever begins one must commit or abort it."""
         return await self._mailbox.ask(calls.BeginIngest())
 
-    async def stage(self, ingest: str, first: int, blocks: Sequence[Block | Cid]) -> None:
+    async def stage(
+        self, ingest: str, first: int, blocks: Sequence[Block | Cid], *, reservation: str | None = None
+    ) -> None:
         """Store the leaves `first`, `first + 1`, … of an ingest; durable when it returns, in any order.
 
-        A CID alone stands for a block that is on this node already. Batches of 16 MiB are best. Raises
-        QuotaExceeded, BlockNotFound, and InvalidInput for a leaf that is staged already.
+        A CID alone stands for a block that is on this node already. Batches of 16 MiB are best. Room may be
+        taken out of a reservation, to which it does not return. Raises QuotaExceeded, BlockNotFound, and
+        InvalidInput for a leaf that is staged already.
         """
-        await self._mailbox.ask(calls.StageBlocks(ingest, first, blocks))
+        await self._mailbox.ask(calls.StageBlocks(ingest, first, blocks, reservation))
 
     async def stage_slot_trees(self, ingest: str, slots: Sequence[SlotRoots]) -> None:
         """Keep what trees of slots are built of with an ingest. One that was given for a slot is replaced.

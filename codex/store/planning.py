@@ -36,12 +36,13 @@ class Put:
 @frozen(slots=True)
 class Stage:
     """Leaves `first`, `first + 1`, … of an ingest. A CID alone stands for a block that is on this node
-    already.
+    already. Room may come from a reservation.
     """
 
     ingest: int
     first: int
     blocks: Sequence[Block | Cid]
+    reservation: int | None = None
 
 
 @frozen(slots=True)
@@ -49,7 +50,8 @@ class PutLeaves:
     """Leaves of a tree, from the network, with proofs that the caller has verified; and those blocks that
     came along.
 
-    The first leaf stored at an index stays. The tree is claimed until `claim`.
+    The first leaf stored at an index stays. The tree is claimed until `claim`. Blocks that are staged by
+    `ingest` are here, too, and seen by all from then on.
     """
 
     tree: Cid
@@ -57,6 +59,7 @@ class PutLeaves:
     blocks: Sequence[Block]
     claim: float
     reservation: int | None = None
+    ingest: int | None = None
 
 
 Request = Put | Stage | PutLeaves
@@ -164,7 +167,7 @@ def _admit_stage(plan: Plan, request: Stage) -> None:
     _check_stage(plan, request)
     ingest = request.ingest
     carried = [block for block in request.blocks if isinstance(block, Block)]
-    _draw(plan, _need(plan, carried, ingest), None)
+    _draw(plan, _need(plan, carried, ingest), request.reservation)
     for block in request.blocks:
         cid = block if isinstance(block, Cid) else block.cid
         if not is_empty(cid):
@@ -254,7 +257,7 @@ def _new_leaves(plan: Plan, request: PutLeaves) -> list[Leaf]:
         if not 0 <= leaf.index < MAX_INDEX or leaf.proof.index != leaf.index:
             raise InvalidInput(f"the proof of the leaf {leaf.index} is for the leaf {leaf.proof.index}")
         if leaf.cid.raw not in coming and not is_empty(leaf.cid):
-            _check_here(plan, leaf.cid, None)
+            _check_here(plan, leaf.cid, request.ingest)
     connection = plan.connection
     tree = tree_of(connection, request.tree)
     here: set[int] = set(plan.leaves.get(request.tree, ()))

@@ -125,10 +125,11 @@ class _Desk:
                 return await self._offload.run(self._repo.reader.missing, tree, first, count)
             case calls.PutBlocks():
                 return await self._put(call)
-            case calls.StageBlocks(ingest, first, blocks):
-                return await self._bring(Stage(_number(ingest), first, blocks))
-            case calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation):
-                request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), _number_or_none(reservation))
+            case calls.StageBlocks(ingest, first, blocks, reservation):
+                return await self._bring(Stage(_number(ingest), first, blocks, _number_or_none(reservation)))
+            case calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation, ingest):
+                room, own = _number_or_none(reservation), _number_or_none(ingest)
+                request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), room, own)
                 return await self._bring(request)
             case calls.DeleteBlock(cid):
                 return await self._delete_block(cid)

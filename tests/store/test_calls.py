@@ -27,4 +27,5 @@ def test_every_call_is_asked_and_answered() -> None:
 
 def test_what_is_shown_of_a_call_does_not_grow_with_its_payload() -> None:
     assert repr(calls.GetBlocks([None] * 1000)) == "GetBlocks(addresses=<1000>)"  # type: ignore[list-item]
-    assert repr(calls.StageBlocks("1", 0, [None] * 99)) == "StageBlocks(ingest='1', first=0, blocks=<99>)"  # type: ignore[list-item]
+    shown = repr(calls.StageBlocks("1", 0, [None] * 99))  # type: ignore[list-item]
+    assert shown == "StageBlocks(ingest='1', first=0, blocks=<99>, reservation=None)"

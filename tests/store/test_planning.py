@@ -79,6 +79,19 @@ def test_a_leaf_needs_the_proof_of_its_own_place(repo: Repo) -> None:
     assert refusal(repo, PutLeaves(TREE.root_cid, [leaf(1, proved=0)], BLOCKS[1:2], 5.0)) is InvalidInput
 
 
+def test_a_leaf_may_have_a_block_that_is_staged_in_its_own_ingest(repo: Repo) -> None:
+    mine, other = repo.begin(), repo.begin()
+    repo.take_in([Stage(mine, 0, BLOCKS[:2]), Stage(other, 0, BLOCKS[2:3])])
+    leaves = [leaf(0), leaf(1)]
+    assert refusal(repo, PutLeaves(TREE.root_cid, leaves, [], 5.0)) is BlockNotFound
+    assert refusal(repo, PutLeaves(TREE.root_cid, leaves, [], 5.0, ingest=other)) is BlockNotFound
+    assert refusal(repo, PutLeaves(TREE.root_cid, [leaf(2)], [], 5.0, ingest=mine)) is BlockNotFound
+    assert refusal(repo, PutLeaves(TREE.root_cid, leaves, [], 5.0, ingest=mine)) is None
+    repo.abort(mine)
+    assert repo.catalogue.leaves(TREE.root_cid, 0, 8) == leaves
+    assert repo.reader.has([block.cid for block in BLOCKS[:3]]) == [True, True, False]
+
+
 def test_the_first_leaf_at_a_place_stays(repo: Repo) -> None:
     impostor = Leaf(0, BLOCKS[1].cid, TREE.proof(0))
     requests = [

@@ -220,6 +220,27 @@ async def test_room_is_reserved_and_used(tmp_path: Path, disk: FaultyDisk) -> No
                 await store.release(wrong)
 
 
+async def test_what_is_staged_may_fill_a_reservation_and_become_leaves_of_a_tree(
+    tmp_path: Path, disk: FaultyDisk
+) -> None:
+    async with open_test_store(tmp_path, StoreConfig(quota=5000), disk=disk) as store:
+        reservation = await store.reserve(4000, "sales")
+        ingest = await store.begin()
+        with pytest.raises(QuotaExceeded):
+            await store.stage(ingest, 0, BLOCKS[:3])
+        await store.stage(ingest, 0, BLOCKS[:3], reservation=reservation)
+        assert (await store.space()).quota_reserved == 1000
+        leaves = [Leaf(n, BLOCKS[n].cid, TREE.proof(n)) for n in range(3)]
+        await store.put_leaves(TREE.root_cid, leaves, ingest=ingest)
+        await store.abort(ingest)
+        await store.maintain()
+        assert await store.leaves(TREE.root_cid, 0, 9) == leaves
+        assert await read_leaves(store, TREE.root_cid, 0, 3) == b"".join(b.data for b in BLOCKS[:3])
+        assert (await store.space()).quota_used == 3000
+        with pytest.raises(InvalidInput):
+            await store.stage(await store.begin(), 0, BLOCKS[3:4], reservation="77")
+
+
 async def test_damage_is_marked_reported_and_mended_by_storing_again(
     tmp_path: Path, disk: FaultyDisk
 ) -> None:
