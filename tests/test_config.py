@@ -161,9 +161,10 @@ def test_every_option_is_read_the_same_from_every_source() -> None:
         "download-limit": "2m",
         "fetch-timeout": "5s",
         "block-retries": "4",
-        "eth-provider": "https://rpc.example.org/v1?key=a",
+        "eth-provider": "https://rpc.example.org/v1?key=a,ws://localhost:8546",
         "eth-account": ACCOUNT,
         "eth-private-key": "/etc/codex/eth",
+        "eth-password-file": "/etc/codex/eth-password",
         "marketplace-address": ACCOUNT[2:],
         "reward-recipient": ACCOUNT,
         "validator": "true",
@@ -477,7 +478,7 @@ def test_the_key_is_in_the_data_directory_unless_absolute() -> None:
 def test_persistence_and_prover_are_parts_with_options_of_their_own() -> None:
     made = loaded("-d=/x", "persistence", f"--eth-account={ACCOUNT}", "prover", "-cd:/circuits")
     assert made.market is not None
-    assert (made.market.account, made.market.provider) == (ACCOUNT, "ws://localhost:8545")
+    assert (made.market.account, made.market.providers) == (ACCOUNT, ("ws://localhost:8545",))
     assert made.prover is not None
     assert made.prover.circom_zkey == Path("/circuits/proof_main.zkey")
     plain = loaded("-d=/x", "persistence", "--eth-private-key=k")
@@ -493,6 +494,7 @@ def test_persistence_is_checked() -> None:
     for wrong in (
         ["--eth-account=0x12"],
         [account, "--eth-provider=ftp://x"],
+        [account, "--eth-provider=ws://a,"],
         [account, "--validator-groups=1"],
         [account, "--validator-groups=65536"],
         [account, "--validator-group-index=1"],

@@ -190,11 +190,13 @@ def _eth_address(text: str) -> str:
     raise InvalidInput("not an Ethereum address", remedy="Give 0x and 40 hexadecimal digits.")
 
 
-def _provider(text: str) -> str:
-    if re.fullmatch(r"(ws|wss|http|https)://[^\s/?#]+\S*", text):
-        return text
+def _providers(text: str) -> tuple[str, ...]:
+    urls = tuple(text.split(","))
+    if all(re.fullmatch(r"(ws|wss|http|https)://[^\s/?#]+\S*", url) for url in urls):
+        return urls
     raise InvalidInput(
-        "not the URL of a provider", remedy="Give a URL that starts with ws://, wss://, http:// or https://."
+        "not the URL of a provider",
+        remedy="Give URLs that start with ws://, wss://, http:// or https://, with commas between several.",
     )
 
 
@@ -210,4 +212,4 @@ NAT = Kind("any|none|upnp|pmp|extip:IP", _nat)
 LISTEN_ADDRESS = Kind("MULTIADDRESS", _listen_address)
 SPR = Kind("SPR", _spr)
 ETH_ADDRESS = Kind("0xADDRESS", _eth_address)
-PROVIDER = Kind("URL", _provider)
+PROVIDERS = Kind("URL,…", _providers, ",".join)

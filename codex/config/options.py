@@ -145,13 +145,20 @@ _NETWORK = (
 _MARKET = tuple(
     Option(name, kind, field, help, hidden=hidden, section=PERSISTENCE)
     for name, kind, field, help, hidden in (
-        ("eth-provider", kinds.PROVIDER, "market.provider", "JSON-RPC interface of an Ethereum node", False),
+        ("eth-provider", kinds.PROVIDERS, "market.providers", "JSON-RPC interfaces of Ethereum nodes", False),
         ("eth-account", kinds.ETH_ADDRESS, "market.account", "account that the provider signs for", False),
         (
             "eth-private-key",
             kinds.PATH,
             "market.private_key_file",
             "file with the private key, mode 0600",
+            False,
+        ),
+        (
+            "eth-password-file",
+            kinds.PATH,
+            "market.password_file",
+            "file with the password of an encrypted private key, mode 0600",
             False,
         ),
         (

@@ -108,11 +108,13 @@ class ExchangeConfig:
 class MarketConfig:
     """Buying and selling storage (`codex persistence`)."""
 
-    provider: str = "ws://localhost:8545"
-    """URL of the JSON-RPC interface of an Ethereum node."""
+    providers: tuple[str, ...] = ("ws://localhost:8545",)
+    """URLs of the JSON-RPC interfaces of Ethereum nodes, each tried when those before it do not answer."""
     account: str | None = None
     """Address of an account that the provider signs for."""
     private_key_file: Path | None = None
+    password_file: Path | None = None
+    """A file with the password of the private key, where that is encrypted."""
     marketplace_address: str | None = None
     """Address of the contract; None takes the one known for the chain."""
     reward_recipient: str | None = None
