@@ -10,7 +10,9 @@ from attrs import field, frozen
 from codex.codec import Cid
 from codex.data import Block, BlockAddress, Manifest, MerkleTree
 from codex.runtime import Call, Feed
+from codex.store.availability import Availability, SlotReservation, Stage
 from codex.store.manifests import Damage
+from codex.store.records import Record
 from codex.store.scrub import Checked, Scrubbed
 from codex.store.values import Hold, Leaf, Progress, Reservation, SlotRoots, Space
 
@@ -247,3 +249,83 @@ class CheckRoot(Call[None]):
 class BackUp(Call[None]):
     target: Path
     progress: Callable[[Progress], None] | None
+
+
+# -- what the market keeps here: asked through `MarketBook`
+
+
+@frozen
+class ListAvailabilities(Call[list[Availability]]):
+    pass
+
+
+@frozen
+class PutAvailability(Call[None]):
+    availability: Availability
+
+
+@frozen
+class AlterAvailability(Call[Availability]):
+    id: bytes
+    total: int | None
+    duration: int | None
+    price: int | None
+    collateral: int | None
+    enabled: bool | None
+    until: int | None
+
+
+@frozen
+class DeleteAvailability(Call[None]):
+    id: bytes
+
+
+@frozen
+class TakeSlot(Call[SlotReservation]):
+    availability: bytes
+    id: bytes
+    request: bytes
+    slot: int
+    size: int
+    collateral: int
+    until: int
+
+
+@frozen
+class AdvanceSlot(Call[SlotReservation]):
+    id: bytes
+    stage: Stage
+    returned: int | None
+
+
+@frozen
+class GiveBack(Call[bool]):
+    id: bytes
+    collateral: int
+
+
+@frozen
+class ListSlotReservations(Call[list[SlotReservation]]):
+    availability: bytes | None
+
+
+@frozen
+class PutRecord(Call[None]):
+    kind: str
+    key: bytes
+    value: bytes = field(repr=_how_many)
+    keep: int
+
+
+@frozen
+class DropRecord(Call[None]):
+    kind: str
+    key: bytes
+
+
+@frozen
+class ListRecords(Call[list[Record]]):
+    kind: str
+    prefix: bytes
+    before: int | None
+    limit: int

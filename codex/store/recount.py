@@ -20,6 +20,7 @@ def recount(connection: Connection) -> Recount:
         f" (SELECT coalesce(sum({COUNTED}), 0) FROM blocks)"
         " + (SELECT coalesce(sum(length(data)), 0) FROM manifests),"
         " (SELECT coalesce(sum(bytes), 0) FROM reservations)"
+        " + (SELECT coalesce(sum(free), 0) FROM availabilities)"
     ).fetchone()
     segments = connection.execute(
         "SELECT s.id, coalesce(b.live, 0) - s.live AS wrong FROM segments s LEFT JOIN"

@@ -26,6 +26,7 @@ from codex.store.planning import Request
 from codex.store.reads import Reader
 from codex.store.scrub import Scrubber
 from codex.store.segments import Appender, SegmentFiles
+from codex.store.stall import Stall
 from codex.store.values import Hold, Recount, SlotRoots, Verdict
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Repo:
         self.reader = Reader(readers, files)
         self.catalogue = Catalogue(readers, ledger.quota)
         self.scrubber = Scrubber(readers, self.reader)
+        self.stall = Stall(ledger, readers)
         self._disk = disk
         self._ledger = ledger
         self._appender = appender

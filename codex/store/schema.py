@@ -22,6 +22,7 @@ TABLES = frozenset(
     (
         *("totals", "segments", "blocks", "trees", "leaves", "tree_nodes", "manifests", "holds"),
         *("ingests", "costaged", "reservations", "slot_trees", "slot_roots"),
+        *("availabilities", "slot_reservations", "records"),
     )
 )
 """Without any of these a file is no index."""
@@ -120,5 +121,26 @@ MIGRATIONS = (
     CREATE TABLE slot_roots(
         tree INTEGER NOT NULL, slot INTEGER NOT NULL, page INTEGER NOT NULL, roots BLOB NOT NULL,
         PRIMARY KEY (tree, slot, page));
+    """,
+    """
+    -- Room for sale, and what slots have taken of it: see availability.py. Amounts of tokens do not fit into
+    -- SQLite's integers and are decimal text. What is `free` counts as reserved.
+    CREATE TABLE availabilities(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE,
+        total INTEGER NOT NULL, free INTEGER NOT NULL CHECK (free >= 0 AND free <= total),
+        duration INTEGER NOT NULL, price TEXT NOT NULL, collateral TEXT NOT NULL, remaining TEXT NOT NULL,
+        lost TEXT NOT NULL, enabled INTEGER NOT NULL, until INTEGER NOT NULL);
+
+    -- `room`: the row of `reservations` with what is not filled yet. `returned`: collateral that comes back.
+    CREATE TABLE slot_reservations(
+        id BLOB PRIMARY KEY, availability BLOB NOT NULL, request BLOB NOT NULL, slot INTEGER NOT NULL,
+        size INTEGER NOT NULL, collateral TEXT NOT NULL, until INTEGER NOT NULL, stage INTEGER NOT NULL,
+        returned TEXT, room INTEGER NOT NULL UNIQUE, UNIQUE (request, slot)) WITHOUT ROWID;
+
+    -- Small values that other parts of the node want remembered: see records.py.
+    CREATE TABLE records(
+        number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
+        UNIQUE (kind, key));
+    CREATE INDEX records_by_kind ON records(kind, number);
     """,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 import trio
+from attrs import Attribute, asdict
 
 from codex.codec import CODEX_MANIFEST, Cid, manifest_cid
 from codex.config import StoreConfig
@@ -208,6 +209,34 @@ class _Desk:
                 return await self._check_root(tree)
             case calls.BackUp(target, progress):
                 return await self._care.back_up(target, progress)
+        return await self._answer_the_market(call)
+
+    async def _answer_the_market(self, call: Any) -> Any:
+        do, run, stall = self._lane.do, self._offload.run, self._repo.stall
+        match call:
+            case calls.ListAvailabilities():
+                return await run(stall.availabilities)
+            case calls.PutAvailability(availability):
+                return await do(partial(stall.put, availability))
+            case calls.AlterAvailability():
+                return await do(partial(stall.alter, call.id, **asdict(call, filter=_not_the_id)))
+            case calls.DeleteAvailability(id):
+                return await do(partial(stall.delete, id))
+            case calls.TakeSlot():
+                taken = asdict(call)
+                return await do(partial(stall.take, taken.pop("availability"), **taken))
+            case calls.AdvanceSlot(id, stage, returned):
+                return await do(partial(stall.advance, id, stage, returned))
+            case calls.GiveBack(id, collateral):
+                return await do(partial(stall.give_back, id, collateral))
+            case calls.ListSlotReservations(availability):
+                return await run(stall.slots, availability)
+            case calls.PutRecord(kind, key, value, keep):
+                return await do(partial(stall.put_record, kind, key, value, keep))
+            case calls.DropRecord(kind, key):
+                return await do(partial(stall.drop_record, kind, key))
+            case calls.ListRecords(kind, prefix, before, limit):
+                return await run(stall.records, kind, prefix, before, limit)
         raise TypeError(f"the store has no answer to {type(call).__name__}")
 
     # -- reading
@@ -336,6 +365,10 @@ class _Desk:
 
 
 _Looked = Found | Scrubbed | Checked
+
+
+def _not_the_id(attribute: "Attribute[Any]", _: object) -> bool:
+    return attribute.name != "id"
 
 
 def _record(manifest: Manifest) -> Record:

@@ -9,7 +9,7 @@ from codex.codec import Cid
 from codex.config import StoreConfig
 from codex.data import Block, Manifest, MerkleTree
 from codex.runtime import CRITICAL, Feed, Inline, Offload, VirtualClock, open_supervisor
-from codex.store import BlockStore, Disk
+from codex.store import BlockStore, Disk, MarketBook
 from codex.store.service import StoreService
 
 # The audit reads the index as it stands on the disk, and not through the code that it audits.
@@ -50,6 +50,11 @@ async def open_test_store(
             CRITICAL,
         )
         yield BlockStore(mailbox)
+
+
+def book_of(store: BlockStore) -> MarketBook:
+    """The market's door to the store behind this one."""
+    return MarketBook(store._mailbox)
 
 
 async def store_dataset(
@@ -120,10 +125,11 @@ def _audit_sums(connection: sqlite3.Connection) -> None:
     rows = connection.execute(
         "SELECT (SELECT count(*) FROM blocks) + (SELECT count(*) FROM manifests),"
         " (SELECT total(length) FROM blocks) + (SELECT total(length(data)) FROM manifests),"
-        " (SELECT total(bytes) FROM reservations)"
+        " (SELECT total(bytes) FROM reservations) + (SELECT total(free) FROM availabilities)"
     ).fetchone()
     assert totals == rows, f"totals {totals}, rows {rows}"
     _none(connection, "SELECT * FROM reservations WHERE bytes < 0")
+    _audit_availabilities(connection)
     _none(
         connection,
         "SELECT id, refs FROM blocks b WHERE refs <> (SELECT count(*) FROM leaves WHERE block = b.id)",
@@ -133,6 +139,25 @@ def _audit_sums(connection: sqlite3.Connection) -> None:
         "SELECT * FROM segments s WHERE live <> (SELECT total(length) FROM blocks WHERE segment = s.id)",
     )
     _none(connection, "SELECT * FROM trees t WHERE leaves <> (SELECT count(*) FROM leaves WHERE tree = t.id)")
+
+
+def _audit_availabilities(connection: sqlite3.Connection) -> None:
+    _none(
+        connection,
+        "SELECT * FROM reservations WHERE purpose = 'slot' AND id NOT IN (SELECT room FROM slot_reservations)"
+        " UNION ALL SELECT room, size, id FROM slot_reservations"
+        " WHERE room NOT IN (SELECT id FROM reservations WHERE purpose = 'slot' AND bytes <= size)"
+        " OR availability NOT IN (SELECT id FROM availabilities)",
+    )
+    slots = connection.execute("SELECT availability, size, collateral FROM slot_reservations").fetchall()
+    for id, total, free, collateral, remaining, lost in connection.execute(
+        "SELECT id, total, free, collateral, remaining, lost FROM availabilities"
+    ):
+        mine = [(size, int(held)) for owner, size, held in slots if owner == id]
+        assert total == free + sum(size for size, _ in mine), f"of {total} bytes some are nobody's"
+        assert int(remaining) >= 0
+        assert int(lost) >= 0
+        assert int(collateral) == int(remaining) + int(lost) + sum(held for _, held in mine)
 
 
 def _audit_ingests(connection: sqlite3.Connection) -> None:

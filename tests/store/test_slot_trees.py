@@ -17,7 +17,7 @@ from codex.store.index import Index, one
 from codex.store.manifests import Record, record_of
 from codex.store.planning import PutLeaves, Stage
 from codex.store.repo import Repo
-from codex.store.schema import MIGRATIONS
+from codex.store.schema import APPLICATION_ID, MIGRATIONS
 from codex.store.slot_trees import PAGE_BYTES, STEP_PAGES, pages
 from codex.store.values import Leaf
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -242,9 +242,9 @@ def _take(backup: Backup) -> None:
 
 def test_an_index_from_before_slots_is_brought_up_to_date(disk: FaultyDisk, tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
-    Index(disk, path).close()
     old = sqlite3.connect(path)
-    old.executescript("DROP TABLE slot_trees; DROP TABLE slot_roots; PRAGMA user_version=2;")
+    scripts = ";".join(MIGRATIONS[:2])
+    old.executescript(f"{scripts}; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=2;")
     old.close()
     index = Index(disk, path)
     with index.reading() as connection:
