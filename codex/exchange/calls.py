@@ -10,6 +10,7 @@ from attrs import frozen
 from codex.codec import Cid
 from codex.data import Block
 from codex.runtime import Call
+from codex.store import Leaf
 
 
 @frozen
@@ -23,12 +24,15 @@ class FetchBlock(Call[Block]):
 
 @frozen
 class FetchLeaves(Call[None]):
-    """Answered when all that came through `indices` has gone out through `arrivals`. `since` as above."""
+    """Answered when all that came through `indices` has gone out through `arrivals`. `since` as above; with
+    `keep` it is in the store by then.
+    """
 
     tree: Cid
     leaf_count: int
     block_size: int
+    keep: bool
     ttl: float | None
     since: float
     indices: trio.MemoryReceiveChannel[Sequence[int]]
-    arrivals: trio.MemorySendChannel[list[tuple[int, Block]]]
+    arrivals: trio.MemorySendChannel[list[tuple[Leaf, Block]]]

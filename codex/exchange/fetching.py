@@ -232,14 +232,13 @@ class Fetcher:
             leaves.append(Leaf(arrival.address.index, arrival.block.cid, arrival.proof))
             blocks.append(arrival.block)
         try:
-            await self._store.put_leaves(call.tree, leaves, blocks, ttl=call.ttl)
-            self._stored([arrival.address for arrival in batch])
+            if call.keep:
+                await self._store.put_leaves(call.tree, leaves, blocks, ttl=call.ttl)
+                self._stored([arrival.address for arrival in batch])
         finally:
             writes.release()
         async with handing:
-            await call.arrivals.send(
-                [(leaf.index, block) for leaf, block in zip(leaves, blocks, strict=True)]
-            )
+            await call.arrivals.send(list(zip(leaves, blocks, strict=True)))
         self._wants.taken(run.fetch, sum(len(block.data) for block in blocks))
         run.fetch.progress = trio.current_time()
         run.supply.set()

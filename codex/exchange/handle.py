@@ -1,6 +1,6 @@
 """The door of the exchange: typed methods over its mailbox.
 
-Whatever comes from here was verified, and is in the store by then.
+Whatever comes from here was verified, and, unless it was asked not to be kept, is in the store by then.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -17,10 +17,12 @@ from codex.exchange.board import ExchangeBoard
 from codex.exchange.ledger import Trade
 from codex.p2p import PeerId
 from codex.runtime import Mailbox, unwrapped
+from codex.store import Leaf
 
 _PIECE = 256  # indices handed over at once
 
 Batch = list[tuple[int, Block]]
+Proved = list[tuple[Leaf, Block]]
 
 
 class Exchange:
@@ -59,11 +61,26 @@ class Exchange:
         what the store raises, too (QuotaExceeded, DiskFull), InvalidInput for an index beyond the tree, and
         NotADataset when a leaf has not `block_size` bytes and is not the empty block either.
         """
+        async with self.fetch_proved(tree, leaf_count, indices, ttl=ttl, block_size=block_size) as proved:
+            yield Arrivals(proved)
+
+    @asynccontextmanager
+    async def fetch_proved(
+        self,
+        tree: Cid,
+        leaf_count: int,
+        indices: Iterable[int],
+        *,
+        keep: bool = True,
+        ttl: float | None = None,
+        block_size: int = BLOCK_SIZE,
+    ) -> AsyncIterator["ProvedArrivals"]:
+        """As `fetch_leaves`, with the proof of each leaf; and unless `keep`, nothing is stored."""
         index_send, index_receive = trio.open_memory_channel[Sequence[int]](0)
-        send, receive = trio.open_memory_channel[Batch](0)
+        send, receive = trio.open_memory_channel[Proved](0)
         now = trio.current_time()
-        call = calls.FetchLeaves(tree, leaf_count, block_size, ttl, now, index_receive, send)
-        arrivals = Arrivals(receive)
+        call = calls.FetchLeaves(tree, leaf_count, block_size, keep, ttl, now, index_receive, send)
+        arrivals = ProvedArrivals(receive)
         with unwrapped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_feed, indices, leaf_count, index_send, arrivals)
@@ -71,7 +88,7 @@ class Exchange:
                 yield arrivals
                 nursery.cancel_scope.cancel()
 
-    async def _fetch(self, call: calls.FetchLeaves, arrivals: "Arrivals") -> None:
+    async def _fetch(self, call: calls.FetchLeaves, arrivals: "ProvedArrivals") -> None:
         try:
             await self._mailbox.ask(call)
         except CodexError as error:
@@ -90,14 +107,27 @@ class Exchange:
 class Arrivals:
     """Batches of leaves with their index, as they come: an asynchronous iterator, for one task."""
 
-    def __init__(self, batches: trio.MemoryReceiveChannel[Batch]) -> None:
-        self._batches = batches
-        self._error: CodexError | None = None
+    def __init__(self, proved: "ProvedArrivals") -> None:
+        self._proved = proved
 
     def __aiter__(self) -> "Arrivals":
         return self
 
     async def __anext__(self) -> Batch:
+        return [(leaf.index, block) for leaf, block in await anext(self._proved)]
+
+
+class ProvedArrivals:
+    """Batches of leaves with their proofs, as they come: an asynchronous iterator, for one task."""
+
+    def __init__(self, batches: trio.MemoryReceiveChannel[Proved]) -> None:
+        self._batches = batches
+        self._error: CodexError | None = None
+
+    def __aiter__(self) -> "ProvedArrivals":
+        return self
+
+    async def __anext__(self) -> Proved:
         try:
             return await self._batches.receive()
         except trio.EndOfChannel:
@@ -112,7 +142,10 @@ class Arrivals:
 
 
 async def _feed(
-    indices: Iterable[int], leaf_count: int, out: trio.MemorySendChannel[Sequence[int]], arrivals: Arrivals
+    indices: Iterable[int],
+    leaf_count: int,
+    out: trio.MemorySendChannel[Sequence[int]],
+    arrivals: ProvedArrivals,
 ) -> None:
     """Draw indices as the exchange takes them. What the caller's own iterable raises, is raised there."""
     async with out:

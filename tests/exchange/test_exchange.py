@@ -13,6 +13,7 @@ from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
 from codex.errors import InvalidInput, NotOnNetwork, QuotaExceeded, ServiceUnavailable
 from codex.exchange import planning, service
 from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
+from codex.store import Leaf
 from codex.testing.stores import make_dataset
 
 
@@ -212,6 +213,27 @@ async def test_a_padding_block_is_delivered(world, autojump_clock):
     world.join(alice, bob)
     assert await bob.fetch(dataset) == dict(enumerate(dataset.blocks))
     assert await bob.store.missing(tree.root_cid, 0, 3) == 0
+
+
+async def test_leaves_come_with_their_proofs_and_are_kept_only_if_that_is_asked(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(30)
+    await alice.keep(dataset)
+    world.join(alice, bob)
+    for keep in (False, True):
+        got = {}
+        async with bob.exchange.fetch_proved(
+            dataset.cid, 30, range(5, 25), keep=keep, block_size=dataset.manifest.block_size
+        ) as arrivals:
+            async for batch in arrivals:
+                got.update({leaf.index: (leaf, block) for leaf, block in batch})
+        assert sorted(got) == list(range(5, 25))
+        for index, (leaf, block) in got.items():
+            assert leaf == Leaf(index, block.cid, dataset.tree.proof(index))
+            assert block == dataset.blocks[index]
+        assert len(await bob.store.leaves(dataset.cid, 0, 30)) == (20 if keep else 0)
+        assert (await bob.store.space()).total_blocks == (20 if keep else 0)
+        assert bob.idle()
 
 
 async def test_the_empty_block_is_here_already(world, autojump_clock):
