@@ -43,6 +43,21 @@ def text(body: Object, key: str) -> str:
     return value
 
 
+def count(body: Object, key: str) -> int:
+    """The whole number under `key`, 1 or more. Raises InvalidInput when it is missing or less, DecodeError
+    when it is something else.
+    """
+    value = body.get(key)
+    if value is None:
+        raise InvalidInput(f"'{key}' is missing", remedy=f'send {{"{key}": 1}}, or more')
+    if isinstance(value, bool) or not isinstance(value, int):
+        what = "a fraction" if isinstance(value, float) else _kind(value)
+        raise DecodeError(f"'{key}' must be a whole number, and not {what}")
+    if value < 1:
+        raise InvalidInput(f"'{key}' is {value}, and must be 1 at least")
+    return value
+
+
 def _kind(value: object) -> str:
     return next((name for kind, name in _KINDS if isinstance(value, kind)), "a number")
 

@@ -1,4 +1,4 @@
-"""The calls about long work: begin a verification, a scrub or a backup, look at jobs, cancel one."""
+"""The calls about long work: begin to protect, verify, scrub or back up, look at jobs, cancel one."""
 
 from enum import StrEnum
 from typing import TypeVar
@@ -37,6 +37,11 @@ def routes(node: Node) -> list[Route]:
         node.jobs.cancel(id)
         return nothing()
 
+    async def protect(cid: str) -> Reply:
+        parsed = parse_cid(cid)
+        body = await _body()
+        return _begun(await node.protect(parsed, bodies.count(body, "data"), bodies.count(body, "parity")))
+
     async def verify(cid: str) -> Reply:
         return _begun(await node.verify(parse_cid(cid)))
 
@@ -44,17 +49,22 @@ def routes(node: Node) -> list[Route]:
         return _begun(await node.scrub())
 
     async def backup() -> Reply:
-        body = bodies.read_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
-        return _begun(await node.backup(absolute(bodies.text(body, "path"))))
+        return _begun(await node.backup(absolute(bodies.text(await _body(), "path"))))
 
     return [
         Route("GET", "/jobs", list_jobs),
         Route("GET", "/jobs/<id>", look),
         Route("DELETE", "/jobs/<id>", cancel),
+        Route("POST", "/data/<cid>/protect", protect, own_pages=True),
         Route("POST", "/data/<cid>/verify", verify, own_pages=True),
         Route("POST", "/scrub", scrub, own_pages=True),
         Route("POST", "/backup", backup, own_pages=True),
     ]
+
+
+async def _body() -> bodies.Object:
+    """The object that the request has as its body. Raises DecodeError."""
+    return bodies.read_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
 
 
 def _begun(job: Job) -> Reply:

@@ -1,4 +1,4 @@
-"""The commands about datasets: `codex put`, `get`, `ls`, `rm`, `pin`, `unpin`, `verify`.
+"""The commands about datasets: `codex put`, `get`, `ls`, `rm`, `pin`, `unpin`, `protect`, `verify`.
 
 Each loads what it needs when it is called.
 """
@@ -175,6 +175,43 @@ def _each_pinned(
             tell(as_line({"cid": cid, "pinned": pinned}))
 
     return each(cids, act)
+
+
+@codex.command("protect", short_help="Add rows of parity, so that some may be lost.")
+@click.argument("cid", shell_complete=offering("cids"))
+@click.option(
+    "--data", "k", metavar="K", type=click.IntRange(1), required=True, help="rows that the data are cut into"
+)
+@click.option(
+    "--parity",
+    "m",
+    metavar="M",
+    type=click.IntRange(1),
+    required=True,
+    help="rows that are added: as many may be lost",
+)
+@click.option("--detach", is_flag=True, help="begin it, print the job's ID, and do not wait")
+@for_programs("the job as the node tells of it, for programs")
+@about_a_node
+@click.pass_context
+def _protect(
+    ctx: click.Context, /, cid: str, k: int, m: int, detach: bool, json: bool, **options: str | None
+) -> None:
+    """Have the node make a dataset durable, and print the CID of the verifiable one.
+
+    Its data are cut into K rows of blocks, and M rows of parity are added: any K of the K + M rows bring the
+    dataset back. The verifiable dataset has the same content as the original, and shares its blocks.
+    """
+    from codex.cli import tasks
+
+    node = node_of(ctx, options)
+    if detach:
+        job = tasks.protect(node, cid, k, m)
+        tell(as_json(job.told) if json else job.id)
+        return
+    job = tasks.carry_out(node, lambda: tasks.protect(node, cid, k, m))
+    tell(as_json(job.told) if json else tasks.verifiable(job))
+    hint(f"Any {k} of its {k + m} rows bring it back.")
 
 
 @codex.command("verify", short_help="Read datasets, and check every block.")

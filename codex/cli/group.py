@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 VARIABLE = "_CODEX_COMPLETE"
 """The variable by which a shell asks what may stand next, instead of running a command."""
 CHAPTERS = {
-    "Datasets": ("put", "get", "ls", "rm", "pin", "unpin", "verify"),
+    "Datasets": ("put", "get", "ls", "rm", "pin", "unpin", "protect", "verify"),
     "The node": ("info", "space", "peers", "connect", "jobs", "watch", "scrub", "backup"),
     "The shell": ("completion",),
 }

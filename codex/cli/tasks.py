@@ -1,11 +1,11 @@
-"""`codex verify`, `codex scrub`, `codex backup`: long work that the node does, begun here and followed."""
+"""`codex protect`, `verify`, `scrub` and `backup`: long work that the node does, begun here and followed."""
 
 import os
 from collections.abc import Callable
 from typing import Any
 
 from codex.cli import jobs
-from codex.cli.connection import OF_A_CID, ask_json, data_path, understood
+from codex.cli.connection import IDLE_LIMIT, OF_A_CID, ask_json, data_path, understood
 from codex.cli.exits import Failed
 from codex.cli.finding import Target
 from codex.cli.jobs import Job
@@ -15,6 +15,24 @@ from codex.units import human_size
 
 NAMED = 20
 """Damaged blocks that are named for reading; `--json` names those that the node does."""
+
+
+def protect(node: Target, cid: str, k: int, m: int) -> Job:
+    """Have the node make the dataset `cid` durable with K rows of data and M of parity; the job of it. Raises
+    Failed, NoNode.
+    """
+    path = data_path(cid, "protect")
+    given = {"data": k, "parity": m}
+    answer = ask_json(
+        node, "POST", path, cid, given=given, accepted=(202,), remedies=OF_A_CID, limit=IDLE_LIMIT
+    )
+    return jobs.parse(answer)
+
+
+def verifiable(job: Job) -> str:
+    """The CID of the dataset that a job has made. Raises Failed when its result does not have it."""
+    with understood():
+        return printable(str(job.result["verifiableCid"]))
 
 
 def verify(node: Target, cid: str) -> Job:

@@ -183,6 +183,10 @@ class Client:
         """Fetch every block of a dataset in the background; the job of it."""
         return value(Job, await self.call("fetchDatasetAsyncTask", cid=str(cid)))
 
+    async def protect(self, cid: Cid | str, *, data: int, parity: int) -> Job:
+        """Make a dataset durable in the background, with so many rows of each; the job of it."""
+        return value(Job, await self.call("protect", cid=str(cid), data=data, parity=parity))
+
     async def verify(self, cid: Cid | str) -> Job:
         """Check in the background that a dataset is whole; the job of it."""
         return value(Job, await self.call("verify", cid=str(cid)))

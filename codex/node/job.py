@@ -29,6 +29,7 @@ class JobKind(StrEnum):
     VERIFY = "verify"
     SCRUB = "scrub"
     BACKUP = "backup"
+    PROTECT = "protect"
 
 
 class JobState(StrEnum):

@@ -320,6 +320,20 @@ class Node:
             whole=lambda: None if network is None else network.stored(cid),
         )
 
+    async def protect(self, cid: Cid, k: int, m: int) -> Job:
+        """Make a dataset durable in the background: K rows of data and M of parity, of which any K are
+        enough. The job of it, once the manifest is here and it is known that there is room; its result is
+        that of `Protected.as_json`.
+
+        What is missing is fetched first. While it runs there is no second job for the same. Raises what
+        `fetch_manifest` raises, InvalidInput when the dataset cannot be laid out so, QuotaExceeded,
+        TooManyJobs.
+        """
+        parts = self._running
+        manifest = await self.fetch_manifest(cid)
+        layout = await parts.protector.plan(manifest, k, m)
+        return parts.protector.begin(parts.jobs, cid, manifest, layout)
+
     async def verify(self, cid: Cid) -> Job:
         """Read a dataset in the background and check that it is whole: see `tasks.verify` for the result.
 

@@ -33,6 +33,7 @@ from codex.node.events import Events
 from codex.node.herald import Herald
 from codex.node.jobs import Jobs
 from codex.node.network import Network
+from codex.node.protecting import Protector
 from codex.p2p import (
     Handlers,
     Identity,
@@ -117,6 +118,7 @@ class Parts:
     """None when the node is by itself."""
     budget: Budget
     """What uploads and downloads hold, whichever door they come through."""
+    protector: Protector
 
 
 @asynccontextmanager
@@ -149,8 +151,26 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                 await supervisor.start("jobs", lambda: jobs, Policy(), stop_timeout=STOP)
                 started = int(seams.clock.now())
                 budget = Budget(MEMORY, partial(offload.run, give_back))
+                protector = Protector(
+                    store,
+                    offload,
+                    budget=budget,
+                    events=events,
+                    network=network,
+                    cores=config.num_threads or os.cpu_count() or 1,
+                )
                 yield Parts(
-                    supervisor, store, jobs, events, offload, data_dir, identity, started, network, budget
+                    supervisor,
+                    store,
+                    jobs,
+                    events,
+                    offload,
+                    data_dir,
+                    identity,
+                    started,
+                    network,
+                    budget,
+                    protector,
                 )
 
 

@@ -47,6 +47,10 @@ async def pinned_dataset(node: Node, cid: str) -> dict[str, Any]:
     return {"cid": cid}
 
 
+async def rows(node: Node, cid: str) -> dict[str, Any]:
+    return {"cid": cid, "data": 1, "parity": 1}
+
+
 async def copy(node: Node, cid: str) -> dict[str, Any]:
     return {"path": str(node.config.data_dir.parent / "copy")}
 
@@ -68,6 +72,7 @@ GIVEN: dict[str, Given] = {
     "pins": nothing,
     "space": nothing,
     "fetchDatasetAsyncTask": dataset,
+    "protect": rows,
     "verify": dataset,
     "scrub": nothing,
     "backup": copy,

@@ -39,6 +39,7 @@ from codex.api.rpc.params import (
     OneJob,
     Page,
     Peer,
+    Protect,
     Retrieve,
     StorageRequest,
     Store,
@@ -243,6 +244,14 @@ async def fetch_dataset_async_task(call: Call, params: Dataset) -> Object:
     being fetched there is no second job for it.
     """
     return _seen(await call.node.fetch_dataset_async_task(params.cid))
+
+
+async def protect(call: Call, params: Protect) -> Object:
+    """Make a dataset durable in the background: of its K + M rows any K bring it back. The job of it, once
+    the manifest is here and it is known that there is room; its result has the `verifiableCid`. While it runs
+    there is no second job for the same.
+    """
+    return _seen(await call.node.protect(params.cid, params.data, params.parity))
 
 
 async def verify(call: Call, params: Dataset) -> Object:

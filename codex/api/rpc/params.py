@@ -98,6 +98,15 @@ class OneJob:
 
 
 @frozen
+class Protect:
+    """A dataset, and how it is made durable."""
+
+    cid: Annotated[Cid, "the CID of its manifest"]
+    data: Annotated[int, "K, how many rows the data are cut into", Bounds(1)]
+    parity: Annotated[int, "M, how many rows are added, and so how many may be lost", Bounds(1)]
+
+
+@frozen
 class Backup:
     """Where a backup is made."""
 

@@ -139,7 +139,7 @@ class Job:
     """A piece of long work at one moment."""
 
     id: Annotated[str, "its id"]
-    kind: Annotated[str, "upload, download, fetch, verify, scrub or backup"]
+    kind: Annotated[str, "upload, download, fetch, verify, scrub, backup or protect"]
     state: Annotated[str, "running, done, failed or cancelled"]
     phase: Annotated[str, "a word for what is being done"]
     subject: Annotated[str | None, "what it is about: a CID, a file's name or a path"]
