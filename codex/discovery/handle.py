@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from codex.codec import Cid, Multiaddr
 from codex.discovery import calls
 from codex.discovery.board import Advertising, Board, Stats, TableNode
+from codex.discovery.nodes import is_plausible
 from codex.p2p import PeerId, SignedPeerRecord
 from codex.runtime import Mailbox
 
@@ -55,6 +56,13 @@ class Discovery:
     async def add_node(self, record: SignedPeerRecord) -> bool:
         """Make the acquaintance of a node that was heard of otherwise; whether it answers."""
         return await self._mailbox.ask(calls.AddNode(record))
+
+    async def meet(self, record: SignedPeerRecord, host: str) -> bool:
+        """Make the acquaintance of a node that is connected from `host`, an IP address or a name, by the
+        record it shows of itself; whether it answers. One whose record does not say where discovery reaches
+        it, or names a place nearer to us than `host`, is left alone.
+        """
+        return is_plausible(record, host) and await self.add_node(record)
 
     async def wait_for_peers(self) -> None:
         """Wait until there is a node that answers."""

@@ -7,7 +7,7 @@ one that nobody could be reached at, make no node.
 from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from attrs import field, frozen
 
@@ -71,6 +71,33 @@ def address_of(record: SignedPeerRecord) -> Address | None:
     if ip is None or port is None or port == "0" or reach_of(ip) is None:
         return None
     return ip, int(port)
+
+
+def is_plausible(record: SignedPeerRecord, host: str) -> bool:
+    """Whether a node that speaks to us from `host`, an IP address or a name, may show us this record: it says
+    where packets reach the node, and that is no nearer to us than the node itself. Nobody far away is to have
+    us send packets into our own network, nor to our own machine.
+    """
+    place = address_of(record)
+    reach = None if place is None else reach_of(place[0])
+    return reach is not None and reach >= _reach_of_host(host)
+
+
+def _reach_of_host(host: str) -> Reach:
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        return Reach.WORLD
+    if isinstance(ip, IPv6Address):
+        mapped = ip.ipv4_mapped
+        if mapped is None:
+            if ip.is_loopback:
+                return Reach.MACHINE
+            return Reach.NETWORK if ip.is_private or ip.is_link_local else Reach.WORLD
+        host = str(mapped)
+    # Whoever comes from nowhere has a place in no network of ours.
+    reach = reach_of(host)
+    return Reach.WORLD if reach is None else reach
 
 
 @frozen(slots=True)

@@ -1,11 +1,14 @@
-"""The herald: tells the node's listeners who comes and goes, and the network what has come to be here.
+"""The herald: tells the node's listeners who comes and goes, discovery who is connected, and the network what
+has come to be here.
 
-A service of its own, because both are heard at any time and told to others who may be slow or away. When
-full: of datasets that wait to be announced further ones are dropped, and found by the advertiser itself when
-it next looks through the store.
+A service of its own, because all of this is heard at any time and told to others who may be slow or away.
+When full: of datasets that wait to be announced further ones are dropped, and found by the advertiser itself
+when it next looks through the store; of peers that discovery is to hear of further ones are dropped, for it
+knows enough then.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -14,14 +17,16 @@ from codex.codec import Cid, Multiaddr
 from codex.errors import BlockNotFound, ServiceUnavailable
 from codex.logs import get_logger
 from codex.node.events import Events, PeerJoined, PeerLeft
+from codex.p2p import PeerId, SignedPeerRecord, Switch
 from codex.p2p import PeerJoined as Joined
 from codex.p2p import PeerLeft as Left
-from codex.p2p import Switch
 from codex.runtime import Inbox
 from codex.store import BlockStore
 
 WAITING = 1024
 """Datasets, and events of the switch, that wait to be told of."""
+MEETING = 64
+"""Peers that wait for discovery to hear of them."""
 LOOK = 60.0
 """Seconds between two looks at where the switch is reached: a restart of it, or another network, changes
 that.
@@ -40,6 +45,8 @@ class Discovery(Protocol):
     """What the herald needs of discovery."""
 
     async def announce_addresses(self, tcp: Sequence[Multiaddr], udp: Multiaddr | None) -> None: ...
+
+    async def meet(self, record: SignedPeerRecord, host: str) -> bool: ...
 
 
 class Herald:
@@ -78,23 +85,40 @@ class Herald:
     ) -> None:
         """Tell, until `inbox` is stopping."""
         await self._announce_addresses()
+        send, receive = trio.open_memory_channel[PeerId](MEETING)
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._tell_of_peers)
+            await nursery.start(self._tell_of_peers, send)
+            nursery.start_soon(self._introduce, receive)
             nursery.start_soon(self._tell_of_datasets)
             nursery.start_soon(self._look_at_addresses)
             task_status.started()
             await inbox.stopping.wait()
             nursery.cancel_scope.cancel()
 
-    async def _tell_of_peers(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _tell_of_peers(
+        self, joined: trio.MemorySendChannel[PeerId], *, task_status: trio.TaskStatus[None]
+    ) -> None:
         async with self._switch.events(WAITING) as news:
             task_status.started()
             async for event in news:
                 match event:
                     case Joined(peer, address):
                         self._events.publish(PeerJoined(peer, str(address)))
+                        with suppress(trio.WouldBlock):
+                            joined.send_nowait(peer)
                     case Left(peer, why):
                         self._events.publish(PeerLeft(peer, why))
+
+    async def _introduce(self, joined: trio.MemoryReceiveChannel[PeerId]) -> None:
+        """Have discovery meet those who joined, one at a time, where they say how it reaches them."""
+        async for peer in joined:
+            info = next((info for info in self._switch.peers() if info.peer == peer), None)
+            if info is None or info.record is None:
+                continue
+            try:
+                await self._discovery.meet(info.record, str(info.address.parts[0][1]))
+            except ServiceUnavailable as error:
+                log.debug("discovery does not hear of a peer", peer=str(peer), why=error.message)
 
     async def _tell_of_datasets(self) -> None:
         async for cid in self._receive:

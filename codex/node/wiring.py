@@ -188,8 +188,8 @@ class _Joining:
     async def join(self, store: BlockStore, events: Events) -> Network:
         """Start them, in order. Raises PortTaken, ConfigError."""
         handlers = Handlers()
-        switch = await self._switch(handlers)
         board = Board.of(self.identity, self.seams.clock.now())
+        switch = await self._switch(handlers, board)
         discovery = await self._discovery(board)
         exchange = await self._exchange(handlers, switch, discovery, store)
         advertiser = await self._advertiser(discovery, store)
@@ -206,7 +206,7 @@ class _Joining:
             await self._lan(self.wires.open_multicast, switch, discovery)
         return Network(switch, discovery, exchange, advertiser, herald.stored)
 
-    async def _switch(self, handlers: Handlers) -> Switch:
+    async def _switch(self, handlers: Handlers, discovery: Board) -> Switch:
         board = Switchboard(self.identity.peer_id)
         mailbox = await self.supervisor.start(
             "p2p",
@@ -218,6 +218,8 @@ class _Joining:
                 clock=self.seams.clock,
                 entropy=self.seams.entropy,
                 handlers=handlers,
+                # So that who connects finds us in discovery, too.
+                record=lambda: discovery.records.node if discovery.records.announced else None,
             ),
             Policy(),
         )

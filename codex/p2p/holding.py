@@ -32,7 +32,9 @@ STREAMS = 4
 
 
 class Holder:
-    """Keeps connections, each for as long as it lives. `record` is what we tell others about ourselves."""
+    """Keeps connections, each for as long as it lives. `record` is what we tell others about ourselves; what
+    `fuller` gives goes in its place where it names the same addresses and others besides.
+    """
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Holder:
         limits: Limits,
         clock: Clock,
         entropy: Entropy,
+        fuller: Callable[[], SignedPeerRecord | None],
     ) -> None:
         self.record: SignedPeerRecord | None = None
         self._identity = identity
@@ -54,6 +57,7 @@ class Holder:
         self._dialled = evolve(limits, handshake=min(limits.handshake, HANDSHAKE))
         self._clock = clock
         self._entropy = entropy
+        self._fuller = fuller
         self._budget = Budget(limits.all_high)
 
     async def hold(
@@ -129,10 +133,13 @@ class Holder:
         """Say who we are; `later` is when the peer has joined."""
         if later:
             await served.joined.wait()
-        record = self.record
+        own = self.record
+        addresses = own.record.addresses if own is not None else ()
+        fuller = self._fuller()
+        record = fuller if fuller is not None and set(addresses) <= set(fuller.record.addresses) else own
         message = Identify(
             public_key=self._identity.public_key,
-            addresses=record.record.addresses if record is not None else (),
+            addresses=addresses,
             protocols=served.names(),
             observed=observed,
             agent=self._agent,

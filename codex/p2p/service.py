@@ -56,7 +56,11 @@ class SwitchService:
         entropy: Entropy,
         handlers: Handlers,
         limits: Limits | None = None,
+        record: Callable[[], SignedPeerRecord | None] = lambda: None,
     ) -> None:
+        """`record` gives a record of this node that says more than where connections reach it, such as where
+        discovery does; None while there is none. Peers are shown that one.
+        """
         self._config = config
         self._identity = identity
         self._board = board
@@ -74,6 +78,7 @@ class SwitchService:
             limits=self._limits,
             clock=clock,
             entropy=entropy,
+            fuller=record,
         )
         self._strangers: dict[int, trio.CancelScope] = {}
 

@@ -1,13 +1,13 @@
 """Switches for tests: each on a host of a network in memory or on another transport, with a key by name."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from attrs import evolve, frozen
 
 from codex.codec import Multiaddr
 from codex.config import P2pConfig
-from codex.p2p import Handlers, Identity, Limits, Switch, Switchboard, Transport
+from codex.p2p import Handlers, Identity, Limits, SignedPeerRecord, Switch, Switchboard, Transport
 from codex.p2p.service import SwitchService
 from codex.runtime import Policy, SeededEntropy, Supervisor, VirtualClock, open_supervisor
 
@@ -44,6 +44,7 @@ async def open_switch(
     handlers: Handlers | None = None,
     limits: Limits | None = None,
     policy: Policy | None = None,
+    record: Callable[[], SignedPeerRecord | None] = lambda: None,
 ) -> AsyncIterator[OpenSwitch]:
     """Run a switch for the length of the block; by default it listens on port 8070 of its host."""
     identity = identity_of(name)
@@ -63,6 +64,7 @@ async def open_switch(
             entropy=SeededEntropy(f"{name}/{lives}"),
             handlers=handlers,
             limits=limits,
+            record=record,
         )
 
     async with open_supervisor(clock=VirtualClock(EPOCH)) as supervisor:

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 
 from codex.codec import Multiaddr
-from codex.discovery.nodes import MAX_RECORD, Node, Reach, address_of, neighbourhood, reach_of, told_by
+from codex.discovery.nodes import (
+    MAX_RECORD,
+    Node,
+    Reach,
+    address_of,
+    is_plausible,
+    neighbourhood,
+    reach_of,
+    told_by,
+)
 from codex.errors import DecodeError
 from codex.p2p import Identity, SignedPeerRecord
 from codex.runtime import SeededEntropy
@@ -107,3 +116,34 @@ def test_what_is_told_is_cut_and_each_node_counts_once() -> None:
     assert len(told_by(bob, records, limit=2)) == 2
     assert len(told_by(bob, records[:1] * 5, limit=16)) == 1
     assert told_by(bob, [record("/ip4/8.8.8.8/tcp/1"), *records], limit=1) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "plausible"),
+    [
+        ("8.8.8.8", "world"),
+        ("2001:db9::1", "world"),
+        ("relay.example", "world"),
+        ("0.0.0.0", "world"),
+        ("10.0.0.9", "world network"),
+        ("fd00::1", "world network"),
+        ("fe80::1", "world network"),
+        ("::ffff:192.168.1.1", "world network"),
+        ("127.0.0.1", "world network machine"),
+        ("::1", "world network machine"),
+        ("::ffff:127.0.0.1", "world network machine"),
+    ],
+)
+def test_nobody_has_us_send_nearer_than_where_it_is(host: str, plausible: str) -> None:
+    places = {"world": "1.2.3.4", "network": "10.0.0.1", "machine": "127.0.0.1"}
+    found = [
+        name
+        for name, ip in places.items()
+        if is_plausible(record(f"/ip4/{ip}/udp/8090", f"/ip4/{ip}/tcp/1"), host)
+    ]
+    assert found == plausible.split()
+
+
+@pytest.mark.parametrize("addresses", [(), ("/ip4/1.2.3.4/tcp/8070",), ("/ip4/224.0.0.1/udp/8090",)])
+def test_a_record_without_a_place_in_discovery_is_not_asked(addresses: tuple[str, ...]) -> None:
+    assert not is_plausible(record(*addresses), "127.0.0.1")

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from codex.config import Config, DiscoveryConfig, P2pConfig
 from codex.errors import PortTaken, ServiceUnavailable
 from codex.node import Node, open_node
+from codex.p2p import PeerId
 from codex.runtime import Call
 from codex.runtime.lifecycle import State
 from codex.testing.content import noise
@@ -143,3 +144,22 @@ async def test_nodes_nearby_find_each_other_and_share(tmp_path: Path, autojump_c
         async with bob.retrieve(cid) as dataset:
             assert await dataset.read() == content
     assert room.members == []
+
+
+def acquaintances(node: Node) -> list[PeerId]:
+    """Those who answer, of the nodes that discovery knows."""
+    return [known.peer_id for known in node.info().table if known.seen]
+
+
+async def test_who_connects_is_met_by_discovery_too(autojump_clock: MockClock) -> None:
+    async with open_test_network("alice") as people:
+        alice, bob = people["alice"], await people.add("bob", bootstrap=())
+        assert (acquaintances(alice), acquaintances(bob)) == ([], [])
+        await bob.connect(alice.info().peer_id, alice.info().announced)
+        await trio.sleep(2)
+        assert (acquaintances(alice), acquaintances(bob)) == ([bob.info().peer_id], [alice.info().peer_id])
+        # A third finds both by the one that it connects to.
+        carol = await people.add("carol", bootstrap=())
+        await carol.connect(alice.info().peer_id, alice.info().announced)
+        await trio.sleep(60)
+        assert set(acquaintances(carol)) == {alice.info().peer_id, bob.info().peer_id}

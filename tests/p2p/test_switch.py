@@ -16,7 +16,18 @@ from codex.codec import Multiaddr
 from codex.config import LogConfig, P2pConfig
 from codex.errors import PeerGone, PeerUnreachable, PortTaken, ProtocolRefused, ServiceUnavailable
 from codex.logs import configured
-from codex.p2p import Handlers, Limits, PeerEvent, PeerId, PeerJoined, PeerLeft, Stream, Switch, write_message
+from codex.p2p import (
+    Handlers,
+    Limits,
+    PeerEvent,
+    PeerId,
+    PeerJoined,
+    PeerLeft,
+    SignedPeerRecord,
+    Stream,
+    Switch,
+    write_message,
+)
 from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
@@ -1128,3 +1139,23 @@ async def test_a_storm_leaves_order_behind(
     crashes = [line for line in log.getvalue().splitlines() if '"level": "error"' in line]
     assert crashes
     assert all("ZeroDivisionError: a bug" in line for line in crashes)
+
+
+@pytest.mark.parametrize(("fuller", "shown"), [(True, True), (False, False)])
+async def test_peers_are_shown_the_record_that_says_more(
+    fuller: bool, shown: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    network, bob = MemoryNetwork(), identity_of("bob")
+    place = f"/ip4/{BOB if fuller else CAROL}/tcp/8070"
+    more = SignedPeerRecord.sign(bob, 7, [Multiaddr.parse(f"/ip4/{BOB}/udp/8090"), Multiaddr.parse(place)])
+    async with (
+        open_switch(network.host(ALICE).transport, "alice") as alice,
+        open_switch(network.host(BOB).transport, "bob", record=lambda: more) as other,
+    ):
+        await alice.switch.connect(bob.peer_id, other.addresses)
+        [info] = alice.switch.peers()
+        assert info.record is not None
+        # One that knows nothing of where connections are taken is kept back.
+        assert (info.record == more) is shown
+        assert other.addresses[0] in info.record.record.addresses
+        assert info.listening == other.addresses
