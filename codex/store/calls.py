@@ -310,10 +310,9 @@ class ListSlotReservations(Call[list[SlotReservation]]):
 
 
 @frozen
-class PutRecord(Call[None]):
+class PutRecords(Call[None]):
     kind: str
-    key: bytes
-    value: bytes = field(repr=_how_many)
+    entries: Sequence[tuple[bytes, bytes]] = field(repr=_how_many)
     keep: int
 
 

@@ -4,6 +4,8 @@ As with blocks: whatever returns is durable, whatever raises has changed nothing
 DiskFull, DiskFailed, CorruptData and ServiceUnavailable.
 """
 
+from collections.abc import Sequence
+
 from codex.runtime import Mailbox
 from codex.store import calls
 from codex.store.availability import Availability, SlotReservation, Stage
@@ -91,9 +93,12 @@ class MarketBook:
 
     # -- records
 
-    async def put_record(self, kind: str, key: bytes, value: bytes, *, keep: int) -> None:
-        """Remember a value; of its kind the `keep` newest keys are kept. Raises InvalidInput."""
-        await self._mailbox.ask(calls.PutRecord(kind, key, value, keep))
+    async def put_records(self, kind: str, entries: Sequence[tuple[bytes, bytes]], *, keep: int) -> None:
+        """Remember values by their keys, all at once; of the kind the `keep` newest keys are kept.
+
+        Raises InvalidInput for a value of more than 1 MiB.
+        """
+        await self._mailbox.ask(calls.PutRecords(kind, entries, keep))
 
     async def drop_record(self, kind: str, key: bytes) -> None:
         """Forget a value. Nothing happens when there is none."""

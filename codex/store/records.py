@@ -4,6 +4,7 @@ A kind keeps its last so many records, counted in the order in which their keys 
 is its owner's business. Functions change rows in a transaction of the caller's.
 """
 
+from collections.abc import Sequence
 from sqlite3 import Connection
 
 from attrs import field, frozen
@@ -23,17 +24,19 @@ class Record:
     value: bytes = field(repr=lambda value: f"<{len(value)} bytes>")
 
 
-def put(tx: Connection, kind: str, key: bytes, value: bytes, keep: int) -> None:
-    """Remember `value`, in the place of what had that key; of the kind at most `keep` are kept.
+def put(tx: Connection, kind: str, entries: Sequence[tuple[bytes, bytes]], keep: int) -> None:
+    """Remember values by their keys, each in the place of what had that key; of the kind at most `keep` are
+    kept.
 
     Raises InvalidInput for a value that is too large.
     """
-    if len(value) > LARGEST_VALUE:
-        raise InvalidInput(f"a record of {len(value)} bytes is too large")
-    tx.execute(
+    for _, value in entries:
+        if len(value) > LARGEST_VALUE:
+            raise InvalidInput(f"a record of {len(value)} bytes is too large")
+    tx.executemany(
         "INSERT INTO records(kind, key, value) VALUES (?, ?, ?)"
         " ON CONFLICT(kind, key) DO UPDATE SET value = excluded.value",
-        (kind, key, value),
+        [(kind, key, value) for key, value in entries],
     )
     tx.execute(
         "DELETE FROM records WHERE kind = ? AND number <= (SELECT number FROM records WHERE kind = ?"

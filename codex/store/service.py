@@ -231,8 +231,8 @@ class _Desk:
                 return await do(partial(stall.give_back, id, collateral))
             case calls.ListSlotReservations(availability):
                 return await run(stall.slots, availability)
-            case calls.PutRecord(kind, key, value, keep):
-                return await do(partial(stall.put_record, kind, key, value, keep))
+            case calls.PutRecords(kind, entries, keep):
+                return await do(partial(stall.put_records, kind, entries, keep))
             case calls.DropRecord(kind, key):
                 return await do(partial(stall.drop_record, kind, key))
             case calls.ListRecords(kind, prefix, before, limit):
@@ -248,15 +248,11 @@ class _Desk:
         return found
 
     async def _read_on(self, call: calls.ReadOn) -> int:
-        fed = await self._offload.run(
-            self._repo.reader.read_on,
-            call.tree,
-            call.first,
-            call.stop,
-            call.blocks,
-            call.feed.offer,
-            call.block_size,
+        stretch = self._repo.reader.stretch(
+            call.tree, call.first, call.stop, call.blocks, call.feed.offer, call.block_size
         )
+        await self._offload.relay(stretch.begin, stretch.read, stretch.hand_on)
+        fed = stretch.fed
         await self._mark(fed.rotten)
         if fed.error is not None and fed.next == call.first:
             raise fed.error

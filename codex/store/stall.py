@@ -3,6 +3,7 @@
 Changes are made by one thread at a time, questions asked by any number of them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from codex.store import availability, records
@@ -53,9 +54,9 @@ class Stall:
         with self._readers.borrow() as connection:
             return availability.slots(connection, within)
 
-    def put_record(self, kind: str, key: bytes, value: bytes, keep: int) -> None:
-        with self._ledger.change("keep a record") as change:
-            records.put(change.tx, kind, key, value, keep)
+    def put_records(self, kind: str, entries: Sequence[tuple[bytes, bytes]], keep: int) -> None:
+        with self._ledger.change("keep records") as change:
+            records.put(change.tx, kind, entries, keep)
 
     def drop_record(self, kind: str, key: bytes) -> None:
         self._ledger.shrink("drop a record", lambda change: records.drop(change.tx, kind, key))

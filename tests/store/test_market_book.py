@@ -58,7 +58,7 @@ async def test_a_slot_comes_and_goes(tmp_path: Path) -> None:
 async def test_records_come_and_go(tmp_path: Path) -> None:
     async with opened(tmp_path) as (_, book):
         for number in range(5):
-            await book.put_record("kind", bytes([number]), b"v", keep=3)
+            await book.put_records("kind", [(bytes([number]), b"v")], keep=3)
         await book.drop_record("kind", b"\x03")
         assert [record.key for record in await book.records("kind")] == [b"\x04", b"\x02"]
         (newest,) = await book.records("kind", limit=1)
@@ -70,7 +70,7 @@ async def test_it_survives_a_restart(tmp_path: Path) -> None:
     async with opened(tmp_path) as (_, book):
         await book.put(OFFER)
         await take(book)
-        await book.put_record("kind", b"k", b"v", keep=3)
+        await book.put_records("kind", [(b"k", b"v")], keep=3)
         before = await book.availabilities(), await book.slots(), await book.records("kind")
     async with opened(tmp_path) as (_, book):
         assert before == (await book.availabilities(), await book.slots(), await book.records("kind"))
