@@ -1,0 +1,208 @@
+"""Following what a contract tells, block by block, so that nothing is missed: not over an outage, a restart
+of this node, or a reorganisation of the chain.
+
+The contract with whoever follows:
+
+* `Told` brings events in the order of the chain, and the cursor behind them. Who keeps the cursor, and gives
+  it again later, goes on there. Events without a cursor kept after them are told again.
+* `Reorganised(first)` says that everything told of block `first` and later counts for nothing any more; what
+  is still so is told again after it. An event may therefore be told twice, and never too seldom.
+* A reorganisation deeper than the cursor remembers comes as `Reorganised` of the oldest block that it
+  remembers.
+
+New blocks are only a reason to look; what is told comes from scans of ranges of blocks alone.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import cbor2
+import trio
+from attrs import field, frozen
+
+from codex.chain.values import Header, Log
+from codex.errors import ChainFailed, DecodeError
+from codex.logs import get_logger
+from codex.market import Address
+
+E_co = TypeVar("E_co", covariant=True)
+
+REMEMBERED = 64
+"""Blocks whose hashes a cursor has; it is as deep a reorganisation as is followed exactly."""
+RANGE = 2048
+"""Blocks of one scan at most. Providers allow some thousand, or so many results, and are asked for less when
+they refuse."""
+_STEP = 64  # events read between two checkpoints
+
+_log = get_logger("chain")
+
+
+def _marks(marks: tuple[tuple[int, bytes], ...]) -> str:
+    return f"<{len(marks)} blocks>"
+
+
+@frozen
+class Cursor:
+    """How far was followed: `next` is the first block that was not. `marks` has numbers and hashes of blocks
+    before it that were scanned, the oldest first.
+    """
+
+    next: int
+    marks: tuple[tuple[int, bytes], ...] = field(default=(), repr=_marks)
+
+    def to_bytes(self) -> bytes:
+        """For keeping it: some kilobytes."""
+        return cbor2.dumps([self.next, [list(mark) for mark in self.marks]])
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Cursor":
+        """The reverse of `to_bytes`. Raises DecodeError."""
+        try:
+            match cbor2.loads(raw):
+                case [int(next), [*marks]]:
+                    return cls(next, tuple([(int(number), bytes(hash)) for number, hash in marks]))
+        except (cbor2.CBORDecodeError, ValueError, TypeError) as error:
+            raise DecodeError("this is no cursor of a chain") from error
+        raise DecodeError("this is no cursor of a chain")
+
+    def advanced(self, to: Header) -> "Cursor":
+        """Behind block `to`, which is remembered."""
+        return Cursor(to.number + 1, (*self.marks, (to.number, to.hash))[-REMEMBERED:])
+
+    def cut(self, first: int) -> "Cursor":
+        """Back before block `first`."""
+        return Cursor(first, tuple([mark for mark in self.marks if mark[0] < first]))
+
+
+@frozen
+class Told(Generic[E_co]):
+    """Events, each with the log it came in, and the cursor behind them. There may be none."""
+
+    events: tuple[tuple[E_co, Log], ...]
+    cursor: Cursor
+
+
+@frozen
+class Reorganised:
+    """What was told of block `first` and later counts for nothing any more. `cursor` stands before it."""
+
+    first: int
+    cursor: Cursor
+
+
+class Blocks(Protocol):
+    """What following needs of the chain."""
+
+    async def header(self, number: int) -> Header | None: ...
+    async def logs(
+        self, address: Address, first: int, last: int, topics: Sequence[bytes]
+    ) -> tuple[Log, ...]: ...
+    async def next_head(self, after: Header | None) -> Header: ...
+
+
+class Follower(Generic[E_co]):
+    """An asynchronous iterator of `Told` and `Reorganised`, for one task. Never ends; raises ChainUnreachable
+    and ChainFailed, after any of which it can be asked again and goes on where it was.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        address: Address,
+        topics: Sequence[bytes],
+        read: Callable[[Log], E_co | None],
+        cursor: Cursor,
+    ) -> None:
+        self._blocks = blocks
+        self._address = address
+        self._topics = tuple(topics)
+        self._read = read
+        self._cursor = cursor
+        self._range = RANGE
+        self._head: Header | None = None
+        self._done = True
+        """Whether there is no more to be had up to `_head`, or from it."""
+
+    @property
+    def cursor(self) -> Cursor:
+        """Behind what was told last."""
+        return self._cursor
+
+    def __aiter__(self) -> AsyncIterator[Told[E_co] | Reorganised]:
+        return self
+
+    async def __anext__(self) -> Told[E_co] | Reorganised:
+        """What comes next. Nothing is lost when this is cancelled."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._head is None or self._done:
+                self._head, self._done = await self._blocks.next_head(self._head), False
+            step = await self._step(self._head)
+            if step is not None:
+                self._cursor = step.cursor
+                return step
+
+    async def _step(self, head: Header) -> Told[E_co] | Reorganised | None:
+        """One scan, or the news of a reorganisation; None when there is nothing, or it must be done again
+        because the chain moved meanwhile.
+        """
+        cursor = self._cursor
+        last = min(head.number, cursor.next + self._range - 1)
+        top = head if last == head.number else await self._blocks.header(last)
+        # Of blocks that a provider does not have, or not yet, nothing can be said.
+        mark = next((mark for mark in reversed(cursor.marks) if mark[0] <= head.number), None)
+        if mark is not None and not await self._stands(mark, top):
+            return await self._fork(cursor)
+        if last < cursor.next or top is None:
+            self._done = last < cursor.next
+            return None
+        try:
+            logs = await self._blocks.logs(self._address, cursor.next, last, self._topics)
+        except ChainFailed:
+            # Most likely there is too much in it; a single block that fails is the provider's failure.
+            if last == cursor.next:
+                raise
+            self._range = max(1, (last - cursor.next + 1) // 2)
+            return None
+        # The same block as before stands at the end: all of this comes from one and the same chain.
+        if await self._blocks.header(last) != top:
+            self._done = top == head
+            return None
+        self._done = top == head
+        self._range = min(RANGE, self._range * 2)
+        return Told(await self._events(logs), cursor.advanced(top))
+
+    async def _stands(self, mark: tuple[int, bytes], top: Header | None) -> bool:
+        """Whether a block that was scanned is still part of the chain."""
+        number, hash = mark
+        if top is not None and top.number == number + 1:
+            return top.parent == hash
+        there = await self._blocks.header(number)
+        return there is not None and there.hash == hash
+
+    async def _fork(self, cursor: Cursor) -> Reorganised:
+        """Find where the chain that was followed parts from the one of now."""
+        first = cursor.marks[0][0]
+        for number, hash in reversed(cursor.marks):
+            there = await self._blocks.header(number)
+            if there is not None and there.hash == hash:
+                first = number + 1
+                break
+        else:
+            _log.warning("the chain was reorganised deeper than is remembered", first=first)
+        return Reorganised(first, cursor.cut(first))
+
+    async def _events(self, logs: Sequence[Log]) -> tuple[tuple[E_co, Log], ...]:
+        events = []
+        for count, log in enumerate(logs):
+            if count % _STEP == _STEP - 1:
+                await trio.lowlevel.checkpoint()
+            try:
+                event = self._read(log)
+            except DecodeError as error:
+                # One that cannot be read must not stop all that follow.
+                _log.error("a contract tells what cannot be read", block=log.block, why=error.message)
+                continue
+            if event is not None:
+                events.append((event, log))
+        return tuple(events)

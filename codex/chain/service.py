@@ -1,0 +1,193 @@
+"""The chain as a service: one connection with a provider, one lane of transactions, and calls answered."""
+
+from functools import partial
+from typing import Any
+
+import trio
+
+from codex.chain import calls
+from codex.chain.board import ChainBoard
+from codex.chain.jsonrpc import RpcError, data, hexed, number, quantity, shown
+from codex.chain.link import Link, LinkLost
+from codex.chain.networks import marketplace_on
+from codex.chain.refusals import translated
+from codex.chain.sending import Lane
+from codex.chain.spending import Purse
+from codex.chain.uplink import Dial, Uplink
+from codex.chain.values import BlockTag, ChainState, Connected, Disconnected, Header, Log, Receipt, Spending
+from codex.chain.wallet import Signer, load_signer
+from codex.config import MarketConfig
+from codex.errors import ConfigError, DecodeError, Problem
+from codex.market import Address
+from codex.runtime import Clock, Condition, Inbox, Offload, serve
+
+LIMIT = 1024
+"""Calls in work at once. Most wait for a transaction to be in a block; further ones wait with their askers.
+"""
+BOOT = 10.0
+"""Seconds that the first start waits for a provider, to see whether it is the right one."""
+
+
+class ChainService:
+    """The task behind `Chain`. One object is one life."""
+
+    def __init__(
+        self, config: MarketConfig, *, dial: Dial, board: ChainBoard, clock: Clock, offload: Offload
+    ) -> None:
+        self._config = config
+        self._dial = dial
+        self._board = board
+        self._clock = clock
+        self._offload = offload
+
+    async def run(
+        self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Answer until `inbox` ends.
+
+        A provider that does not answer keeps nobody from starting. One without the marketplace does, by
+        ConfigError, and so does a key that cannot be used; in a later life it is an outage.
+        """
+        first = self._board.account is None
+        signer = await self._offload.run(load_signer, self._config)
+        self._board.account = signer.address
+        uplink = Uplink(
+            self._config.providers,
+            self._dial,
+            board=self._board,
+            clock=self._clock,
+            offload=self._offload,
+            check=partial(self._check, signer),
+        )
+        lane = Lane(uplink, signer, self._board, self._config.max_priority_fee_per_gas)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(uplink.run)
+            with trio.move_on_after(BOOT):
+                await uplink.tried.wait()
+            if first and uplink.misfit is not None and not isinstance(self._board.state, Connected):
+                raise uplink.misfit
+            nursery.start_soon(lane.run)
+            nursery.start_soon(self._tell_condition, inbox)
+            desk = _Desk(uplink, lane, signer)
+            with trio.CancelScope() as scope:
+                # Whoever waits for a block may wait long: who stops does not wait for it.
+                nursery.start_soon(_cut, inbox.stopping, scope)
+                await serve(inbox, desk.answer, limit=LIMIT, task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+    async def _check(self, signer: Signer, link: Link) -> int:
+        """See that a provider is of use: on the chain that the last one was on, up to date, with a
+        marketplace and, where it is to sign, with the account. Returns the chain's id.
+        """
+        chain = number(await link.call("eth_chainId"), "the chain's id")
+        if self._board.chain not in (None, chain):
+            raise LinkLost(f"it is on chain {chain}, and not on {self._board.chain}")
+        if await link.call("eth_syncing") is not False:
+            raise LinkLost("it has not all blocks yet")
+        address = marketplace_on(chain, self._config)
+        code = data(await link.call("eth_getCode", str(address), "latest"), "a contract's code")
+        if not code:
+            raise ConfigError(
+                f"there is no contract at {address} on chain {chain}",
+                remedy="Give the marketplace's address with --marketplace-address, or a provider of "
+                "its chain with --eth-provider.",
+            )
+        if self._config.private_key_file is None:
+            kept = await link.call("eth_accounts")
+            if not isinstance(kept, list) or str(signer.address) not in [str(one).lower() for one in kept]:
+                raise ConfigError(
+                    f"the provider does not keep the account {signer.address}",
+                    remedy="Give the file of the account's key with --eth-private-key, or unlock it there.",
+                )
+        self._board.chain = chain
+        return chain
+
+    async def _tell_condition(self, inbox: Inbox) -> None:
+        """Show an outage as what ails the service."""
+        while True:
+            inbox.condition = _condition(self._board.state)
+            await self._board.next_state(self._board.state)
+
+
+class _Desk:
+    """Answers each call."""
+
+    def __init__(self, uplink: Uplink, lane: Lane, signer: Signer) -> None:
+        self._uplink = uplink
+        self._lane = lane
+        self._account = signer.address
+        self._purse = Purse(signer.address, self)
+
+    async def answer(self, call: Any) -> Any:
+        """Whatever the call's class says; what a provider answers with is told as what it means."""
+        try:
+            return await self._answer(call)
+        except RpcError as error:
+            raise translated(error) from error
+
+    async def _answer(self, call: Any) -> Any:
+        match call:
+            case calls.CallContract(to, payload, block):
+                return await self.call(to, payload, block)
+            case calls.Transact(to, payload, margin, None):
+                return await self.send(to, payload, margin)
+            case calls.Transact(to, payload, margin, Spending() as spending):
+                async with self._purse.spend(spending):
+                    return await self.send(to, payload, margin)
+            case calls.GetHeader(block):
+                found = await self._uplink.call("eth_getBlockByNumber", quantity(block), False)
+                return None if found is None else Header.from_json(found)
+            case calls.GetLogs():
+                return await self._logs(call)
+            case calls.GetBalance(account):
+                found = await self._uplink.call("eth_getBalance", str(account), "latest")
+                return number(found, "a balance")
+        raise TypeError(f"the chain has no answer to {type(call).__name__}")
+
+    async def call(self, to: Address, payload: bytes, block: BlockTag) -> bytes:
+        """What a contract answers."""
+        # Contracts answer some questions by who asks.
+        asked = {"from": str(self._account), "to": str(to), "data": hexed(payload)}
+        at = block if isinstance(block, str) else quantity(block)
+        return data(await self._uplink.call("eth_call", asked, at), "a contract's answer")
+
+    async def send(self, to: Address, payload: bytes, margin: float) -> Receipt:
+        """Send a transaction."""
+        return await self._lane.send(to, payload, margin)
+
+    async def _logs(self, call: calls.GetLogs) -> tuple[Log, ...]:
+        found = await self._uplink.call(
+            "eth_getLogs",
+            {
+                "address": str(call.address),
+                "fromBlock": quantity(call.first),
+                "toBlock": quantity(call.last),
+                "topics": [[hexed(topic) for topic in call.topics]],
+            },
+        )
+        if not isinstance(found, list):
+            raise DecodeError(f"the provider gave no logs: {shown(found)}")
+        # A provider that does not filter as it was asked is not let through.
+        return tuple(
+            [
+                log
+                for log in map(Log.from_json, found)
+                if log.address == call.address and call.first <= log.block <= call.last
+            ]
+        )
+
+
+def _condition(state: ChainState) -> Condition | None:
+    if not isinstance(state, Disconnected):
+        return None
+    problem = Problem(
+        "chain-unreachable",
+        f"no provider of the chain answers: {state.why}",
+        "Start it, or name one that runs with --eth-provider; the node tries again by itself.",
+    )
+    return Condition(problem, state.since, serves=True)
+
+
+async def _cut(stopping: trio.Event, scope: trio.CancelScope) -> None:
+    await stopping.wait()
+    scope.cancel()
