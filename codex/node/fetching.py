@@ -6,6 +6,7 @@ stretch, but for the two ends of the scale, a dataset that is here and one of wh
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from math import inf
 from typing import Protocol
 
 import trio
@@ -13,10 +14,11 @@ from attrs import frozen
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest
-from codex.errors import CodexError, JobCancelled, NotEnabled
+from codex.errors import CodexError, JobCancelled, NotEnabled, NotOnNetwork
 from codex.node.job import JobKind, JobState, Json, Progress
 from codex.node.jobs import Job, Jobs
 
+STALL = 5.0  # seconds without anything new, after which lost leaves are recovered instead of waited for
 STRETCH = 4096  # leaves that the store is asked about at once: 256 MiB of content
 
 
@@ -34,6 +36,20 @@ class Leaves(Protocol):
         self, tree: Cid, leaf_count: int, indices: Iterable[int], *, block_size: int = BLOCK_SIZE
     ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[int, Block]]]]:
         """Want these leaves for the length of the block; they come verified and kept, in batches."""
+
+
+class Rows(Protocol):
+    """The rows of a protected dataset, see `codex.node.mending.Rows`."""
+
+    def stop(self, index: int) -> int:
+        """Where the row ends that a leaf is in."""
+
+    async def mend(self, first: int, stop: int) -> int:
+        """Bring back what is not here of these leaves; how many came back, which may be more."""
+
+
+class Stalled(Exception):
+    """Nothing has come from the network for a while, and there is another way."""
 
 
 @frozen
@@ -64,23 +80,59 @@ async def stretches(
         yield Stretch(start, indices.stop, lacking)
 
 
-async def fetch_dataset(store: Holdings, network: Leaves, manifest: Manifest, progress: Progress) -> Json:
+async def fetch_dataset(
+    store: Holdings, network: Leaves, manifest: Manifest, progress: Progress, rows: Rows | None = None
+) -> Json:
     """Fetch every block of a dataset that is not here. Result: the number of `blocks` that came.
 
-    `progress` is told the bytes as they arrive; the blocks are kept by then. Raises NotOnNetwork.
+    With `rows` those of a protected dataset that do not come are recovered. `progress` is told the bytes as
+    they arrive; the blocks are kept by then. Raises NotOnNetwork.
+    """
+    progress.phase = "fetching"
+    if rows is None:
+        return {"blocks": await _fetch(store, network, manifest, range(manifest.block_count), progress)}
+    came = at = 0
+    while at < manifest.block_count:
+        row = range(at, rows.stop(at))
+        try:
+            came += await _fetch(store, network, manifest, row, progress, patience=STALL)
+        except (NotOnNetwork, Stalled):
+            progress.phase = "recovering"
+            before = await store.missing(manifest.tree_cid, row.start, len(row))
+            came += await rows.mend(row.start, row.stop)
+            progress.bytes_done += before * manifest.block_size
+            progress.phase = "fetching"
+        at = row.stop
+    return {"blocks": came}
+
+
+async def _fetch(
+    store: Holdings,
+    network: Leaves,
+    manifest: Manifest,
+    leaves: range,
+    progress: Progress,
+    *,
+    patience: float = inf,
+) -> int:
+    """Fetch what is not here of these leaves; how many came. Raises NotOnNetwork, and Stalled when none came
+    for `patience` seconds.
     """
     tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
-    progress.phase = "fetching"
     came = 0
-    async with aclosing(stretches(store, tree, 0, count)) as parts:
+    async with aclosing(stretches(store, tree, leaves.start, len(leaves))) as parts:
         async for stretch in parts:
             if not stretch.missing:
                 continue
             async with network.fetch_leaves(tree, count, stretch.missing, block_size=size) as arrivals:
-                async for blocks in arrivals:
-                    came += len(blocks)
-                    progress.bytes_done += len(blocks) * size
-    return {"blocks": came}
+                with trio.move_on_after(patience) as waiting:
+                    async for blocks in arrivals:
+                        came += len(blocks)
+                        progress.bytes_done += len(blocks) * size
+                        waiting.deadline = trio.current_time() + patience
+                if waiting.cancelled_caught:
+                    raise Stalled
+    return came
 
 
 async def begin(
@@ -91,9 +143,11 @@ async def begin(
     *,
     find: Callable[[], Awaitable[Manifest]],
     whole: Callable[[], None],
+    rows: Callable[[Manifest], Rows | None] = lambda manifest: None,
 ) -> Job:
     """Begin to fetch the dataset `cid`, whose manifest `find` brings; the job, once it is known what is
-    missing, or that nothing is. `whole` is called when what was missing is here.
+    missing, or that nothing is. `whole` is called when what was missing is here; `rows` gives those of a
+    protected dataset.
 
     Raises what `find` raises, and NotEnabled where blocks are missing and there is no network: then the job
     has failed. Cancelled before it returns, it cancels the job.
@@ -118,7 +172,7 @@ async def begin(
         if network is None or not missing:
             return {"blocks": 0}
         underway.set()
-        result = await fetch_dataset(store, network, manifest, job)
+        result = await fetch_dataset(store, network, manifest, job, rows(manifest))
         whole()
         return result
 

@@ -16,6 +16,7 @@ from codex.errors import DecodeError, InvalidInput, NotAManifest, NotFound
 from codex.exchange import Exchange, Trade
 from codex.logs import get_logger
 from codex.p2p import PeerId, PeerInfo, SignedPeerRecord, Switch
+from codex.store import Leaf
 
 MAX_ADDRESSES = 64  # of one peer that are dialled for one call
 
@@ -127,6 +128,19 @@ class NetworkLeaves:
         """See `Exchange.fetch_leaves`."""
         self.used = True
         return self._exchange.fetch_leaves(tree, leaf_count, indices, block_size=block_size)
+
+    def fetch_proved(
+        self,
+        tree: Cid,
+        leaf_count: int,
+        indices: Iterable[int],
+        *,
+        keep: bool = True,
+        block_size: int = BLOCK_SIZE,
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[Leaf, Block]]]]:
+        """See `Exchange.fetch_proved`."""
+        self.used = True
+        return self._exchange.fetch_proved(tree, leaf_count, indices, keep=keep, block_size=block_size)
 
 
 def _parsed(text: str) -> Multiaddr | None:

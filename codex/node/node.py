@@ -166,6 +166,7 @@ class Node:
                     length,
                     budget=parts.budget,
                     network=others,
+                    rows=parts.mending.rows(manifest, others),
                     progress=job,
                 )
             else:
@@ -318,6 +319,7 @@ class Node:
             cid,
             find=lambda: self.fetch_manifest(cid),
             whole=lambda: None if network is None else network.stored(cid),
+            rows=lambda manifest: parts.mending.rows(manifest, None if network is None else network.leaves()),
         )
 
     async def protect(self, cid: Cid, k: int, m: int) -> Job:

@@ -5,16 +5,22 @@ anew each time, by what the node's memory has to spare. Leaves from the network 
 as soon as everything before them is there; those that have to wait for others are held in memory where there
 is room, and read back from the store, which has them by then, where there is none. What a reader does not
 take is not fetched: the exchange goes on only when its arrivals are taken.
+
+Where leaves of a protected dataset are lost, here and in the network, or do not come, what is left of their
+row is recovered into the store, and read from there (see `mending`): every byte that is handed on is proved.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from math import inf
 from typing import Protocol
+
+import trio
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest
-from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset
-from codex.node.fetching import Holdings, Leaves, Stretch, stretches
+from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset, NotOnNetwork
+from codex.node.fetching import STALL, Holdings, Leaves, Rows, Stalled, Stretch, stretches
 from codex.runtime import Feed, Share
 
 RUN_BLOCKS = 32  # blocks read at once: 2 MiB, in which little is lost in going from one run to the next
@@ -40,13 +46,14 @@ class Reader:
     """Reads whole leaves of a dataset, those that the bytes `start` to `end - 1` lie in, in order, into
     `feed`, which has what room the `share` gives it.
 
-    `network` is None where only this node counts.
+    `network` is None where only this node counts, `rows` where a dataset has no parity.
     """
 
     def __init__(
         self,
         store: Blocks,
         network: Leaves | None,
+        rows: Rows | None,
         manifest: Manifest,
         start: int,
         end: int,
@@ -55,6 +62,7 @@ class Reader:
     ) -> None:
         self._store = store
         self._network = network
+        self._rows = rows
         self._tree = manifest.tree_cid
         self._leaves = manifest.block_count
         self._block_size = manifest.block_size
@@ -64,6 +72,7 @@ class Reader:
         self._share = share
         self._ahead = self._least = OWN_BLOCKS * self._block_size
         self._kept = 0  # bytes that arrived, and wait for others before them
+        self._at = self._first  # the first leaf that was not handed on
 
     async def read(self) -> None:
         """Read everything and end the feed; with an error where one comes between."""
@@ -101,22 +110,31 @@ class Reader:
             blocks = await self._room()
             until = min(stop, at + HOP_RUNS * blocks)
             try:
-                at = await self._store.read_on(
+                self._at = at = await self._store.read_on(
                     self._tree, at, until, self._feed, blocks=blocks, block_size=self._block_size
                 )
             except (BlockNotFound, CorruptData):
-                if self._network is None or at == mended:
+                if (self._network is None and self._rows is None) or at == mended:
                     raise
                 mended = at
-                await self._mend(self._network, at, min(MENDED, stop - at))
+                await self._mend(at, min(at + MENDED, stop))
 
-    async def _mend(self, network: Leaves, first: int, count: int) -> None:
-        addresses = [LeafAddress(self._tree, index) for index in range(first, first + count)]
+    async def _mend(self, first: int, stop: int) -> None:
+        """Have leaves here that are missing or damaged: from the network, or from the other rows."""
+        addresses = [LeafAddress(self._tree, index) for index in range(first, stop)]
         here = await self._store.has_many(addresses)
         missing = [address.index for address, found in zip(addresses, here, strict=True) if not found]
-        async with self._fetch(network, missing) as arrivals:
-            async for _ in arrivals:
-                pass
+        try:
+            if self._network is not None:
+                async with self._fetch(self._network, missing) as arrivals:
+                    left = len(missing)
+                    while left:
+                        left -= len(await self._more(arrivals))
+                return
+        except Stalled:
+            pass  # which is only raised where there are other rows
+        if self._rows is not None:
+            await self._rows.mend(first, stop)
 
     def _fetch(
         self, network: Leaves, missing: Sequence[int]
@@ -126,14 +144,28 @@ class Reader:
     # -- from here and from the network
 
     async def _from_both(self, network: Leaves) -> None:
-        count = self._stop - self._first
-        async with aclosing(stretches(self._store, self._tree, self._first, count)) as parts:
-            async for stretch in parts:
-                if stretch.missing:
-                    async with self._fetch(network, stretch.missing) as arrivals:
-                        await self._merge(stretch, arrivals)
-                else:
-                    await self._from_here(stretch.first, stretch.stop)
+        await self._as_far_as_it_comes(network)
+        while self._rows is not None and self._at < self._stop:
+            # The rest of this row is recovered; those behind it may be whole.
+            stop = min(self._rows.stop(self._at), self._stop)
+            self._share.hold(self._ahead)
+            self._kept = 0
+            await self._rows.mend(self._at, stop)
+            await self._from_here(self._at, stop)
+            await self._as_far_as_it_comes(network)
+
+    async def _as_far_as_it_comes(self, network: Leaves) -> None:
+        """Read on until the end, or until a leaf does not come that may be recovered; `_at` says where."""
+        try:
+            async with aclosing(stretches(self._store, self._tree, self._at, self._stop - self._at)) as parts:
+                async for stretch in parts:
+                    if stretch.missing:
+                        async with self._fetch(network, stretch.missing) as arrivals:
+                            await self._merge(stretch, arrivals)
+                    else:
+                        await self._from_here(stretch.first, stretch.stop)
+        except Stalled:
+            pass  # as `_at` says
 
     async def _merge(self, stretch: Stretch, arrivals: AsyncIterator[list[tuple[int, Block]]]) -> None:
         """Hand on the leaves of a stretch in order: those that are here, and those that arrive."""
@@ -147,7 +179,7 @@ class Reader:
                 at = awaited
                 continue
             while at not in held and at not in stored:
-                self._keep(await _more(arrivals), held, stored)
+                self._keep(await self._more(arrivals), held, stored)
             if at in stored:
                 stored.remove(at)
                 await self._from_here(at, at + 1)
@@ -170,6 +202,7 @@ class Reader:
             self._kept -= len(whole)
             self._share.hold(self._ahead + self._kept)
             self._feed.offer(whole)
+            self._at = at
 
     def _keep(self, blocks: list[tuple[int, Block]], held: dict[int, Block], stored: set[int]) -> None:
         for index, block in blocks:
@@ -180,8 +213,14 @@ class Reader:
             else:
                 stored.add(index)
 
-
-async def _more(arrivals: AsyncIterator[list[tuple[int, Block]]]) -> list[tuple[int, Block]]:
-    async for blocks in arrivals:
-        return blocks
-    raise RuntimeError("the exchange ended before all that was wanted had arrived")
+    async def _more(self, arrivals: AsyncIterator[list[tuple[int, Block]]]) -> list[tuple[int, Block]]:
+        """What comes next. Raises Stalled where nothing does, or not soon, and there is another way."""
+        try:
+            with trio.move_on_after(STALL if self._rows is not None else inf):
+                async for blocks in arrivals:
+                    return blocks
+                raise RuntimeError("the exchange ended before all that was wanted had arrived")
+        except NotOnNetwork:
+            if self._rows is None:
+                raise
+        raise Stalled

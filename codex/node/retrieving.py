@@ -12,7 +12,7 @@ import trio
 
 from codex.data import Manifest
 from codex.errors import InvalidInput
-from codex.node.fetching import Leaves
+from codex.node.fetching import Leaves, Rows
 from codex.node.job import Progress
 from codex.node.reading import OWN_BLOCKS, Blocks, Reader
 from codex.runtime import Budget, Feed
@@ -72,12 +72,14 @@ async def open_dataset(
     *,
     budget: Budget,
     network: Leaves | None = None,
+    rows: Rows | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[Retrieval]:
     """Retrieve `length` bytes (or all) of the dataset from `offset`; reading ahead starts at once.
 
     What is read ahead is held of the `budget`, and dropped when the block ends.
-    With a `network` what is not here is fetched from it, and only that, and only where the range needs it.
+    With a `network` what is not here is fetched from it, and only that, and only where the range needs it;
+    with `rows` what is not to be had is recovered.
     `progress` is told the bytes as they are handed to the reader, and how many there will be.
     Raises InvalidInput when the range does not lie within the dataset.
     """
@@ -91,7 +93,7 @@ async def open_dataset(
         with unwrapped():
             try:
                 async with trio.open_nursery() as nursery:
-                    reader = Reader(store, network, manifest, offset, offset + size, feed, share)
+                    reader = Reader(store, network, rows, manifest, offset, offset + size, feed, share)
                     nursery.start_soon(reader.read)
                     try:
                         yield Retrieval(manifest, offset, size, feed, progress)

@@ -32,6 +32,7 @@ from codex.logs import get_logger
 from codex.node.events import Events
 from codex.node.herald import Herald
 from codex.node.jobs import Jobs
+from codex.node.mending import Mending
 from codex.node.network import Network
 from codex.node.protecting import Protector
 from codex.p2p import (
@@ -119,6 +120,7 @@ class Parts:
     budget: Budget
     """What uploads and downloads hold, whichever door they come through."""
     protector: Protector
+    mending: Mending
 
 
 @asynccontextmanager
@@ -171,6 +173,7 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     network,
                     budget,
                     protector,
+                    Mending(store, offload, budget),
                 )
 
 

@@ -1,0 +1,224 @@
+"""Bringing back leaves of a protected dataset that are lost here and, where it is asked, in the network.
+
+A lost block is computed from any K others of its column (see `gathering`). What is computed is trusted only
+when it is proved, and the tree of the dataset can prove it: the unit is a *gap*, a run of consecutive leaves
+of a row of which none is here. The leaf before it and the leaf behind it have proofs, in which everything
+stands that is beside the gap; together with the digests of all leaves in it they must lead to the root. A
+single lost block is a gap by itself, and known at once by the proof of its neighbour. A lost row is one gap:
+none of it is handed to anybody before the whole row was computed, for until then nobody could tell whether it
+is what the dataset had. Where a neighbour cannot be had either, the gap grows by it, at most to the whole
+dataset, whose root is its name.
+
+What was recovered is kept, with proofs, so that it can be served like any other leaf. Memory is bounded by a
+batch of columns, or a single one that has more.
+"""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Protocol
+
+import trio
+from attrs import frozen
+
+from codex.codec import Cid
+from codex.data import Block, Manifest
+from codex.data.runs import Witness
+from codex.erasure import Layout, columns_at_once, recover
+from codex.errors import InvalidInput
+from codex.kernels.leopard_spec import CHUNK
+from codex.logs import get_logger
+from codex.node.fetching import Holdings, stretches
+from codex.node.gathering import Gatherer, Here, ProvedLeaves
+from codex.node.restoring import Staging, open_restoration
+from codex.runtime import Budget
+from codex.runtime.threads import Offload
+
+COLUMN_MOST = 256 << 20
+"""Bytes of data of the largest column that is decoded: K = 4096 rows of blocks of 64 KiB. Whoever claims more
+would have this node hold them all at once."""
+
+log = get_logger("node")
+
+
+class Store(Here, Holdings, Staging, Protocol):
+    """What is needed of the store; see BlockStore for the contracts."""
+
+
+class Mender:
+    """Brings back leaves of one protected dataset. Made by `Mending.mender`; for one task at a time.
+
+    Raises InvalidInput when the manifest tells of rows or columns that cannot be.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        offload: Offload,
+        budget: Budget,
+        manifest: Manifest,
+        network: ProvedLeaves | None,
+        *,
+        keep: bool = True,
+    ) -> None:
+        self.manifest = manifest
+        self.layout = Layout.of(manifest)
+        self.gatherer = Gatherer(store, network, manifest, keep=keep)
+        self._store = store
+        self._offload = offload
+        self._budget = budget
+        self._tree = manifest.tree_cid
+        self._size = manifest.block_size
+        _ = self.layout.shape  # raises when such rows cannot be coded
+        if self._size % CHUNK:
+            raise InvalidInput(
+                f"blocks of {self._size} bytes cannot be coded: it takes a multiple of {CHUNK}"
+            )
+        column = self.layout.k * self._size
+        if column > COLUMN_MOST:
+            raise InvalidInput(
+                f"a column of K = {self.layout.k} blocks of {self._size} bytes has {column} bytes, more than"
+                f" the {COLUMN_MOST} that this node decodes"
+            )
+
+    async def gaps(self, row: int, within: range | None = None) -> list[range]:
+        """The runs of leaves of a row that are not here; only those that have leaves `within`."""
+        leaves = self.layout.row(row)
+        found: list[range] = []
+        async with aclosing(stretches(self._store, self._tree, leaves.start, len(leaves))) as parts:
+            async for part in parts:
+                for index in part.missing:
+                    if found and found[-1].stop == index:
+                        found[-1] = range(found[-1].start, index + 1)
+                    else:
+                        found.append(range(index, index + 1))
+        if within is None:
+            return found
+        return [gap for gap in found if gap.start < within.stop and within.start < gap.stop]
+
+    async def mend(self, first: int, stop: int) -> int:
+        """Bring back those of the leaves `first` to `stop - 1` that are not here; how many leaves came back,
+        which may be more: all of a gap comes at once.
+
+        Raises BlockNotFound (NotOnNetwork when the network was asked) when a column has fewer than K blocks,
+        NotADataset when what they give is not what the tree has, QuotaExceeded.
+        """
+        came = 0
+        steps = max(1, self.layout.steps)
+        for row in range(first // steps, -(-stop // steps)):
+            while gaps := await self.gaps(row, range(first, stop)):
+                came += await self._close(gaps[0])
+        return came
+
+    async def _close(self, gap: range) -> int:
+        self.gatherer.avoid([self.layout.place(gap.start)[0]])
+        run, witnesses = await self.provable(gap)
+        log.info("leaves are recovered", tree=str(self._tree), first=run.start, leaves=len(run))
+        total = self.layout.total
+        async with open_restoration(self._store, self._offload, self._tree, total, run) as made:
+            async with aclosing(self.rebuild(run)) as parts:
+                async for blocks in parts:
+                    await made.add(blocks)
+            await made.adopt(await made.prove(witnesses), run)
+        return len(run)
+
+    async def provable(self, run: range) -> tuple[range, list[Witness]]:
+        """The least run around this one that can be proved by leaves beside it, and those leaves."""
+        first, stop = run.start, run.stop
+        found: dict[int, Witness] = {}
+        while True:
+            ends = [index for index in (first - 1, stop) if 0 <= index < self.layout.total]
+            found |= await self.gatherer.witnesses([index for index in ends if index not in found])
+            if all(index in found for index in ends):
+                return range(first, stop), list(found.values())
+            if first > 0 and first - 1 not in found:
+                first = (await self._lost_around(first - 1)).start
+            if stop < self.layout.total and stop not in found:
+                stop = (await self._lost_around(stop)).stop
+
+    async def _lost_around(self, index: int) -> range:
+        """The run of lost leaves that a leaf is in, which is not to be had."""
+        if index in self.layout.padding:
+            return self.layout.padding
+        row = self.layout.place(index)[0]
+        self.gatherer.avoid([row])
+        around = await self.gaps(row, range(index, index + 1))
+        return around[0] if around else range(index, index + 1)
+
+    async def rebuild(self, run: range) -> AsyncGenerator[dict[int, Block], None]:
+        """The leaves of a run, computed or, where they turn up, found: by index, a batch of columns at once.
+
+        They are named by what they contain; whether that is what the tree has there is to be proved.
+        """
+        rows = range(run.start // self.layout.steps, -(-run.stop // self.layout.steps))
+        column = (self.layout.k + len(rows)) * self._size
+        async with self._budget.lend(column) as share:
+            most = max(1, min(columns_at_once(self.layout, self._size), share.most // column))
+            share.hold(most * column)
+            for columns in self.layout.batches(most):
+                leaves = [i for row in rows for i in self.layout.row(row, columns) if i in run]
+                if leaves:
+                    yield await self._rebuild(columns, leaves)
+
+    async def _rebuild(self, columns: range, leaves: Sequence[int]) -> dict[int, Block]:
+        known = await self.gatherer.gather(columns, leaves)
+        wanted = [index for index in leaves if index not in known]
+        data = {index: block.data for index, block in known.items()}
+        made = await self._offload.run(recover, self.layout, self._size, data, wanted)
+        found = dict(zip(wanted, made, strict=True))
+        return {index: found.get(index) or known[index] for index in leaves}
+
+
+class Mending:
+    """The mending of a node: whoever needs the same dataset mended, waits for who does it already."""
+
+    def __init__(self, store: Store, offload: Offload, budget: Budget) -> None:
+        self._store = store
+        self._offload = offload
+        self._budget = budget
+        self._turns: dict[Cid, tuple[trio.Lock, int]] = {}
+
+    def mender(self, manifest: Manifest, network: ProvedLeaves | None, *, keep: bool = True) -> Mender:
+        """Somebody to bring back leaves of this dataset; `network` is None where only this node counts, and
+        what comes from it is kept unless `keep` is false. Raises InvalidInput as `Mender`.
+        """
+        return Mender(self._store, self._offload, self._budget, manifest, network, keep=keep)
+
+    def rows(self, manifest: Manifest, network: ProvedLeaves | None) -> "Rows | None":
+        """The rows of a dataset as a flow sees them that reads it; None when it has no parity."""
+        if manifest.protection is None or not manifest.protection.ec_m:
+            return None
+        return Rows(self, manifest, network)
+
+    async def mend(self, manifest: Manifest, network: ProvedLeaves | None, first: int, stop: int) -> int:
+        """Bring back leaves of this dataset, see `Mender.mend`, one flow after the other."""
+        with self._turn(manifest.tree_cid) as turn:
+            async with turn:
+                return await self.mender(manifest, network).mend(first, stop)
+
+    @contextmanager
+    def _turn(self, tree: Cid) -> Iterator[trio.Lock]:
+        lock, users = self._turns.get(tree) or (trio.Lock(), 0)
+        self._turns[tree] = (lock, users + 1)
+        try:
+            yield lock
+        finally:
+            lock, users = self._turns.pop(tree)
+            if users > 1:
+                self._turns[tree] = (lock, users - 1)
+
+
+@frozen
+class Rows:
+    """The rows of one protected dataset, for a flow that goes through them and comes upon a gap."""
+
+    _mending: Mending
+    _manifest: Manifest
+    _network: ProvedLeaves | None
+
+    def stop(self, index: int) -> int:
+        """Where the row ends that a leaf is in."""
+        return (index // self._manifest.steps + 1) * self._manifest.steps
+
+    async def mend(self, first: int, stop: int) -> int:
+        """Bring back what is not here of these leaves; see `Mender.mend`."""
+        return await self._mending.mend(self._manifest, self._network, first, stop)
