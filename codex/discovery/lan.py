@@ -103,10 +103,11 @@ class LanState:
 class LanService:
     """One life of it.
 
-    `addresses` gives where this node takes connections: `/ip4/0.0.0.0/…` stands for each network's own. When
-    only this machine reaches them all, the other nodes of this machine are told of them. With none, the node
-    is looking and not found. `record` gives the node's record in discovery, None while there
-    is none. `found` may take its time: a few neighbours are told of at once, others wait.
+    `addresses` gives where this node takes connections: `/ip4/0.0.0.0/…` stands for each network's own, and
+    `/ip6/::/…` for nothing: what it stands for is given beside it. When only this machine reaches them all,
+    the other nodes of this machine are told of them. With none, the node is looking and not found. `record`
+    gives the node's record in discovery, None while there is none. `found` may take its time: a few
+    neighbours are told of at once, others wait.
     """
 
     def __init__(
@@ -174,7 +175,9 @@ class LanService:
             now, hosts = trio.current_time(), tuple(socket.hosts())
             if hosts != self.state.hosts:
                 self.state.hosts, interval, due = hosts, FIRST_INTERVAL, now
-                if hosts:
+                if all(reach_of(host) is Reach.MACHINE for host in hosts) and hosts:
+                    _log.info("this machine is in no network: looking for nodes on it", at=", ".join(hosts))
+                elif hosts:
                     _log.info("looking for nodes nearby", networks=", ".join(hosts))
             if not hosts:
                 self._note_trouble("this machine is in no network")

@@ -1,4 +1,5 @@
-"""The UDP socket of multicast DNS: one port for all programs of a machine, on all its networks.
+"""The UDP socket of multicast DNS: one port for all programs of a machine, on all its networks; on the one
+with itself where it has no other.
 
 It is bound to the address of the group, not to the machine's own: only what was sent to everybody on a
 network arrives, and nothing from further away. IPv4 only; the addresses told over it may be of any kind.
@@ -18,6 +19,8 @@ PORT = 5353
 _HOPS = 255
 """As multicast DNS says; routers do not pass the group on."""
 _LOOPBACK = "127."
+_ITSELF = "127.0.0.1"
+_ANY = "0.0.0.0"
 
 
 def open_multicast(group: str = GROUP, port: int = PORT) -> "MulticastSocket":
@@ -60,10 +63,13 @@ class MulticastSocket:
 
     def hosts(self) -> tuple[str, ...]:
         """The machine's own IPv4 address on each of its networks, as they are now; the group is joined on
-        those that are new.
+        those that are new. A machine that is in no network has one with itself.
         """
+        indices = [index for index, _ in socket.if_nameindex()]
         # The machine's network with itself comes first, and has the address of one that follows or none.
-        found = {self._own_address(index): index for index, _ in socket.if_nameindex()}
+        found = {self._own_address(index): index for index in indices}
+        if not any(found):
+            found = {self._own_address(index, _ITSELF): index for index in indices}
         self._networks = {host: index for host, index in found.items() if host is not None}
         for index in self._networks.values():
             self._join(index)
@@ -74,9 +80,11 @@ class MulticastSocket:
         trio.ClosedResourceError.
         """
         async with self._sending:
-            for index in tuple(self._networks.values()):
+            for host, index in tuple(self._networks.items()):
                 try:
-                    self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _interface(index))
+                    self._socket.setsockopt(
+                        socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _interface(index, host)
+                    )
                 except OSError:
                     self._udp.check_open()
                     continue  # the network went away; `hosts` will tell
@@ -96,21 +104,25 @@ class MulticastSocket:
         with suppress(OSError):
             self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
 
-    def _own_address(self, index: int) -> str | None:
+    def _own_address(self, index: int, wanted: str = _ANY) -> str | None:
         """The address that the machine has on a network interface; None when it cannot send to a group there,
-        or only to itself.
+        or only to itself, or, where one is `wanted`, not from that one.
         """
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _interface(index))
+                probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _interface(index, wanted))
                 # Nothing is sent by this; it only chooses the address to send from.
                 probe.connect(self.group)
                 host = str(probe.getsockname()[0])
         except OSError:
             return None
-        return None if host.startswith(_LOOPBACK) or host == "0.0.0.0" else host
+        if wanted != _ANY:
+            return host if host == wanted else None
+        return None if host.startswith(_LOOPBACK) or host == _ANY else host
 
 
-def _interface(index: int) -> bytes:
-    """An interface by its number, as the system wants it: a group and an address that do not matter here."""
-    return struct.pack("=4s4si", bytes(4), bytes(4), index)
+def _interface(index: int, host: str = _ANY) -> bytes:
+    """An interface by its number, and which of its addresses to send from, as the system wants it: behind a
+    group that does not matter here.
+    """
+    return struct.pack("=4s4si", bytes(4), socket.inet_aton(host), index)

@@ -311,13 +311,19 @@ class _Joining:
             lambda: LanService(
                 self.identity.peer_id,
                 open_socket=open_socket,
-                addresses=switch.listening,
+                addresses=partial(_told_nearby, switch),
                 record=discovery.record,
                 found=found,
                 entropy=self.seams.entropy,
             ),
             Policy(),
         )
+
+
+def _told_nearby(switch: Switch) -> list[Multiaddr]:
+    """Where neighbours are told that this node is; what all IPv6 addresses stand for is what is announced."""
+    announced = [address for address in switch.announced() if address.parts[0][0] == "ip6"]
+    return [*switch.listening(), *announced]
 
 
 def _tell(event: ServiceEvent) -> None:

@@ -1,5 +1,7 @@
 """Nodes that find each other on a network; and that there is none, or too much of one."""
 
+import io
+import json
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -12,11 +14,13 @@ import trio.testing
 from trio.abc import Clock
 
 from codex.codec import Multiaddr
+from codex.config import LogConfig
 from codex.discovery import lan, lan_messages
 from codex.discovery.lan import LanService, LanState
 from codex.discovery.lan_messages import Answer, Neighbour, Query
 from codex.discovery.sessions import Address
 from codex.errors import PeerUnreachable, PortTaken
+from codex.logs import configured
 from codex.p2p import Identity, PeerId, SignedPeerRecord
 from codex.runtime import Inbox
 from codex.runtime.clock import SeededEntropy
@@ -288,6 +292,21 @@ async def test_without_a_network_it_waits_for_one(autojump_clock: Clock, alice: 
         assert alice.state.trouble == ""
         assert alice.state.hosts == (alice.ip,)
         assert alice.told == [bob.news]
+
+
+async def test_on_a_machine_without_networks_its_nodes_find_each_other(
+    autojump_clock: Clock, home: Segment
+) -> None:
+    log = io.StringIO()
+    alice, bob = Person("alice", "127.0.0.1", home), Person("bob", "127.0.0.1", home)
+    bob.addresses = [Multiaddr.parse("/ip4/0.0.0.0/tcp/8071")]
+    with configured(LogConfig(format="json"), stream=log):
+        async with alice.running(), bob.running():
+            await trio.sleep(5)
+    assert alice.told == [(bob.identity.peer_id, (Multiaddr.parse("/ip4/127.0.0.1/tcp/8071"),), bob.record)]
+    assert bob.told == [alice.news]
+    [line] = {line["event"] for line in map(json.loads, log.getvalue().splitlines())}
+    assert line == "this machine is in no network: looking for nodes on it"
 
 
 async def test_on_another_network_it_asks_from_the_beginning(

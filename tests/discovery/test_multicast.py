@@ -79,12 +79,20 @@ async def test_a_network_that_goes_away_ends_nothing(
     assert alice.hosts() == hosts
 
 
-async def test_the_machine_itself_is_no_network(
-    alice: MulticastSocket, monkeypatch: pytest.MonkeyPatch
+async def test_the_machine_itself_is_a_network_where_there_is_no_other(
+    alice: MulticastSocket, bob: MulticastSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not any(host.startswith("127.") for host in alice.hosts())
+    before = alice.hosts()
+    assert before
     monkeypatch.setattr(multicast, "_LOOPBACK", "")  # as if all that there is led back to the machine
-    assert alice.hosts() == ()
+    assert alice.hosts() == bob.hosts() == ("127.0.0.1",)
+    await alice.send(b"anybody?")
+    for member in (alice, bob):
+        with trio.fail_after(5):
+            assert await member.receive() == (b"anybody?", ("127.0.0.1", alice.group[1]))
+    monkeypatch.undo()
+    # Once there is a network, it counts alone.
+    assert alice.hosts() == before
 
 
 async def test_a_port_that_is_not_shared(alice: MulticastSocket) -> None:

@@ -128,15 +128,22 @@ class Member:
         self._room.members.remove(self)
 
 
-async def test_nodes_nearby_find_each_other_and_share(tmp_path: Path, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("listen", "ips"),
+    [("/ip4/0.0.0.0/tcp/0", ("10.0.0.1", "10.0.0.2")), ("/ip6/::/tcp/0", ("fd00::1", "fd00::2"))],
+)
+async def test_nodes_nearby_find_each_other_and_share(
+    tmp_path: Path, autojump_clock: MockClock, listen: str, ips: tuple[str, str]
+) -> None:
     network, room, content = MemoryNetwork(), Room(), noise(300_000)
 
     def opened(name: str, ip: str) -> AbstractAsyncContextManager[Node]:
         near = evolve(wires(network.host(ip)), open_multicast=lambda: room.enter(ip))
-        own = config(tmp_path / name, discovery=DiscoveryConfig())
+        p2p = P2pConfig(listen_addrs=(listen,), nat="none")
+        own = evolve(config(tmp_path / name, discovery=DiscoveryConfig()), p2p=p2p)
         return open_node(own, seams=simulated(name, wires=near))
 
-    async with opened("alice", "10.0.0.1") as alice, opened("bob", "10.0.0.2") as bob:
+    async with opened("alice", ips[0]) as alice, opened("bob", ips[1]) as bob:
         assert "lan" in [service.name for service in bob.states()]
         await trio.sleep(10)
         assert [peer.link.peer for peer in bob.peers()] == [alice.info().peer_id]
