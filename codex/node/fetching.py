@@ -91,19 +91,21 @@ async def fetch_dataset(
     progress.phase = "fetching"
     if rows is None:
         return {"blocks": await _fetch(store, network, manifest, range(manifest.block_count), progress)}
-    came = at = 0
-    while at < manifest.block_count:
+    tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
+    lacking = await store.missing(tree, 0, count)
+    at = 0
+    while at < count:
         row = range(at, rows.stop(at))
         try:
-            came += await _fetch(store, network, manifest, row, progress, patience=STALL)
+            await _fetch(store, network, manifest, row, progress, patience=STALL)
         except (NotOnNetwork, Stalled):
             progress.phase = "recovering"
-            before = await store.missing(manifest.tree_cid, row.start, len(row))
-            came += await rows.mend(row.start, row.stop)
-            progress.bytes_done += before * manifest.block_size
+            await rows.mend(row.start, row.stop)
+            # Blocks of other rows have come for it, too.
+            progress.bytes_done = (lacking - await store.missing(tree, 0, count)) * size
             progress.phase = "fetching"
         at = row.stop
-    return {"blocks": came}
+    return {"blocks": lacking}
 
 
 async def _fetch(

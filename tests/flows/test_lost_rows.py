@@ -1,0 +1,158 @@
+"""Nodes that hold rows of a protected dataset, and somebody who wants it: whole, though rows are gone."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from codex.errors import NotOnNetwork
+from codex.node import JobState, Node
+from codex.testing.cancelling import cancel_at_every_checkpoint
+from codex.testing.content import damage, noise
+from codex.testing.neighbourhood import Neighbourhood, open_test_network
+from codex.testing.network import MemoryNetwork
+from codex.testing.nodes import holdings, store_of
+from codex.testing.rows import Protected, protect
+
+SIZE = 1024
+DATASET = protect(noise(40 * SIZE - 9), 4, 2, SIZE)
+STEPS = DATASET.layout.steps
+TOTAL = DATASET.layout.total
+
+
+@pytest.fixture
+async def people() -> AsyncIterator[Neighbourhood]:
+    """Alice, bob and carol; carol is connected to the others."""
+    async with open_test_network() as people:
+        await meet(people)
+        yield people
+
+
+async def meet(people: Neighbourhood) -> None:
+    for name in ("alice", "bob"):
+        info = people[name].info()
+        await people["carol"].connect(info.peer_id, info.announced)
+
+
+async def give(people: Neighbourhood, dataset: Protected, **rows: tuple[int, ...]) -> None:
+    """Let people have these rows and the manifest."""
+    for name, numbers in rows.items():
+        await dataset.keep(store_of(people[name]), sorted(dataset.leaves(*numbers)))
+
+
+async def read(node: Node, dataset: Protected, offset: int = 0, length: int | None = None) -> bytes:
+    async with node.retrieve(dataset.cid, offset=offset, length=length) as found:
+        return await found.read()
+
+
+async def here(node: Node, dataset: Protected) -> set[int]:
+    leaves = await store_of(node).leaves(dataset.manifest.tree_cid, 0, dataset.layout.total)
+    assert leaves == [dataset.leaf(leaf.index) for leaf in leaves]
+    return {leaf.index for leaf in leaves}
+
+
+def idle(node: Node) -> bool:
+    """Whether the node wants nothing of others any more."""
+    trades = node.trades()
+    return trades is not None and not any(trade.wants_ours for trade in trades)
+
+
+@pytest.mark.parametrize(
+    ("alice", "bob"),
+    [((0, 2), (3, 4)), ((1, 2, 3), (5,)), ((0, 1), (4, 5)), ((2, 3, 4, 5), ()), ((0, 1, 2), (2, 3))],
+)
+async def test_any_four_of_six_rows_are_enough(
+    people: Neighbourhood, alice: tuple[int, ...], bob: tuple[int, ...], autojump_clock: MockClock
+) -> None:
+    await give(people, DATASET, alice=alice, bob=bob)
+    began = trio.current_time()
+    assert await read(people["carol"], DATASET) == DATASET.content
+    assert trio.current_time() - began < 60
+    assert set(range(DATASET.layout.blocks)) <= await here(people["carol"], DATASET)
+    assert idle(people["carol"])
+    await people.stop("alice")
+    await people.stop("bob")
+    assert await read(people["carol"], DATASET) == DATASET.content
+
+
+async def test_a_range_of_a_lost_row(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, DATASET, alice=(0, 1), bob=(3, 5))
+    offset = DATASET.layout.index(2, 3) * SIZE + 5
+    assert await read(people["carol"], DATASET, offset, 1500) == DATASET.content[offset : offset + 1500]
+    assert DATASET.leaves(2) <= await here(people["carol"], DATASET)
+
+
+async def test_with_three_rows_the_verdict_says_what_is_lost(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, DATASET, alice=(0, 1), bob=(5,))
+    began = trio.current_time()
+    with pytest.raises(
+        NotOnNetwork, match=r"column 0 takes K = 4 of its 6 blocks and has 3, for rows 2, 3, 4"
+    ):
+        await read(people["carol"], DATASET)
+    assert trio.current_time() - began < 120
+    assert await read(people["carol"], DATASET, 0, 2 * STEPS * SIZE) == DATASET.content[: 2 * STEPS * SIZE]
+    assert idle(people["carol"])
+
+
+async def test_a_fetch_is_done_although_rows_are_gone(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, DATASET, alice=(0, 2), bob=(3, 4))
+    job = await people["carol"].fetch_dataset_async_task(DATASET.cid)
+    view = await job.wait()
+    assert (view.state, view.result) == (JobState.DONE, {"blocks": TOTAL})
+    assert await here(people["carol"], DATASET) == set(range(TOTAL))
+    assert view.bytes_done == view.bytes_total
+    assert idle(people["carol"])
+
+
+async def test_damaged_rows_count_as_lost(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, DATASET, alice=(0, 1, 2), bob=(3, 4, 5))
+    for index in sorted(DATASET.leaves(1)):
+        damage(people["alice"].config.data_dir, bytes(DATASET.blocks[index].data))
+    assert await read(people["carol"], DATASET) == DATASET.content
+    assert DATASET.leaves(1) <= await here(people["carol"], DATASET)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_providers_that_vanish_midway(silent: bool, autojump_clock: MockClock) -> None:
+    dataset = protect(noise(900 * SIZE), 3, 3, SIZE)
+    network = MemoryNetwork(bandwidth=200_000)
+    async with open_test_network(network=network) as people:
+        await meet(people)
+        await give(people, dataset, alice=(0, 1, 2), bob=(3, 4, 5))
+        got = b""
+        async with people["carol"].retrieve(dataset.cid) as found:
+            async for piece in found:
+                if not got:
+                    network.crash(people.ip("alice"), silent=silent)
+                    del people.nodes["alice"]
+                got += piece
+        assert got == dataset.content
+        assert idle(people["carol"])
+        # Alice never ends in good order: what is left of her ends with the test.
+        people.nursery.cancel_scope.cancel()
+
+
+async def test_cancelled_at_any_step_nothing_is_wanted_any_more(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    dataset = protect(noise(8 * SIZE), 4, 2, SIZE)
+    await give(people, dataset, alice=(0, 1), bob=(3, 4))
+    carol = people["carol"]
+    before = await holdings(carol)
+
+    async def retrieve() -> None:
+        assert await read(carol, dataset) == dataset.content
+
+    async def check() -> None:
+        await trio.sleep(1)
+        assert idle(carol)
+        await carol.delete(dataset.cid)
+        await store_of(carol).maintain()
+        assert await holdings(carol) == before
+
+    assert await cancel_at_every_checkpoint(retrieve, check, own_only=True) > 5
