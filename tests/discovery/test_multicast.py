@@ -1,7 +1,7 @@
 """The socket of multicast DNS: shared by the programs of a machine, on the networks that it is in."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from codex.errors import ConfigError, PortTaken
 
 
 @pytest.fixture
-async def alice() -> Iterator[MulticastSocket]:
+async def alice() -> AsyncIterator[MulticastSocket]:
     # Any free port, so that nothing else on the network hears or says something.
     opened = open_multicast(port=0)
     yield opened
@@ -21,7 +21,7 @@ async def alice() -> Iterator[MulticastSocket]:
 
 
 @pytest.fixture
-async def bob(alice: MulticastSocket) -> Iterator[MulticastSocket]:
+async def bob(alice: MulticastSocket) -> AsyncIterator[MulticastSocket]:
     opened = open_multicast(port=alice.group[1])
     yield opened
     opened.close()
