@@ -66,13 +66,20 @@ def deploy(chain: Chain, config: MarketplaceConfig = CONFIG, *, tokens: int = 0)
     chain.mine(max(BLOCKS_BEFORE - chain.latest.number, 0))
     token = _create(chain, owner, contract("token").bytecode)
     verifier = _create(chain, owner, contract("verifier").bytecode)
-    arguments = encode([_CONFIG, "address", "address"], [_as_tuple(config), token, verifier])
-    marketplace = _create(chain, owner, contract("marketplace").bytecode + arguments)
+    marketplace = _create(chain, owner, creation(config, token, verifier))
     for account in chain.accounts if tokens else ():
         # mint(address,uint256)
         mint = bytes.fromhex("40c10f19") + encode(["address", "uint256"], [account, tokens])
         chain.send(chain.sign(Message(owner, token, mint, gas=CALL_GAS)))
     return Deployed(token, verifier, marketplace)
+
+
+def creation(config: MarketplaceConfig, token: bytes, verifier: bytes) -> bytes:
+    """The code that creates a marketplace with that configuration, token and judge of proofs."""
+    from eth_abi.abi import encode
+
+    arguments = encode([_CONFIG, "address", "address"], [_as_tuple(config), token, verifier])
+    return contract("marketplace").bytecode + arguments
 
 
 def _create(chain: Chain, owner: bytes, code: bytes) -> bytes:
