@@ -62,7 +62,7 @@ class Outgoing:
     sent_block: int
     sent_at: float
     raw: bytes | None = None
-    adrift: bool = True
+    adrift: bool = False
     """Whether the provider may not have it."""
     hashes: list[bytes] = field(factory=list)
     passed_over: int = 0
@@ -248,7 +248,6 @@ class Lane:
         if raw is None:
             sent = await self._rpc.call_once("eth_sendTransaction", self._as_json(transaction))
             outgoing.hashes.append(data(sent, "a transaction's hash", 32))
-            outgoing.adrift = False
             self._pending[transaction.nonce] = outgoing
             return
         outgoing.raw = raw
@@ -258,11 +257,11 @@ class Lane:
         await self._resend(outgoing, raw)
 
     async def _resend(self, outgoing: Outgoing, raw: bytes) -> None:
-        outgoing.adrift = True
         try:
             await self._rpc.call("eth_sendRawTransaction", hexed(raw))
-        except RpcError as error:
-            if not _is_known(error):
+        except BaseException as error:
+            if not isinstance(error, RpcError) or not _is_known(error):
+                outgoing.adrift = True
                 raise
         outgoing.adrift = False
 
@@ -306,6 +305,8 @@ class Lane:
                 outgoing.block = receipt.block
                 outgoing.settle(receipt)
                 self._done.append(outgoing)
+                if receipt.block > head.number:
+                    self._rpc.look()  # there is a newer block, and nobody has told of it
                 return
         outgoing.passed_over += 1
         # A provider of several machines may count a transaction before it has the receipt.

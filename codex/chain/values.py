@@ -52,8 +52,8 @@ class Log:
     """What a contract said in a transaction. `index` counts the logs of a block."""
 
     address: Address
-    topics: tuple[bytes, ...]
-    data: bytes
+    topics: tuple[bytes, ...] = field(repr=lambda topics: ",".join(map(_hex, topics)))
+    data: bytes = field(repr=_hex)
     block: int
     block_hash: bytes = field(repr=_hex)
     transaction: bytes = field(repr=_hex)

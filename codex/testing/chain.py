@@ -1,0 +1,363 @@
+"""A simulation of a chain and of providers of it, for tests of whoever reads and writes one.
+
+`SimulatedChain` has blocks, logs, a pool of transactions and one account's balance; contracts run nowhere in
+it: a test says what a call answers. It is right about what this node relies on: numbers and hashes of blocks,
+order of nonces, replacement of what is in the pool, and what becomes of all that in a reorganisation.
+`SimulatedProvider` brings it, or anything else that answers methods, to a node without a network: it can be
+cut off, kept silent, and made to fail.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+
+from codex.chain import LinkLost, Wire
+from codex.market.ids import keccak256
+
+Answer = Callable[[str, list[Any]], Awaitable[Any]]
+Dial = Callable[[str], AbstractAsyncContextManager[Wire]]
+
+CHAIN_ID = 31337
+GAS = 50_000
+"""What every transaction is estimated at, and takes."""
+BASE_FEE = 1_000_000_000
+
+
+class ProviderError(Exception):
+    """What a provider answers with instead of a result."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class SimulatedProvider:
+    """A provider that a test can break. `dial` is what a node reaches it by, under any URL."""
+
+    def __init__(self, answer: Answer, *, pushes: bool = True) -> None:
+        """`answer` gets a method and its parameters, and returns the result or raises ProviderError."""
+        self._answer = answer
+        self._pushes = pushes
+        self._wires: list[_Wire] = []
+        self._troubles: dict[str, deque[ProviderError | None]] = {}
+        self.up = True
+        """Whether it can be reached; see `go_down`."""
+        self.silent = False
+        """Whether it takes calls and answers none."""
+        self.asked: list[tuple[str, list[Any]]] = []
+        """Every call that has come, in order."""
+
+    @asynccontextmanager
+    async def dial(self, url: str) -> AsyncIterator[Wire]:
+        """A wire to it. Raises LinkLost while it is down."""
+        await trio.lowlevel.checkpoint()
+        if not self.up:
+            raise LinkLost("connection refused")
+        wire = _Wire(self, self._pushes)
+        self._wires.append(wire)
+        try:
+            yield wire
+        finally:
+            wire.cut("closed by this side")
+            self._wires.remove(wire)
+
+    def go_down(self) -> None:
+        """End all connections, and take no more until `up` is set."""
+        self.up = False
+        self.drop()
+
+    def drop(self) -> None:
+        """End all connections."""
+        for wire in self._wires:
+            wire.cut("the connection was reset")
+
+    def fail(self, method: str, *errors: ProviderError | None) -> None:
+        """Answer the next calls of a method with these errors; None lets one pass."""
+        self._troubles.setdefault(method, deque()).extend(errors)
+
+    def push_head(self, block: object) -> None:
+        """Tell all who have subscribed of a block."""
+        for wire in self._wires:
+            if wire.subscribed:
+                params = {"subscription": "0x1", "result": block}
+                wire.deliver(json.dumps({"jsonrpc": "2.0", "method": "eth_subscription", "params": params}))
+
+    async def result(self, wire: "_Wire", method: str, params: list[Any]) -> Any:
+        """What one call is answered with."""
+        self.asked.append((method, params))
+        if self._troubles.get(method):
+            trouble = self._troubles[method].popleft()
+            if trouble is not None:
+                raise trouble
+        if method == "eth_subscribe":
+            if not self._pushes:
+                raise ProviderError(-32601, "the method eth_subscribe does not exist")
+            wire.subscribed = True
+            return "0x1"
+        return await self._answer(method, params)
+
+
+class _Wire:
+    """One connection; each call is answered as it comes."""
+
+    def __init__(self, provider: SimulatedProvider, pushes: bool) -> None:
+        self._provider = provider
+        self._in, self._out = trio.open_memory_channel[str](inf)
+        self._why: str | None = None
+        self.pushes = pushes
+        self.subscribed = False
+
+    async def send(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._why is not None:
+            raise LinkLost(self._why)
+        asked = json.loads(text)
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
+        try:
+            answer["result"] = await self._provider.result(self, asked["method"], asked["params"])
+        except ProviderError as error:
+            answer["error"] = {"code": error.code, "message": error.message}
+            if error.data is not None:
+                answer["error"]["data"] = error.data
+        if not self._provider.silent:
+            self.deliver(json.dumps(answer))
+
+    async def receive(self) -> str:
+        try:
+            return await self._out.receive()
+        except trio.EndOfChannel:
+            raise LinkLost(self._why or "closed") from None
+
+    def deliver(self, text: str) -> None:
+        if self._why is None:
+            self._in.send_nowait(text)
+
+    def cut(self, why: str) -> None:
+        if self._why is None:
+            self._why = why
+            self._in.close()
+
+
+@frozen
+class SimulatedLog:
+    """What a contract says in a block that a test makes."""
+
+    address: str
+    topics: tuple[str, ...]
+    data: str = "0x"
+
+
+@define
+class _Sent:
+    """A transaction that was sent."""
+
+    hash: str
+    nonce: int
+    to: str
+    data: str
+    price: int
+    """What it offers whoever makes the block, in wei a unit of gas."""
+
+
+@define
+class _Block:
+    number: int
+    hash: str
+    parent: str
+    timestamp: int
+    logs: tuple[SimulatedLog, ...] = ()
+    sent: list[_Sent] = field(factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "number": hex(self.number),
+            "hash": self.hash,
+            "parentHash": self.parent,
+            "timestamp": hex(self.timestamp),
+            "baseFeePerGas": hex(BASE_FEE),
+        }
+
+
+class SimulatedChain:
+    """Blocks that a test makes, and the transactions of one account."""
+
+    def __init__(self, *, genesis: int = 1_700_000_000, interval: int = 1) -> None:
+        """The first block is of time `genesis`, unix seconds; blocks come `interval` seconds apart."""
+        self._interval = interval
+        self._salt = 0
+        self._blocks: list[_Block] = []
+        self._pool: dict[int, _Sent] = {}
+        self.providers: list[SimulatedProvider] = []
+        self.balance = 10**18
+        """Wei of every account."""
+        self.least_price = 0
+        """What a transaction must offer at least to get into a block, in wei a unit of gas."""
+        self.failing: set[str] = set()
+        """Data of transactions that fail when they are in a block."""
+        self.logs_limit = 10_000
+        """Blocks that one scan of logs may have."""
+        self.contract: Callable[[str, str], str] = lambda to, data: "0x"
+        """What a call of a contract, by address and data, is answered with; may raise ProviderError."""
+        self.mine(timestamp=genesis)
+
+    @property
+    def height(self) -> int:
+        return self._blocks[-1].number
+
+    @property
+    def waiting(self) -> list[int]:
+        """The nonces that are in the pool."""
+        return sorted(self._pool)
+
+    def provider(self, *, pushes: bool = True) -> SimulatedProvider:
+        """A provider of this chain."""
+        provider = SimulatedProvider(self.answer, pushes=pushes)
+        self.providers.append(provider)
+        return provider
+
+    def mine(self, *logs: SimulatedLog, count: int = 1, timestamp: int | None = None) -> None:
+        """Make blocks. The first has the logs, and what is in the pool and offers enough."""
+        for number in range(count):
+            self._append(logs if number == 0 else (), timestamp)
+        for provider in self.providers:
+            provider.push_head(self._blocks[-1].as_json())
+
+    def reorganise(self, depth: int, *logs: SimulatedLog, longer: int = 1, lose: bool = False) -> None:
+        """Replace the last `depth` blocks by as many and `longer` more, of which the first has `logs`. The
+        transactions in those that go come back into the pool, unless they are to be lost.
+        """
+        gone = self._blocks[-depth:]
+        del self._blocks[-depth:]
+        self._salt += 1
+        if not lose:
+            self._pool.update({sent.nonce: sent for block in gone for sent in block.sent})
+        held, self.least_price = self.least_price, 10**30  # they wait for a block after these
+        self.mine(*logs, count=depth + longer)
+        self.least_price = held
+
+    def forget(self) -> None:
+        """Lose everything that is in the pool, as a provider does that was restarted."""
+        self._pool.clear()
+
+    def _append(self, logs: Sequence[SimulatedLog], timestamp: int | None) -> None:
+        before = self._blocks[-1] if self._blocks else None
+        number = before.number + 1 if before else 0
+        parent = before.hash if before else "0x" + "00" * 32
+        made = hashlib.sha256(f"{self._salt}:{number}:{parent}".encode()).hexdigest()
+        time = timestamp if timestamp is not None else before.timestamp + self._interval if before else 0
+        block = _Block(number, "0x" + made, parent, time, tuple(logs))
+        self._blocks.append(block)
+        while (sent := self._pool.get(self._count)) is not None and sent.price >= self.least_price:
+            block.sent.append(self._pool.pop(sent.nonce))
+
+    @property
+    def _count(self) -> int:
+        return sum(len(block.sent) for block in self._blocks)
+
+    # -- methods
+
+    async def answer(self, method: str, params: list[Any]) -> Any:
+        """What a provider of this chain answers. Raises ProviderError."""
+        match method, params:
+            case "eth_chainId", []:
+                return hex(CHAIN_ID)
+            case "eth_syncing", []:
+                return False
+            case "eth_getCode", [_, _]:
+                return "0xfe"
+            case "eth_accounts", []:
+                return []
+            case "eth_getBlockByNumber", [at, False]:
+                return self._block(at)
+            case "eth_getBalance", [_, _]:
+                return hex(self.balance)
+            case "eth_estimateGas", [call, _]:
+                self.contract(call["to"], call["data"])
+                return hex(GAS)
+            case "eth_call", [call, _]:
+                return self.contract(call["to"], call["data"])
+            case "eth_getTransactionCount", [_, at]:
+                return hex(self._count if at == "latest" else self._pending_count())
+            case "eth_sendRawTransaction", [raw]:
+                return self._send(raw)
+            case "eth_getTransactionReceipt", [hash]:
+                return self._receipt(hash)
+            case "eth_getLogs", [wanted]:
+                return self._logs(wanted)
+        raise ProviderError(-32601, f"the method {method} does not exist")
+
+    def _block(self, at: str) -> dict[str, Any] | None:
+        number = self.height if at == "latest" else int(at, 16)
+        return self._blocks[number].as_json() if number <= self.height else None
+
+    def _pending_count(self) -> int:
+        count = self._count
+        while count in self._pool:
+            count += 1
+        return count
+
+    def _send(self, raw: str) -> str:
+        from eth_account.typed_transactions.typed_transaction import TypedTransaction
+        from hexbytes import HexBytes
+
+        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        hash = "0x" + keccak256(bytes.fromhex(raw[2:])).hex()
+        sent = _Sent(
+            hash,
+            fields["nonce"],
+            "0x" + HexBytes(fields["to"]).hex(),
+            "0x" + HexBytes(fields["data"]).hex(),
+            fields["maxPriorityFeePerGas"],
+        )
+        there = self._pool.get(sent.nonce)
+        if there is not None and there.hash == hash:
+            raise ProviderError(-32000, "already known")
+        if sent.nonce < self._count:
+            raise ProviderError(-32000, f"nonce too low: next nonce {self._count}, tx nonce {sent.nonce}")
+        if there is not None and sent.price * 10 < there.price * 11:
+            raise ProviderError(-32000, "replacement transaction underpriced")
+        self._pool[sent.nonce] = sent
+        return hash
+
+    def _receipt(self, hash: str) -> dict[str, Any] | None:
+        for block in self._blocks:
+            for sent in block.sent:
+                if sent.hash == hash:
+                    return {
+                        "transactionHash": hash,
+                        "blockNumber": hex(block.number),
+                        "blockHash": block.hash,
+                        "status": "0x0" if sent.data in self.failing else "0x1",
+                        "gasUsed": hex(GAS),
+                        "logs": [],
+                    }
+        return None
+
+    def _logs(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
+        if last - first >= self.logs_limit:
+            raise ProviderError(-32005, "query returned more than 10000 results")
+        (topics,) = wanted["topics"]
+        return [
+            {
+                "address": log.address,
+                "topics": list(log.topics),
+                "data": log.data,
+                "blockNumber": hex(block.number),
+                "blockHash": block.hash,
+                "transactionHash": block.hash,
+                "logIndex": hex(index),
+            }
+            for block in self._blocks[first : last + 1]
+            for index, log in enumerate(block.logs)
+            if log.address == wanted["address"] and log.topics[0] in topics
+        ]
