@@ -94,7 +94,7 @@ class Challenges:
             id_nonce=self._entropy.token(packets.ID_NONCE_BYTES),
             record_seq=record.record.seq if record else 0,
         )
-        key = PublicKey.from_bytes(record.envelope.public_key) if record else None
+        key = record.public_key if record else None
         self._pending[place] = _Challenge(challenge.challenge, key, now + HANDSHAKE_TIMEOUT)
         return challenge
 
@@ -125,7 +125,7 @@ class Challenges:
         if record is None:
             key = challenge.public_key
         elif record.node_id == packet.source:
-            key = PublicKey.from_bytes(record.envelope.public_key)
+            key = record.public_key
         else:
             raise DecodeError("the handshake brings the record of another node")
         if key is None:

@@ -6,6 +6,7 @@ secp256k1; session keys are for AES-128.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 import coincurve
@@ -109,6 +110,8 @@ def unseal(key: bytes, nonce: bytes, sealed: bytes, associated: bytes) -> bytes 
         return None
 
 
-def mask(receiver: bytes, iv: bytes, header: bytes) -> bytes:
-    """Hide the header of a packet to the node id `receiver`, or show it again: AES-128-CTR."""
-    return Cipher(AES(receiver[:KEY_BYTES]), CTR(iv)).encryptor().update(header)
+def mask(receiver: bytes, iv: bytes) -> Callable[[bytes], bytes]:
+    """What hides the header of a packet to the node id `receiver`, or shows it again, piece by piece:
+    AES-128-CTR.
+    """
+    return Cipher(AES(receiver[:KEY_BYTES]), CTR(iv)).encryptor().update

@@ -28,7 +28,7 @@ class Contact:
         address = address_of(record)
         if address is None:
             raise DecodeError("the record has no IPv4 address with a UDP port that a node can have")
-        return cls(record.node_id, address, PublicKey.from_bytes(record.envelope.public_key))
+        return cls(record.node_id, address, record.public_key)
 
     @property
     def place(self) -> Place:

@@ -121,7 +121,7 @@ def message_in(packet: Ordinary | Handshake, key: bytes) -> bytes | None:
 
 def encode(packet: Packet, receiver: bytes) -> bytes:
     """The packet as the datagram to the node id `receiver`."""
-    return packet.iv + mask(receiver, packet.iv, packet.header) + packet.sealed
+    return packet.iv + mask(receiver, packet.iv)(packet.header) + packet.sealed
 
 
 def decode(datagram: bytes, receiver: bytes) -> Packet:
@@ -132,13 +132,14 @@ def decode(datagram: bytes, receiver: bytes) -> Packet:
         raise DecodeError(f"a packet has {MIN_PACKET} to {MAX_PACKET} bytes")
     iv, rest = datagram[:IV_BYTES], datagram[IV_BYTES:]
     # The mask is a stream: the static part tells how far the header goes.
-    static = mask(receiver, iv, rest[:_STATIC_BYTES])
+    show = mask(receiver, iv)
+    static = show(rest[:_STATIC_BYTES])
     if not static.startswith(_PROTOCOL):
         raise DecodeError("the datagram is no packet to this node")
     end = _STATIC_BYTES + int.from_bytes(static[-2:])
     if end > len(rest):
         raise DecodeError("the packet ends inside its header")
-    authdata = mask(receiver, iv, rest[:end])[_STATIC_BYTES:]
+    authdata = show(rest[_STATIC_BYTES:end])
     kind, nonce, sealed = static[len(_PROTOCOL)], static[len(_PROTOCOL) + 1 : -2], rest[end:]
     match kind:
         case Ordinary.kind:

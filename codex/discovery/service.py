@@ -22,9 +22,10 @@ from codex.discovery.archive import Archive, open_archive
 from codex.discovery.board import Board, Stats, TableNode
 from codex.discovery.datagrams import DatagramSocket
 from codex.discovery.distance import content_id
-from codex.discovery.events import Counts
+from codex.discovery.events import Asked, Counts
 from codex.discovery.finding import Finder
 from codex.discovery.lan import LanService
+from codex.discovery.messages import Answer
 from codex.discovery.messenger import Messenger
 from codex.discovery.nodes import Node, reach_of
 from codex.discovery.providers import Providers
@@ -135,10 +136,15 @@ class DiscoveryService:
         witness = Witness(table, memory.seeds, votes, arrivals=self._board.arrivals, clock=clock)
         answers = Answers(table, memory.providers, lambda: records.node)
         messenger = Messenger(self._identity, lambda: records.node, entropy=self._entropy, known=known)
+
+        def answer(asked: Asked) -> Sequence[Answer]:
+            witness.asked(asked.contact)
+            return answers.to(asked, clock.now())
+
         talk = Talk(
             socket,
             messenger,
-            answer=lambda asked: answers.to(asked, clock.now()),
+            answer=answer,
             ended=witness.ended,
             verified=witness.verified,
         )

@@ -2,7 +2,8 @@
 
 The ring is cut into buckets of up to 16 nodes. A full bucket is halved when our own place is in it, or while
 its depth is no multiple of 5 (so that every step of a lookup comes at least 5 bits closer); else the newcomer
-waits among up to 8 reserves. A bucket is ordered: who answered last stands first.
+waits among up to 8 reserves. A bucket is ordered: who showed last that it is there, by an answer
+or a question, stands first.
 
 What makes it hard to fill with invented or with one owner's nodes:
 
@@ -26,11 +27,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from heapq import nsmallest
+from math import inf
 
 from attrs import define, field, frozen
 
 from codex.discovery.distance import MAX_DISTANCE
 from codex.discovery.nodes import Node
+from codex.discovery.sessions import Address
 
 K = 16
 """Nodes in a bucket, and nodes that a lookup finds."""
@@ -68,18 +71,23 @@ class Added(Enum):
 @define(eq=False, slots=True)
 class Entry:
     """A node in the table. `seen` is 0 to 1; `misses` counts the times in a row that it was looked after in
-    vain, and `doubted` is whether its last answer is missing.
+    vain, and `doubted` is whether its last answer is missing; `shown` is when it last was there.
     """
 
     node: Node
     seen: float = 0.0
     misses: int = 0
     doubted: bool = False
+    shown: float = -inf
 
     @property
     def good(self) -> bool:
         """Whether it answers, as far as is known, so that others may be told of it."""
         return self.seen > DOUBTFUL and not self.doubted
+
+    def is_stale(self, before: float) -> bool:
+        """Whether it has shown nothing since, and may be there; with inf everyone is."""
+        return before == inf or (self.shown < before and self.misses < MISSES)
 
 
 @define(eq=False, slots=True)
@@ -99,13 +107,15 @@ class _Bucket:
 class Table:
     """The nodes that we know, around our own place `own` (32 bytes), which is never among them.
 
-    Nothing waits or fails here: every method does its work at once. `pinned` names nodes (by id) that stay
-    although they do not answer: those we were told to ask first.
+    Nothing waits or fails here: every method does its work at once. Times are seconds of one clock, any.
+    `pinned` names nodes (by id) that stay although they do not answer: those we were told to ask first.
     """
 
     def __init__(self, own: bytes, *, limits: Limits | None = None) -> None:
         self.own = own
         self.pinned: set[bytes] = set()
+        self.changes = 0
+        """How many nodes came or went so far, reserves included."""
         self._number = int.from_bytes(own)
         self._limits = limits or Limits()
         self._buckets = [_Bucket(0, 0)]
@@ -155,6 +165,7 @@ class Table:
             self._split(bucket)
             bucket = self._bucket(node.number)
         entry = Entry(node)
+        self.changes += 1
         self._count(bucket, node, 1)
         if len(bucket.entries) < K:
             bucket.entries.append(entry)
@@ -164,8 +175,11 @@ class Table:
         bucket.reserves.append(entry)
         return Added.RESERVED
 
-    def answered(self, node: Node) -> None:
-        """Note that `node` has answered us: it is taken in if there is room, and is now the last one seen."""
+    def answered(self, node: Node, now: float = 0.0) -> None:
+        """Note that `node` has answered us: it is taken in if there is room, and is now the last one seen.
+
+        `now` is -inf when it was not asked whether it is there.
+        """
         self.add(node)
         bucket = self._bucket(node.number)
         entry = _find(bucket.entries, node.node_id)
@@ -173,7 +187,7 @@ class Table:
             waiting = _find(bucket.reserves, node.node_id)
             if waiting is None:
                 return
-            _has_answered(waiting)
+            _has_answered(waiting, now)
             never = next((e for e in reversed(bucket.entries) if not e.seen and not self._is_pinned(e)), None)
             if never is None:
                 return
@@ -181,9 +195,19 @@ class Table:
             bucket.reserves[bucket.reserves.index(waiting)] = never
             entry = waiting
         else:
-            _has_answered(entry)
-        bucket.entries.remove(entry)
-        bucket.entries.insert(0, entry)
+            _has_answered(entry, now)
+        _to_front(bucket, entry)
+
+    def heard(self, node_id: bytes, address: Address, now: float) -> None:
+        """Note that a node has said something, from that address and in its own name: if it has answered a
+        ping there before, and nobody doubts it, it has shown that it is there.
+        """
+        bucket = self._bucket(int.from_bytes(node_id))
+        entry = _find(bucket.entries, node_id)
+        known = entry is not None and entry.good and entry.shown > -inf
+        if entry is not None and known and entry.node.address == address:
+            entry.shown = now
+            _to_front(bucket, entry)
 
     def silent(self, node_id: bytes) -> None:
         """Note that a node that was looked after did not answer: after some times it is dropped."""
@@ -220,17 +244,19 @@ class Table:
                     found.append((rank, age, entry.node))
         return [node for _, _, node in nsmallest(count, found, key=lambda item: item[:2])]
 
-    def stalest(self, choose: Callable[[int], int]) -> Entry | None:
-        """The node to look after next: the one of some bucket that has not answered for longest; those that
+    def stalest(self, choose: Callable[[int], int], before: float = inf) -> Entry | None:
+        """The node to look after next: the one of some bucket that has shown nothing for longest; those that
         are doubted go first.
 
-        `choose(n)` picks a number below n. None when the table is empty.
+        `choose(n)` picks a number below n. None when nobody is doubted, and all that are not known to be gone
+        have shown something since `before`.
         """
-        filled = [bucket for bucket in self._buckets if bucket.entries]
-        filled = [
-            bucket for bucket in filled if (last := bucket.entries[-1]).doubted and last.misses < MISSES
-        ] or filled
-        return filled[choose(len(filled))].entries[-1] if filled else None
+        filled = [bucket.entries for bucket in self._buckets if bucket.entries]
+        due = [last for *_, last in filled if last.doubted and last.misses < MISSES]
+        if not due:
+            stale = [next((e for e in reversed(entries) if e.is_stale(before)), None) for entries in filled]
+            due = [entry for entry in stale if entry is not None]
+        return due[choose(len(due))] if due else None
 
     # -- inside
 
@@ -274,7 +300,7 @@ class Table:
             self._count(bucket, node if fits else known.node, 1)
             if not fits:
                 return Added.CROWDED
-            known.seen, known.misses, known.doubted = 0.0, 0, False
+            known.seen, known.misses, known.doubted, known.shown = 0.0, 0, False, -inf
         known.node = node
         return Added.KNOWN
 
@@ -314,6 +340,7 @@ class Table:
 
     def _drop(self, bucket: _Bucket, entries: list[Entry], entry: Entry) -> None:
         entries.remove(entry)
+        self.changes += 1
         self._count(bucket, entry.node, -1)
 
 
@@ -321,8 +348,14 @@ def _find(entries: list[Entry], node_id: bytes) -> Entry | None:
     return next((entry for entry in entries if entry.node.node_id == node_id), None)
 
 
-def _has_answered(entry: Entry) -> None:
+def _to_front(bucket: _Bucket, entry: Entry) -> None:
+    bucket.entries.remove(entry)
+    bucket.entries.insert(0, entry)
+
+
+def _has_answered(entry: Entry, now: float) -> None:
     entry.seen, entry.misses, entry.doubted = _after(entry.seen, True), 0, False
+    entry.shown = max(entry.shown, now)
 
 
 def _after(seen: float, success: bool) -> float:

@@ -17,7 +17,6 @@ from codex.discovery.events import Answered, Asked, Contact, Event, Send, Ticket
 from codex.discovery.messages import Answer, Request
 from codex.discovery.messenger import Messenger
 from codex.discovery.nodes import Node
-from codex.p2p import PublicKey
 
 UNDER_WAY = 512
 """Requests of ours at once; further ones wait. The messenger refuses at twice that."""
@@ -84,8 +83,7 @@ class Talk:
         """
         while self._messenger.requests >= UNDER_WAY:
             await self._room.park()
-        key = PublicKey.from_bytes(node.record.envelope.public_key)
-        contact = Contact(node.node_id, node.address, key)
+        contact = Contact(node.node_id, node.address, node.record.public_key)
         ticket, sends = self._messenger.request(contact, message, trio.current_time())
         waiting = self._waiting[ticket] = _Waiting(node, message)
         await self._do(sends)

@@ -2,16 +2,18 @@
 
 A node that knows nobody who answers calls those it was told to ask first and those it remembers, again and
 again with growing pauses, and waits to be called itself. That is a state and no failure. One that has company
-asks a node of its table every 5 to 10 s whether it is still there, and looks up a random place when it has
-looked up nothing for 5 minutes. When its table is small and it remembers more, it calls those who are
-missing, ever more rarely while they stay away.
+asks a node of its table every 5 to 10 s whether it is still there, or more rarely once all have shown it
+lately; and it looks up a random place when it has looked up nothing for 5 minutes, or longer while its table
+stays as it is. When its table is small and it remembers more, it calls those who are missing, ever more
+rarely while they stay away.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 import trio
 
-from codex.discovery.events import Verified
+from codex.discovery.events import Contact, Verified
 from codex.discovery.finding import Finder
 from codex.discovery.messages import Answer, Ping, Pong, Request
 from codex.discovery.nodes import Node
@@ -26,10 +28,16 @@ from codex.runtime import Clock, Entropy
 
 REVALIDATION = (5.0, 10.0)
 """Seconds between two nodes that are looked after: a random pause in between."""
+FRESH = 300.0
+"""Seconds after a node's last answer or question in which it need not be looked after."""
+QUIET = 30.0
+"""Seconds after which one is looked after all the same: with few nodes each has its turn soon, and a router
+in between goes on knowing us."""
 CHECK = 30.0
 """Seconds between two looks whether there is still somebody who answers."""
 REFRESH = 300.0
-"""Seconds without a lookup after which one is made."""
+"""Seconds without a lookup after which one is made; twice as many while the table stays the same."""
+LONGEST_REFRESH = 1800.0
 FIRST_PAUSE = 1.0
 """Seconds after the first calls that nobody answered; the pauses double."""
 LONGEST_PAUSE = 60.0
@@ -66,11 +74,17 @@ class Witness:
             if not isinstance(message, Ping):
                 self._table.doubt(node.node_id)
             return
-        for one in answer:
-            if isinstance(one, Pong):
-                self._votes.cast(node.node_id, (one.ip, one.port), trio.current_time())
+        now = trio.current_time()
+        pong = next((one for one in answer if isinstance(one, Pong)), None)
+        if pong is not None:
+            self._votes.cast(node.node_id, (pong.ip, pong.port), now)
         if answer:
-            self._is_there(node)
+            self._is_there(node, -inf if pong is None else now)
+            self._table.heard(node.node_id, node.address, now)
+
+    def asked(self, contact: Contact) -> None:
+        """Note a node that asks us."""
+        self._table.heard(contact.node_id, contact.address, trio.current_time())
 
     def verified(self, event: Verified) -> None:
         """Note a node that has proved its name, if it is reached where it says."""
@@ -79,10 +93,10 @@ class Witness:
         except DecodeError:
             return  # it asks, and cannot be asked
         if node.address == event.source:
-            self._is_there(node)
+            self._is_there(node, -inf)
 
-    def _is_there(self, node: Node) -> None:
-        self._table.answered(node)
+    def _is_there(self, node: Node, at: float) -> None:
+        self._table.answered(node, at)
         self._seeds.saw(node, self._clock.now())
         self._arrivals.unpark_all()
 
@@ -158,7 +172,7 @@ class Upkeep:
 
     async def revalidate(self) -> None:
         """Look after one node at a time."""
-        turn = 0
+        turn, last = 0, -QUIET
         while True:
             least, most = REVALIDATION
             await trio.sleep(least + (most - least) * self._choose(1000) / 1000)
@@ -170,16 +184,22 @@ class Upkeep:
                 if gone:
                     await self.ping(gone[self._choose(len(gone))])
                     continue
-            entry = self._table.stalest(self._choose)
+            now = trio.current_time()
+            entry = self._table.stalest(self._choose, inf if now >= last + QUIET else now - FRESH)
             if entry is not None:
+                last = now
                 await self.ping(entry.node)
 
     async def refresh(self) -> None:
         """Look up a random place now and then, so that the table does not only know our own corner."""
+        pause, changes = REFRESH, 0
         while True:
-            await trio.sleep(REFRESH)
-            if trio.current_time() >= self._finder.last_lookup + REFRESH and len(self._table):
+            await trio.sleep(pause)
+            if trio.current_time() >= self._finder.last_lookup + pause and len(self._table):
                 await self._finder.lookup(self._entropy.token(len(self._table.own)))
+            settled = changes == self._table.changes
+            pause = min(2 * pause, LONGEST_REFRESH) if settled else REFRESH
+            changes = self._table.changes
 
     async def _call(self) -> None:
         """Ping those that we were told of, and some that we remember; none that answers already."""

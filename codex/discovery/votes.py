@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 
 from codex.discovery.sessions import Address
 
-LIFETIME = 300.0
+LIFETIME = 900.0
 """Seconds that a vote counts."""
 THRESHOLD = 10
 """Votes that it takes for a majority to be told."""

@@ -6,6 +6,7 @@ signature over the domain, the kind of content and the content, each with its le
 """
 
 from collections.abc import Iterable
+from functools import cached_property
 
 from attrs import frozen
 
@@ -153,15 +154,27 @@ class SignedPeerRecord:
 
     def to_bytes(self) -> bytes:
         """The envelope's bytes."""
-        return self.envelope.to_bytes()
+        return self._bytes
 
     def __str__(self) -> str:
         return PREFIX + _BASE64URL.encode(self.to_bytes())
 
-    @property
+    # What follows from a record is asked for with every packet that has to do with its node, and does not
+    # change: it is worked out once.
+
+    @cached_property
     def node_id(self) -> bytes:
         """The node's place in discovery, 32 bytes."""
         return self.record.peer_id.node_id
+
+    @cached_property
+    def public_key(self) -> PublicKey:
+        """The node's key."""
+        return PublicKey.from_bytes(self.envelope.public_key)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return self.envelope.to_bytes()
 
 
 def self_record(identity: Identity, seq: int, addresses: Iterable[Multiaddr] = ()) -> str:

@@ -276,6 +276,7 @@ class MemorySocket:
         self._queue: list[tuple[float, int, bytes, tuple[str, int]]] = []
         self._numbers = count()
         self._arrivals = trio.lowlevel.ParkingLot()
+        self._alarm = trio.CancelScope()
         self._closed = False
 
     async def send(self, data: bytes, to: tuple[str, int]) -> None:
@@ -295,20 +296,26 @@ class MemorySocket:
         socket = network._hosts[target]._sockets.get(to[1])
         if socket is not None and len(socket._queue) < QUEUE:
             heapq.heappush(socket._queue, (due, next(socket._numbers), bytes(data), self.address))
-            socket._arrivals.unpark_all()
+            # Whoever receives sleeps until the first arrival; nobody is woken before.
+            socket._alarm.deadline = socket._queue[0][0]
 
     async def receive(self) -> tuple[bytes, tuple[str, int]]:
         """The next datagram, and where it comes from. Raises trio.ClosedResourceError."""
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
         while True:
             if self._closed:
                 raise trio.ClosedResourceError
             due = self._queue[0][0] if self._queue else inf
             if due <= trio.current_time():
-                _, _, data, source = heapq.heappop(self._queue)
-                return data, source
-            with trio.move_on_at(due):
+                break
+            with trio.CancelScope(deadline=due) as self._alarm:
                 await self._arrivals.park()
+            waited = True
+        _, _, data, source = heapq.heappop(self._queue)
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return data, source
 
     def close(self) -> None:
         """Free the port; a receive in progress raises trio.ClosedResourceError."""

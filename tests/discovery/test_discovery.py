@@ -44,6 +44,10 @@ def names(records: list[SignedPeerRecord]) -> set[PeerId]:
     return {record.record.peer_id for record in records}
 
 
+def names_in(node: DhtNode) -> set[PeerId]:
+    return {known.peer_id for known in node.discovery.table()}
+
+
 async def grow(world: DhtWorld, count: int, *, ip: str = "10.0.{}.{}") -> list[DhtNode]:
     """Let nodes join one after the other, all by the first."""
     nodes: list[DhtNode] = []
@@ -358,16 +362,17 @@ async def test_a_network_that_was_cut_in_two_becomes_one_again(
         assert await found(one[4], CIDS[1]) == {other[3].peer_id}
 
 
+@pytest.mark.parametrize("count", [8, pytest.param(30, marks=pytest.mark.soak)])
 async def test_a_day_of_coming_and_going_leaves_nothing_behind(
-    tmp_path: Path, autojump_clock: MockClock
+    tmp_path: Path, autojump_clock: MockClock, count: int
 ) -> None:
     async with open_dht(tmp_path) as world:
-        nodes = await grow(world, 8)
+        nodes = await grow(world, count)
         ips = [node.ip for node in nodes]
         tasks = trio.lowlevel.current_statistics().tasks_living
         most = 0
         for hour in range(24):
-            leaver = world.nodes[hour % 8]
+            leaver = world.nodes[hour % count]
             boot = [node.record for node in world.nodes if node is not leaver][:2]
             await (world.leave if hour % 2 else world.die)(leaver)
             await trio.sleep(1800)
@@ -379,14 +384,38 @@ async def test_a_day_of_coming_and_going_leaves_nothing_behind(
             for node in world.nodes:
                 stats = node.discovery.stats()
                 most = max(most, stats.requests, stats.waiting)
-                assert stats.nodes <= 8
-                assert stats.sessions <= 32
+                assert count - 3 <= stats.nodes <= count
+                assert stats.sessions <= 4 * count
                 assert stats.said <= 24
-                assert stats.seeds <= 32
+                assert stats.seeds <= count + 24
         assert most <= 2
         assert len(world.nodes) == len(ips)
         assert abs(trio.lowlevel.current_statistics().tasks_living - tasks) <= 4
-        assert len(world.network.host(ips[0])._sockets) <= 1
+        sockets = [socket for host in world.network._hosts.values() for socket in host._sockets.values()]
+        assert len(sockets) == count
+        assert not any(socket._queue for socket in sockets)
+
+
+async def test_where_nothing_changes_little_is_said_and_who_is_gone_is_noticed(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_dht(tmp_path) as world:
+        nodes = await grow(world, 14)
+
+        def sent() -> int:
+            return sum(node.discovery.stats().packets.sent for node in nodes)
+
+        await trio.sleep(3600)
+        before = sent()
+        await trio.sleep(3600)
+        # About every 5 minutes each two of them hear of each other, by a question and its answer: that makes
+        # 156 packets of each. The rest are two searches.
+        assert (sent() - before) / 14 < 400
+        assert [node.discovery.stats().peers for node in nodes] == [13] * 14
+        gone = nodes.pop()
+        await world.die(gone)
+        await trio.sleep(600)
+        assert all(gone.peer_id not in names_in(node) for node in nodes)
 
 
 async def test_a_busy_minute_in_which_nobody_answers_in_time_costs_no_node_its_table(

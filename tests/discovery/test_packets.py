@@ -177,7 +177,7 @@ def test_a_damaged_packet_is_refused_or_another_one(packet: packets.Packet, draw
 @given(st.sampled_from([0, 1, 2, 3, 255]), st.integers(0, 2**16 - 1), st.binary(max_size=400))
 def test_any_header_with_any_content_is_refused_or_read(kind: int, size: int, content: bytes) -> None:
     header = b"discv5\x00\x01" + bytes((kind,)) + bytes(12) + size.to_bytes(2)
-    datagram = bytes(16) + crypto.mask(BOB, bytes(16), header + content)
+    datagram = bytes(16) + crypto.mask(BOB, bytes(16))(header + content)
     with suppress(DecodeError):
         assert packets.encode(packets.decode(datagram, BOB), BOB)[:16] == bytes(16)
 
@@ -227,7 +227,7 @@ def test_other_kinds_and_versions_are_refused() -> None:
         packets.decode(made(3, bytes(32), bytes(32)), BOB)
     header = b"discv5\x00\x02" + bytes(60)
     with pytest.raises(DecodeError, match="no packet"):
-        packets.decode(bytes(16) + crypto.mask(BOB, bytes(16), header), BOB)
+        packets.decode(bytes(16) + crypto.mask(BOB, bytes(16))(header), BOB)
 
 
 def test_a_header_that_goes_on_behind_the_end_is_refused() -> None:
@@ -239,4 +239,4 @@ def test_a_header_that_goes_on_behind_the_end_is_refused() -> None:
 def made(kind: int, authdata: bytes, sealed: bytes) -> bytes:
     """A packet to bob of any kind and content."""
     header = b"discv5\x00\x01" + bytes((kind,)) + bytes(12) + len(authdata).to_bytes(2) + authdata
-    return bytes(16) + crypto.mask(BOB, bytes(16), header) + sealed
+    return bytes(16) + crypto.mask(BOB, bytes(16))(header) + sealed

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import hypothesis.strategies as st
@@ -305,6 +306,61 @@ def test_the_stalest_node_of_a_bucket_is_looked_after(make_node: MakeNode) -> No
     entry = table.stalest(lambda count: count - 1)
     assert entry is not None
     assert entry.node == nodes[1]
+
+
+def test_who_has_shown_lately_that_it_is_there_is_not_looked_after(make_node: MakeNode) -> None:
+    table = table_of()
+    nodes = [make_node(number) for number in (5, 6, 7)]
+    for at, node in enumerate(nodes):
+        table.answered(node, 100.0 + at)
+    assert table.stalest(lambda count: 0, 100.0) is None
+    entry = table.stalest(lambda count: 0, 102.0)
+    assert entry is not None
+    assert entry.node == nodes[0]
+    table.heard(nodes[0].node_id, nodes[0].address, 200.0)
+    table.heard(nodes[1].node_id, ("10.0.0.99", 1), 200.0)  # a place where it has not answered
+    entry = table.stalest(lambda count: 0, 102.0)
+    assert entry is not None
+    assert entry.node == nodes[1]
+    table.doubt(nodes[2].node_id)
+    table.heard(nodes[2].node_id, nodes[2].address, 300.0)  # it asks, and leaves questions open
+    entry = table.stalest(lambda count: 0, 102.0)
+    assert entry is not None
+    assert entry.node == nodes[2]
+
+
+def test_who_only_asks_is_looked_after_soon(make_node: MakeNode) -> None:
+    table = table_of()
+    asker, other = make_node(5), make_node(6)
+    table.answered(asker, -inf)
+    table.answered(other, 100.0)
+    table.heard(asker.node_id, asker.address, 100.0)
+    entry = table.stalest(lambda count: 0, 50.0)
+    assert entry is not None
+    assert entry.node == asker
+
+
+def test_who_is_pinned_and_gone_does_not_count_as_stale(make_node: MakeNode) -> None:
+    table = table_of()
+    gone, other = make_node(5), make_node(6)
+    table.pinned.add(gone.node_id)
+    for node in (gone, other):
+        table.answered(node, 100.0)
+    for _ in range(MISSES):
+        table.silent(gone.node_id)
+    assert table.stalest(lambda count: 0, 50.0) is None
+    assert table.stalest(lambda count: 0) is not None
+
+
+def test_whatever_comes_or_goes_is_a_change(make_node: MakeNode) -> None:
+    nodes = far(make_node, K + 1)
+    table = table_of(*nodes)
+    assert table.changes == K + 1
+    table.answered(nodes[0])
+    table.add(nodes[1])
+    assert table.changes == K + 1
+    table.silent(nodes[1].node_id)
+    assert table.changes == K + 2
 
 
 # Any order
