@@ -14,9 +14,11 @@ from attrs import frozen
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest
-from codex.errors import CodexError, JobCancelled, NotEnabled, NotOnNetwork
+from codex.errors import CodexError, JobCancelled, NotEnabled, NotOnNetwork, QuotaExceeded
 from codex.node.job import JobKind, JobState, Json, Progress
 from codex.node.jobs import Job, Jobs
+from codex.store import Space
+from codex.units import MIB, human_size, size_text
 
 STALL = 5.0  # seconds without anything new, after which lost leaves are recovered instead of waited for
 STRETCH = 4096  # leaves that the store is asked about at once: 256 MiB of content
@@ -27,6 +29,7 @@ class Holdings(Protocol):
 
     async def missing(self, tree: Cid, first: int, count: int) -> int: ...
     async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]: ...
+    async def space(self) -> Space: ...
 
 
 class Leaves(Protocol):
@@ -61,15 +64,33 @@ class Stretch:
     missing: Sequence[int]
 
 
+async def check_room(store: Holdings, size: int) -> None:
+    """Raise QuotaExceeded, which says what to type, when `size` bytes that are missing would not fit: before
+    the first of them is fetched.
+    """
+    space = await store.space()
+    if size > space.available:
+        needed = -(-(space.quota_max - space.available + size) // MIB) * MIB
+        raise QuotaExceeded(
+            f"{human_size(size)} of the dataset are not on this node, and its quota of"
+            f" {human_size(space.quota_max)} has room for {human_size(space.available)}",
+            remedy="delete datasets (`codex ls` lists them, `codex rm CID` deletes one), or start the node"
+            f" with --storage-quota={size_text(needed)} or more",
+        )
+
+
 async def stretches(
-    store: Holdings, tree: Cid, first: int, count: int, *, length: int = STRETCH
+    store: Holdings, tree: Cid, first: int, count: int, *, block_size: int = 0, length: int = STRETCH
 ) -> AsyncGenerator[Stretch, None]:
     """What of these leaves is here, stretch by stretch, each as of the moment when it is asked for.
 
-    Where all are here, or none, it is a single stretch.
+    Where all are here, or none, it is a single stretch. With a `block_size` (bytes) those that are missing
+    are to be kept here, and QuotaExceeded is raised first of all when there is no room for them.
     """
     stop = first + count
     missing = await store.missing(tree, first, count)
+    if missing and block_size:
+        await check_room(store, missing * block_size)
     if missing in (0, count):
         yield Stretch(first, stop, range(first, stop) if missing else ())
         return
@@ -86,7 +107,7 @@ async def fetch_dataset(
     """Fetch every block of a dataset that is not here. Result: the number of `blocks` that came.
 
     With `rows` those of a protected dataset that do not come are recovered. `progress` is told the bytes as
-    they arrive; the blocks are kept by then. Raises NotOnNetwork.
+    they arrive; the blocks are kept by then. Raises NotOnNetwork, QuotaExceeded.
     """
     progress.phase = "fetching"
     if rows is None:
@@ -122,7 +143,7 @@ async def _fetch(
     """
     tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
     came = 0
-    async with aclosing(stretches(store, tree, leaves.start, len(leaves))) as parts:
+    async with aclosing(stretches(store, tree, leaves.start, len(leaves), block_size=size)) as parts:
         async for stretch in parts:
             if not stretch.missing:
                 continue
@@ -151,8 +172,8 @@ async def begin(
     missing, or that nothing is. `whole` is called when what was missing is here; `rows` gives those of a
     protected dataset.
 
-    Raises what `find` raises, and NotEnabled where blocks are missing and there is no network: then the job
-    has failed. Cancelled before it returns, it cancels the job.
+    Raises what `find` raises, NotEnabled where blocks are missing and there is no network, and QuotaExceeded
+    where there is no room for them: then the job has failed. Cancelled before it returns, it cancels the job.
     """
     underway = trio.Event()
     failures: list[CodexError] = []
@@ -168,6 +189,8 @@ async def begin(
                     f"{missing} blocks of {cid} are not on this node, which was started without a network",
                     remedy="use datasets stored on this node",
                 )
+            if missing:
+                await check_room(store, missing * manifest.block_size)
         except CodexError as error:
             failures.append(error)
             raise

@@ -157,7 +157,14 @@ class Reader:
     async def _as_far_as_it_comes(self, network: Leaves) -> None:
         """Read on until the end, or until a leaf does not come that may be recovered; `_at` says where."""
         try:
-            async with aclosing(stretches(self._store, self._tree, self._at, self._stop - self._at)) as parts:
+            parts = stretches(
+                self._store,
+                self._tree,
+                self._at,
+                self._stop - self._at,
+                block_size=self._block_size,
+            )
+            async with aclosing(parts):
                 async for stretch in parts:
                     if stretch.missing:
                         async with self._fetch(network, stretch.missing) as arrivals:

@@ -13,6 +13,7 @@ from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, M
 from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset
 from codex.runtime import Feed
 from codex.runtime.groups import unwrapped
+from codex.store import Space
 
 
 class Dataset:
@@ -35,12 +36,19 @@ class Shelf:
         self.dataset = dataset
         self.here = {index: dataset.blocks[index] for index in indices}
         self.damaged: set[int] = set()
+        self.quota = 1 << 40
+        """Bytes that the leaves may have together; nobody looks at it but who asks for the space."""
         self.read: list[int] = []
 
     async def missing(self, tree: Cid, first: int, count: int) -> int:
         """How many of these leaves are not here."""
         await trio.lowlevel.checkpoint()
         return sum(index not in self.here for index in range(first, first + count))
+
+    async def space(self) -> Space:
+        """How much of the quota the leaves take."""
+        await trio.lowlevel.checkpoint()
+        return Space(len(self.here), self.quota, sum(len(block.data) for block in self.here.values()), 0)
 
     async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]:
         """Whether each of these leaves is here."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from codex.data import BLOCK_SIZE, Manifest
-from codex.errors import BlockNotFound, JobCancelled, NotEnabled, NotOnNetwork
+from codex.errors import BlockNotFound, JobCancelled, NotEnabled, NotOnNetwork, QuotaExceeded
 from codex.node import Job, JobKind, JobState, Node
 from codex.node.fetching import Leaves, Stretch, begin, fetch_dataset, stretches
 from codex.node.job import Progress
@@ -140,3 +140,34 @@ async def test_who_gives_up_while_a_fetch_begins_ends_the_job(node: Node) -> Non
         assert job.state is (JobState.DONE if finished else JobState.CANCELLED)
 
     assert await cancel_at_every_checkpoint(fetch, check, own_only=True) >= 2
+
+
+# -- without room
+
+
+@pytest.mark.parametrize("here", [(), range(5)])
+async def test_what_does_not_fit_is_told_before_anything_is_fetched(here: range, node: Node) -> None:
+    shelf = Shelf(DATASET, here)
+    network = Elsewhere(shelf)
+    shelf.quota = BLOCKS * BLOCK_SIZE - 1
+    with pytest.raises(QuotaExceeded) as caught:
+        await fetch_dataset(shelf, network, DATASET.manifest, Progress())
+    missing = "1.56 MiB" if not here else "1.25 MiB"
+    assert caught.value.message.startswith(
+        f"{missing} of the dataset are not on this node, and its quota of 1.56"
+    )
+    # As much as is needed, in whole units.
+    assert "--storage-quota=2MiB" in caught.value.remedy
+    with pytest.raises(QuotaExceeded, match=r"of the dataset"):
+        await begun(node, shelf, network, [])
+    assert [job.state for job in node.jobs.list(JobKind.FETCH)] == [JobState.FAILED]
+    assert network.wanted == []
+    shelf.quota += 1
+    assert await fetch_dataset(shelf, network, DATASET.manifest, Progress()) == {"blocks": BLOCKS - len(here)}
+
+
+async def test_what_is_here_needs_no_room(node: Node) -> None:
+    shelf = Shelf(DATASET, range(BLOCKS))
+    shelf.quota = 0
+    assert await fetch_dataset(shelf, Elsewhere(shelf), DATASET.manifest, Progress()) == {"blocks": 0}
+    assert (await begun(node, shelf, Elsewhere(shelf), [])).state is JobState.DONE

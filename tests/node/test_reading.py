@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.codec import EMPTY_BLOCK, Cid
 from codex.data import BLOCK_SIZE, Block
-from codex.errors import BlockNotFound, NotADataset
+from codex.errors import BlockNotFound, NotADataset, QuotaExceeded
 from codex.node.job import Progress
 from codex.node.reading import AHEAD, JOINED, OWN_BLOCKS, RUN_BLOCKS
 from codex.node.retrieving import open_dataset
@@ -255,6 +255,17 @@ async def test_blocks_of_another_size_than_the_manifest_says_give_no_shifted_byt
     with pytest.raises(NotADataset, match=str(BLOCK_SIZE)):
         await read_it()
     assert got == odd.content[: 2 * BLOCK_SIZE]
+
+
+async def test_of_what_does_not_fit_nothing_is_read_or_fetched(autojump_clock: MockClock) -> None:
+    shelf = Shelf(DATASET, range(5))
+    shelf.quota = (BLOCKS - 1) * BLOCK_SIZE
+    network = Elsewhere(shelf)
+    with pytest.raises(QuotaExceeded, match=r"2\.25 MiB of the dataset are not on this node"):
+        await read(shelf, network)
+    assert (shelf.read, network.wanted) == ([], [])
+    # A part that does is read.
+    assert await read(shelf, network, 0, 7 * BLOCK_SIZE) == DATASET.content[: 7 * BLOCK_SIZE]
 
 
 async def test_blocks_whose_sizes_even_out_give_no_shifted_bytes(
