@@ -14,7 +14,7 @@ from attrs import frozen
 
 from codex.codec.cid import DIGEST_SIZE, EMPTY_BLOCK, Cid
 from codex.data import Block, LeafAddress, Manifest, MerkleTree, TreeBuilder
-from codex.erasure import Layout, columns_at_once, encode, protected_manifest
+from codex.erasure import Layout, encode, protected_manifest
 from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
@@ -53,7 +53,8 @@ class Slots:
 class Encoding:
     """The pass over one dataset, into one ingest. `run` once, and `finish` after that.
 
-    `network` is where blocks come from that turn out to be missing or damaged; None where nobody is asked.
+    `columns` is how many make a batch, `cores` how many threads compute at once. `network` is where blocks
+    come from that turn out to be missing or damaged; None where nobody is asked.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Encoding:
         original: Manifest,
         layout: Layout,
         *,
+        columns: int,
         cores: int,
         network: Leaves | None,
         progress: Progress,
@@ -74,6 +76,7 @@ class Encoding:
         self._original = original
         self._layout = layout
         self._size = original.block_size
+        self._columns = columns
         self._cores = cores
         self._network = network
         self._progress = progress
@@ -119,7 +122,7 @@ class Encoding:
 
     async def _read(self, send: trio.MemorySendChannel[Columns]) -> None:
         layout = self._layout
-        for numbers in layout.batches(columns_at_once(layout, self._size)):
+        for numbers in layout.batches(self._columns):
             rows = [layout.row(row, numbers) for row in range(layout.k)]
             indices = [index for row in rows for index in row if index < layout.blocks]
             blocks: dict[int, Block] = {}

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from codex.codec import Cid
 from codex.codec.cid import DIGEST_SIZE, proving_root_cid, slot_root_cid
 from codex.data import Manifest, Verification
-from codex.erasure import Layout, columns_at_once, protected_manifest
+from codex.erasure import MAX_BATCH, Layout, columns_at_once, protected_manifest
 from codex.errors import BlockNotFound, InvalidInput
 from codex.logs import get_logger
 from codex.node.encoding import BATCHES, Encoding, slot_shape
@@ -80,7 +80,8 @@ class Protected:
 class Protector:
     """Protects datasets of a node, one after the other: one keeps all cores busy.
 
-    `cores` is how many threads compute at once. `network` is None on a node that has none.
+    `cores` is how many threads compute at once, `batch` how many bytes of rows are read and coded at once.
+    `network` is None on a node that has none.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Protector:
         events: Events,
         network: Network | None,
         cores: int,
+        batch: int = MAX_BATCH,
     ) -> None:
         self._store = store
         self._offload = offload
@@ -99,6 +101,7 @@ class Protector:
         self._events = events
         self._network = network
         self._cores = cores
+        self._batch = batch
         self._turn = trio.Lock()
         self._begun: dict[tuple[Cid, Layout], Job] = {}
 
@@ -174,8 +177,8 @@ class Protector:
         self, original: Manifest, layout: Layout, network: Leaves | None, progress: Progress
     ) -> Protected:
         store = self._store
-        size = original.block_size
-        held = BATCHES * columns_at_once(layout, size) * layout.rows * size
+        columns = columns_at_once(layout, original.block_size, self._batch)
+        held = BATCHES * columns * layout.rows * original.block_size
         ingest = await store.begin()
         try:
             progress.phase = "encoding"
@@ -187,6 +190,7 @@ class Protector:
                     ingest,
                     original,
                     layout,
+                    columns=columns,
                     cores=self._cores,
                     network=network,
                     progress=progress,
