@@ -1,0 +1,237 @@
+"""An agent: one task that brings one slot from the first look to the last, by the table in states.py.
+
+The task does the step of its state, turns what came of it into an event, and moves. An interrupt ends a step
+that may be interrupted; one that comes while a step may not be is let go, for every step that matters begins
+with a look at the chain. A step that cannot be done now is done again after a pause that grows; while nothing
+is at stake only so often.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import trio
+
+from codex.errors import ChainRefused, ChainUnreachable, CodexError, InsufficientFunds
+from codex.logs import get_logger
+from codex.market import RequestState, Slot, SlotId
+from codex.runtime import Machine
+from codex.sales.bench import Bench, SaleMoved
+from codex.sales.deciding import Decision, Verdict
+from codex.sales.queue import Item
+from codex.sales.sale import Sale
+from codex.sales.states import SALE, SETTLED, STAKED, Event, State
+from codex.sales.steps import STEPS
+from codex.store import SlotReservation
+
+TRIES = 5
+"""How often a step is tried that does not succeed, while nothing is at stake."""
+PAUSES = (1.0, 60.0)
+"""Seconds before the first of further tries, and at most before any."""
+
+_log = get_logger("sales")
+
+_VERDICTS = {
+    Event.UNWANTED: Verdict.UNWANTED,
+    Event.CLOSED: Verdict.CLOSED,
+    Event.REFUSED: Verdict.REFUSED,
+    Event.OUTDONE: Verdict.OUTDONE,
+    Event.FAULT: Verdict.FAILED,
+    Event.LOST: Verdict.LOST,
+    Event.SLOT_FREED: Verdict.LOST,
+    Event.REQUEST_CANCELLED: Verdict.CANCELLED,
+    Event.REQUEST_FAILED: Verdict.LOST,
+    Event.REQUEST_FINISHED: Verdict.CLOSED,
+}
+"""What an event means that ends a sale, or lets it end."""
+
+
+class Agent:
+    """The sale of one slot. `run` ends when there is nothing more to be done for it."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        slot: SlotId,
+        item: Item | None,
+        reservation: SlotReservation | None,
+        known: Slot | None = None,
+        *,
+        moved: Callable[[], None] = lambda: None,
+    ) -> None:
+        """For a slot off the queue (`item`), or one that was begun before: then what is known of it. `moved`
+        is called after each move.
+        """
+        self.sale = Sale(bench, slot, item, reservation, known)
+        self.requeue: Item | None = None
+        """The slot as it is to be put back, when it was not wanted."""
+        self._bench = bench
+        self._moved = moved
+        self._machine = Machine(SALE, None if item is not None else State.UNKNOWN)
+        self._scope = trio.CancelScope()
+        self._interrupt: Event | None = None
+        self._failures = 0
+
+    @property
+    def state(self) -> State:
+        return self._machine.state
+
+    @property
+    def settled(self) -> bool:
+        """Whether another slot may be worked at: this one is held, or given up."""
+        return self.state in SETTLED or self._machine.ended
+
+    def interrupt(self, event: Event) -> None:
+        """Tell it of something from outside; nothing happens in a state that this does not interrupt."""
+        if self._interrupt is None and self._machine.interrupted_by(event):
+            self._interrupt = event
+            self._scope.cancel()
+
+    async def run(self) -> None:
+        """Work until the sale is over, whatever its steps raise."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            while not self._machine.ended:
+                self._move(await self._step())
+            nursery.cancel_scope.cancel()
+
+    async def _step(self) -> Event:
+        """Do the step of the present state until it has an outcome, or is interrupted."""
+        self._scope = trio.CancelScope()
+        outcome: Event | None = None
+        with self._scope:
+            outcome = await self._try()
+        # An interrupt that came when the step was just done goes first: what the step did is undone as if it
+        # had come a moment later.
+        outcome = self._interrupt or outcome
+        assert outcome is not None
+        return outcome
+
+    async def _try(self) -> Event:
+        try:
+            event = await STEPS[self.state](self.sale)
+        except CodexError as error:
+            return await self._failed(error)
+        except Exception as error:
+            _log.exception("a step of a sale failed", slot=str(self.sale.slot), state=self.state.value)
+            return await self._failed(error)
+        self._failures = 0
+        return event
+
+    async def _failed(self, error: Exception) -> Event:
+        """What to make of a step that raised: try again, after a pause, or give up."""
+        self.sale.reason = str(error) or type(error).__name__
+        if isinstance(error, ChainUnreachable):
+            # An outage is nobody's fault, and the chain's clock stands still in it as far as money goes.
+            await self._bench.chain.connected()
+            await trio.sleep(PAUSES[0])
+            return Event.AGAIN
+        self._failures += 1
+        final = isinstance(error, ChainRefused | InsufficientFunds) or self._failures >= TRIES
+        if final and self.state not in STAKED and Event.FAULT in SALE.rows[self.state].moves:
+            return Event.FAULT
+        _log.warning(
+            "a step of a sale is tried again",
+            slot=str(self.sale.slot),
+            state=self.state.value,
+            why=self.sale.reason,
+        )
+        first, most = PAUSES
+        await trio.sleep(min(most, first * 2.0 ** min(self._failures - 1, 10)))
+        return Event.AGAIN
+
+    def _move(self, event: Event) -> None:
+        before = self.state
+        after = self._machine.fire(event)
+        self._interrupt = None
+        if event is Event.AGAIN:
+            return
+        self._tell(event)
+        if before is State.PREPARING and event is Event.UNWANTED:
+            self.requeue = self.sale.item
+        if after in (State.SLOT_RESERVING, State.FILLED):
+            self.sale.reason = ""
+        _log.info("sale", slot=str(self.sale.slot), state=after.value, after=event.value)
+        if not self._machine.ended:
+            self._bench.events.publish(SaleMoved(self.sale.slot, after))
+        self._moved()
+
+    def _tell(self, event: Event) -> None:
+        """Keep what was decided, where this event decides something."""
+        sale = self.sale
+        verdict = _VERDICTS.get(event)
+        if event is Event.STORED and self.state is State.PROVING:
+            verdict = Verdict.FILLED
+        elif event is Event.PAID:
+            verdict = Verdict.FINISHED
+        elif event is Event.MATCHED:
+            verdict = Verdict.TAKEN
+        elif event is Event.REQUEST_FINISHED and self.state is State.PAYOUT:
+            verdict = None  # the payment tells it
+        if verdict is None:
+            return
+        self._bench.journal.note(
+            Decision(
+                slot=sale.slot,
+                request=sale.request_id,
+                index=sale.index,
+                at=int(self._bench.clock.now()),
+                verdict=verdict,
+                reason=sale.reason or _REASONS.get(event, event.value),
+                checks=sale.checks if event in (Event.MATCHED, Event.UNWANTED) else (),
+                availability=sale.availability,
+            )
+        )
+        if event is not Event.FAULT:
+            sale.reason = ""
+
+    # -- what time alone brings
+
+    async def _watch(self) -> None:
+        """Interrupt the sale when its request is cancelled or over, of which the chain says nothing."""
+        while True:
+            with suppress(CodexError):
+                await self._watch_once()
+                return
+            await self._bench.chain.connected()
+            await trio.sleep(PAUSES[0])
+
+    async def _watch_once(self) -> None:
+        bench, request = self._bench, self.sale.request_id
+        market, time = bench.market, bench.time
+        expiry, end = await market.request_expiry(request), await market.request_end(request)
+        while True:
+            state = await market.request_state(request)
+            if state is None:
+                return  # the steps find out by themselves
+            if state.over:
+                self.interrupt(_OVER[state])
+                # It may come back: an interrupt that found the sale sending something is told again.
+                await time.until(await time.now() + bench.config.proofs.period)
+            elif state is RequestState.NEW and await time.now() <= expiry:
+                await time.until(expiry + 1)
+            elif state is RequestState.STARTED and await time.now() <= end:
+                await time.until(end + 1)
+            else:
+                # The newest block is not as late as the clock says.
+                await trio.sleep(1.0)
+
+
+_OVER = {
+    RequestState.CANCELLED: Event.REQUEST_CANCELLED,
+    RequestState.FAILED: Event.REQUEST_FAILED,
+    RequestState.FINISHED: Event.REQUEST_FINISHED,
+}
+
+_REASONS = {
+    Event.MATCHED: "an availability takes it",
+    Event.CLOSED: "the slot cannot be filled any more",
+    Event.REFUSED: "as many hosts as may have reserved it",
+    Event.OUTDONE: "another host has filled it first",
+    Event.LOST: "the slot is another's or nobody's now, and its collateral is gone",
+    Event.SLOT_FREED: "the slot was taken away for missed proofs, and its collateral is gone",
+    Event.REQUEST_CANCELLED: "the request was not filled in time",
+    Event.REQUEST_FAILED: "the request failed: too many of its slots were lost",
+    Event.REQUEST_FINISHED: "the request is over",
+    Event.STORED: "the slot is filled, and proved from now on",
+    Event.PAID: "the slot was held to the end and is paid",
+}

@@ -1,0 +1,215 @@
+"""What is done in the states of a sale from the filled slot on: proving it, being paid, letting it go.
+
+The contract has the collateral now. Nothing here gives up; what fails is done again by the agent.
+"""
+
+from contextlib import suppress
+from math import ceil
+
+from codex.errors import ChainRefused, ProofInvalid, UnknownRequest
+from codex.logs import get_logger
+from codex.market import Groth16Proof, Period, Slot, SlotState
+from codex.sales.bench import ProofMissed, ProofSent, SlotLost, SlotPaid
+from codex.sales.sale import Sale
+from codex.sales.states import Event
+from codex.store import Stage
+
+CLOSE = 0.1
+"""Of a period: a proof that has less than this to spare is warned of."""
+ALREADY = "Proofs_ProofAlreadySubmitted"
+PAID = "Marketplace_AlreadyPaid"
+
+_log = get_logger("sales")
+
+
+async def settle_in(sale: Sale) -> Event:
+    """The slot is ours: note it, and keep the blocks until the request ends."""
+    await sale.advance(Stage.STAKED)
+    told = await look(sale)
+    if told is not None:
+        return told
+    end = await sale.bench.market.request_end(sale.request_id)
+    await sale.bench.duties.on_expiry_update(await sale.known(), end)
+    return Event.STORED
+
+
+async def look(sale: Sale) -> Event | None:
+    """What the chain says of a slot that we hold; None when we do, and are to prove it."""
+    state = await sale.bench.market.slot_state(sale.slot)
+    match state:
+        case SlotState.FILLED:
+            return None if await sale.is_mine() else Event.LOST
+        case SlotState.FINISHED | SlotState.PAID:
+            return Event.REQUEST_FINISHED
+        case SlotState.FAILED:
+            return Event.REQUEST_FAILED
+        case SlotState.CANCELLED:
+            return Event.REQUEST_CANCELLED
+        case SlotState.REPAIR:
+            return Event.SLOT_FREED
+    return Event.LOOK
+
+
+async def hold(sale: Sale) -> Event:
+    """Prove the slot, period by period, until the request is over."""
+    bench = sale.bench
+    slot = await sale.known()
+    end = await bench.market.request_end(sale.request_id)
+    while True:
+        told = await look(sale)
+        if told is not None:
+            return told
+        period = bench.config.proofs.period_at(int(await bench.time.now()))
+        if period.number > sale.proved_period:
+            await _prove(sale, slot, period)
+        next_look = period.end + 1
+        if await bench.time.now() <= end:
+            next_look = min(next_look, end + 1)
+        await bench.time.until(next_look)
+        # Where blocks are rare the state may be behind the clock: at least a second goes by between looks.
+        await bench.time.until(await bench.time.now() + 1)
+
+
+async def _prove(sale: Sale, slot: Slot, period: Period) -> None:
+    """Bring the proof of a period, if one is asked for. What is too late is told and let go."""
+    bench = sale.bench
+    market = bench.market
+    if not (await market.is_proof_required(sale.slot) or await market.will_proof_be_required(sale.slot)):
+        sale.proved_period = period.number
+        return
+    if _leave_out(sale):
+        sale.proved_period = period.number
+        _miss(sale, period, "left out, as --simulate-proof-failures says")
+        return
+    while True:
+        challenge = await market.get_challenge(sale.slot)
+        proof = await make_proof(sale, slot, challenge)
+        # Proving takes long: what was asked may have been overtaken, and what is late helps nobody.
+        if bench.config.proofs.period_at(int(await bench.time.now())) != period:
+            _miss(sale, period, f"the proof took {ceil(bench.pace.seconds)} s")
+            return
+        if await market.get_challenge(sale.slot) != challenge:
+            continue
+        try:
+            await market.submit_proof(sale.slot, proof)
+        except ProofInvalid as error:
+            if bench.config.proofs.period_at(int(await bench.time.now())) != period:
+                _miss(sale, period, "it came when the period was over")
+                return
+            if await market.get_challenge(sale.slot) == challenge:
+                raise ChainRefused(f"the proof is refused: {error.message}", reason=error.reason) from error
+            continue
+        except ChainRefused as error:
+            if error.reason != ALREADY:
+                raise
+        break
+    sale.proved_period = period.number
+    spare = int(period.end - await bench.time.now())
+    bench.events.publish(ProofSent(sale.slot, period.number, spare))
+    if spare < CLOSE * period.seconds:
+        _log.warning("a proof came late in its period", slot=str(sale.slot), spare=spare, of=period.seconds)
+
+
+def _leave_out(sale: Sale) -> bool:
+    if not sale.bench.leave_out:
+        return False
+    sale.left_out += 1
+    return sale.left_out % sale.bench.leave_out == 0
+
+
+def _miss(sale: Sale, period: Period, why: str) -> None:
+    _log.warning("a proof was missed", slot=str(sale.slot), period=period.number, why=why)
+    sale.bench.events.publish(ProofMissed(sale.slot, period.number, why))
+
+
+async def make_proof(sale: Sale, slot: Slot, challenge: bytes) -> Groth16Proof:
+    """A proof from the node, and a note of how long it takes here."""
+    bench = sale.bench
+    async with bench.proving:
+        began = bench.clock.monotonic()
+        proof = await bench.duties.on_prove(slot, challenge)
+        bench.pace.note(bench.clock.monotonic() - began)
+    return proof
+
+
+# -- the end
+
+
+async def pay_out(sale: Sale) -> Event:
+    """Take the payment and the collateral."""
+    bench = sale.bench
+    while True:
+        state = await bench.market.slot_state(sale.slot)
+        if state is SlotState.PAID:
+            break
+        if state is SlotState.FILLED:
+            # The newest block is not as late as the clock says.
+            await bench.time.until(await bench.time.now() + 1)
+            continue
+        await _release(sale)
+        break
+    returned = sale.reservation.returned if sale.reservation is not None else None
+    bench.events.publish(SlotPaid(sale.slot, returned or 0))
+    return Event.PAID
+
+
+async def cancel(sale: Sale) -> Event:
+    """The request was not filled in time: take what was earned until then, and the collateral."""
+    if await sale.is_mine():
+        if await sale.bench.market.slot_state(sale.slot) is not SlotState.PAID:
+            await _release(sale)
+        returned = sale.reservation.returned if sale.reservation is not None else None
+        sale.bench.events.publish(SlotPaid(sale.slot, returned or 0))
+    return await clean_up(sale)
+
+
+async def fail(sale: Sale) -> Event:
+    """The request failed: the contract keeps the collateral of those who held its slots."""
+    if await sale.is_mine() and sale.slot in await sale.bench.market.my_slots():
+        with suppress(UnknownRequest):
+            await sale.bench.market.free_slot(sale.slot)
+    sale.reason = "the request failed: too many of its slots were lost"
+    return Event.LOST
+
+
+async def _release(sale: Sale) -> None:
+    """Have the contract give back what it has, after a note of how much that is."""
+    collateral = await sale.bench.market.current_collateral(sale.slot)
+    await sale.advance(Stage.RELEASING, collateral)
+    try:
+        await sale.bench.market.free_slot(sale.slot)
+    except ChainRefused as error:
+        if error.reason != PAID:
+            raise
+
+
+async def clean_up(sale: Sale) -> Event:
+    """Let the blocks go, then give back bytes and collateral, in this order: a crash between them is mended
+    by the next start, and no byte is counted as free that is still taken.
+    """
+    reservation = sale.reservation
+    stray = reservation is None and sale.item is None
+    with suppress(UnknownRequest):
+        if stray or (reservation is not None and reservation.stage > Stage.TAKEN):
+            await sale.bench.duties.on_clear(await sale.known())
+    back = 0
+    if reservation is not None:
+        back = reservation.collateral if reservation.returned is None else reservation.returned
+    elif sale.item is not None and sale.request is not None:
+        back = sale.request.ask.collateral_per_slot  # perhaps set aside, though nobody was told
+    if sale.reservation_id:
+        await sale.bench.book.give_back(sale.reservation_id, back)
+    return Event.CLEAN
+
+
+async def clean_up_after_error(sale: Sale) -> Event:
+    """As `clean_up`, where the collateral may be gone. A slot that turns out to be ours is not given up."""
+    if sale.stage in (Stage.FILLING, Stage.STAKED):
+        state = await sale.bench.market.slot_state(sale.slot)
+        mine = await sale.is_mine()
+        if mine and state in (SlotState.FILLED, SlotState.FINISHED):
+            return Event.LOOK
+        if mine or sale.stage is Stage.STAKED:
+            sale.bench.events.publish(SlotLost(sale.slot))
+            await sale.advance(Stage.RELEASING, 0)
+    return await clean_up(sale)

@@ -1,0 +1,64 @@
+"""What is known of one sale, for the steps that bring it on."""
+
+from codex.errors import UnknownRequest
+from codex.market import Groth16Proof, RequestId, Slot, SlotId, StorageRequest
+from codex.sales.bench import Bench
+from codex.sales.deciding import Check
+from codex.sales.queue import Item
+from codex.store import SlotReservation, Stage
+
+
+class Sale:
+    """One slot, what is set aside for it, and what came of the last step. Changed by its own agent only."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        slot: SlotId,
+        item: Item | None,
+        reservation: SlotReservation | None,
+        known: Slot | None,
+    ) -> None:
+        self.bench = bench
+        self.slot = slot
+        self.item = item
+        self.reservation = reservation
+        self.request: StorageRequest | None = known.request if known is not None else None
+        if item is not None:
+            self.request_id, self.index = item.request, item.index
+        elif reservation is not None:
+            self.request_id, self.index = RequestId(reservation.request), reservation.slot
+        else:
+            assert known is not None
+            self.request_id, self.index = known.request.id, known.index
+        self.reservation_id = reservation.id if reservation is not None else b""
+        """Set before the reservation is asked for: it may be there though the answer never came."""
+        self.proof: Groth16Proof | None = None
+        self.proved_period = -1
+        """The newest period that a proof was taken in."""
+        self.left_out = 0
+        self.reason = ""
+        self.checks: tuple[Check, ...] = ()
+        self.availability: bytes | None = reservation.availability if reservation is not None else None
+
+    @property
+    def stage(self) -> Stage:
+        """How far it has come. One without a reservation was found on the chain: it is filled."""
+        return self.reservation.stage if self.reservation is not None else Stage.STAKED
+
+    async def known(self) -> Slot:
+        """The slot with its request. Raises UnknownRequest, and as the marketplace."""
+        if self.request is None:
+            self.request = await self.bench.market.get_request(self.request_id)
+            if self.request is None:
+                raise UnknownRequest(f"the marketplace knows no request {self.request_id}")
+        return self.request.slot(self.index)
+
+    async def advance(self, stage: Stage, returned: int | None = None) -> None:
+        """Write down how far it has come."""
+        if self.reservation is not None:
+            self.reservation = await self.bench.book.advance(self.reservation.id, stage, returned)
+
+    async def is_mine(self) -> bool:
+        """Whether the marketplace has this node's account as the slot's host."""
+        return await self.bench.market.get_host(self.slot) == self.bench.account

@@ -1,0 +1,316 @@
+"""The trade of one life: what the marketplace tells becomes slots in the queue, and these become agents.
+
+At most so many agents work at getting a slot at the same time; those that hold one do not count. An agent
+that breaks is logged, and its slot is taken up anew after a pause; no other agent notices.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+from attrs import evolve
+
+from codex.chain import Reorganised
+from codex.errors import CodexError
+from codex.logs import get_logger
+from codex.market import (
+    MarketEvent,
+    RequestCancelled,
+    RequestFailed,
+    RequestFulfilled,
+    RequestId,
+    Slot,
+    SlotFilled,
+    SlotFreed,
+    SlotId,
+    SlotReservationsFull,
+    repair_collateral,
+)
+from codex.sales.agent import Agent
+from codex.sales.bench import Bench
+from codex.sales.deciding import Check, Decision, Verdict, judge
+from codex.sales.openings import MOST, Opening, Openings
+from codex.sales.queue import Item, SlotQueue
+from codex.sales.states import Event
+from codex.sales.views import SaleView
+from codex.store import Availability, SlotReservation
+
+WORKERS = 3
+"""Agents that work at getting a slot at the same time."""
+QUEUE = 1024
+"""Slots in the queue: some 500 bytes each."""
+RECONSIDER = 600.0
+"""Seconds after which slots that were not wanted are judged anew at the latest."""
+PAUSE = 5.0
+"""Seconds after which what could not be done is tried again."""
+
+_log = get_logger("sales")
+
+
+class Trade:
+    """The queue and the agents. `run` never ends by itself."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._queue = SlotQueue(QUEUE, paused=True)
+        self._openings = Openings()
+        self._agents: dict[SlotId, Agent] = {}
+        self._nursery: trio.Nursery | None = None
+        self._following = trio.CancelScope()
+        self._offered = trio.Event()
+
+    # -- seen from outside
+
+    def views(self) -> list[SaleView]:
+        """Every sale, the oldest first."""
+        return [SaleView.of(agent) for agent in self._agents.values()]
+
+    def view(self, slot: SlotId) -> SaleView | None:
+        agent = self._agents.get(slot)
+        return None if agent is None else SaleView.of(agent)
+
+    def look_again(self) -> None:
+        """Something else is offered: have all slots judged anew, those too that were dropped."""
+        self._offered.set()
+
+    # -- the tasks
+
+    async def run(self) -> None:
+        """Take up what was begun, then follow the marketplace."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._insist(self._resume)
+            nursery.start_soon(self._tend)
+            nursery.start_soon(self._reconsider)
+            while True:
+                with trio.CancelScope() as self._following:
+                    await self._insist(self._follow)
+
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something that may fail while the chain or the disk is away, until it has been done."""
+        while True:
+            try:
+                return await work()
+            except CodexError as error:
+                _log.warning("trading waits", why=error.message, remedy=error.remedy)
+            await trio.sleep(PAUSE)
+            await self._bench.chain.connected()
+
+    async def _resume(self) -> None:
+        """An agent for each slot that has something reserved, or is ours by what the chain says."""
+        reservations = await self._bench.book.slots()
+        for reservation in reservations:
+            slot = SlotId.of(RequestId(reservation.request), reservation.slot)
+            if slot not in self._agents:
+                self._begin(slot, reservation=reservation)
+        await self._adopt()
+
+    async def _adopt(self) -> None:
+        """Take slots over that are ours and that no agent knows of."""
+        for slot in await self._bench.market.my_slots():
+            if slot in self._agents:
+                continue
+            known = await self._bench.market.get_active_slot(slot)
+            if known is not None and slot not in self._agents:
+                _log.warning("a slot is held for which nothing is reserved", slot=str(slot))
+                self._begin(slot, known=known)
+
+    async def _tend(self) -> None:
+        """Once a period: slots that nobody looks after are taken over, and slots past filling forgotten."""
+        while True:
+            await trio.sleep(max(PAUSE, self._bench.config.proofs.period))
+            await self._insist(self._adopt)
+            for item in self._queue.expire(int(await self._bench.time.now())):
+                self._close(item, "it was not filled in time")
+
+    async def _reconsider(self) -> None:
+        """Judge the slots that were not wanted whenever something has changed, and now and then: balances
+        and disks change, too, and nobody says so.
+        """
+        while True:
+            with trio.move_on_after(RECONSIDER):
+                await self._offered.wait()
+            self._offered = trio.Event()
+            if self._queue.overflowed and len(self._queue) < QUEUE // 2:
+                self._following.cancel()
+            await self._insist(self._reconsider_once)
+
+    async def _reconsider_once(self) -> None:
+        offered = await self._bench.book.availabilities()
+
+        def wanted(item: Item) -> bool:
+            there = judge(item.ask, collateral=0, end=item.deadline, availabilities=offered)
+            return there.availability is not None
+
+        if self._queue.reconsider(wanted):
+            self._dispatch()
+
+    # -- what the marketplace tells
+
+    async def _follow(self) -> None:
+        """Hear everything that was told since a request that may still be open was made."""
+        bench = self._bench
+        self._queue.overflowed = False
+        self._openings = Openings()
+        begin = max(0, int(await bench.time.now()) - bench.config.duration_limit)
+        async for told in await bench.market.events(await bench.chain.block_at(begin)):
+            if isinstance(told, Reorganised):
+                for agent in tuple(self._agents.values()):
+                    agent.interrupt(Event.LOOK)
+                continue
+            for event, _ in told.events:
+                self._openings.hear(event)
+                await self._hear(event)
+            head = bench.chain.head
+            if head is None or told.cursor.next > head.number:
+                await self._open()
+                self._queue.paused = False
+                self._dispatch()
+
+    async def _hear(self, event: MarketEvent) -> None:
+        """What an event means for the queue, and for agents that are at work."""
+        match event:
+            case SlotFilled(request, index):
+                self._queue.delete(request, index)
+                agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
+                if agent is not None and await self._is_anothers(agent.sale.slot):
+                    agent.interrupt(Event.OUTDONE)
+            case SlotFreed(request, index):
+                agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
+                if agent is not None and await self._is_anothers(agent.sale.slot):
+                    agent.interrupt(Event.SLOT_FREED)
+            case SlotReservationsFull(request, index):
+                self._queue.delete(request, index)
+            case RequestFulfilled(request):
+                self._queue.delete_request(request)
+            case RequestFailed(request) | RequestCancelled(request):
+                self._queue.delete_request(request)
+                over = Event.REQUEST_FAILED if isinstance(event, RequestFailed) else Event.REQUEST_CANCELLED
+                for agent in tuple(self._agents.values()):
+                    if agent.sale.request_id == request:
+                        agent.interrupt(over)
+
+    async def _is_anothers(self, slot: SlotId) -> bool:
+        """Whether a slot is not ours now: an event may be old by the time it is read."""
+        return await self._bench.market.get_host(slot) != self._bench.account
+
+    async def _open(self) -> None:
+        """Judge what has opened, and put it into the queue."""
+        requests, freed = self._openings.take(int(await self._bench.time.now()))
+        if not requests and not freed:
+            return
+        availabilities = await self._bench.book.availabilities()
+        for opening in requests:
+            self._enqueue(self._items(opening), availabilities, opening.told.expiry)
+            await trio.lowlevel.checkpoint()
+        for request, index in freed:
+            item, end = await self._freed(request, index)
+            if item is not None:
+                self._enqueue([item], availabilities, end)
+
+    def _items(self, opening: Opening) -> list[Item]:
+        told = opening.told
+        ask = told.ask
+        token = self._bench.entropy.token
+        if ask.slots <= MOST:
+            indices: Sequence[int] = range(ask.slots)
+        else:
+            # Nobody can fill them all: some, drawn so that other hosts have drawn others.
+            indices = [int.from_bytes(token(8), "big") % ask.slots for _ in range(MOST)]
+        return [
+            Item(
+                told.request,
+                index,
+                ask,
+                deadline=told.expiry,
+                collateral=ask.collateral_per_slot,
+                lot=token(8),
+            )
+            for index in indices
+            if index not in opening.without and SlotId.of(told.request, index) not in self._agents
+        ]
+
+    async def _freed(self, request: RequestId, index: int) -> tuple[Item | None, int]:
+        """A slot that another host has lost, and when its request ends; None when it is no use any more."""
+        market = self._bench.market
+        state = await market.request_state(request)
+        known = await market.get_request(request)
+        if state is None or known is None or state.over:
+            return None, 0
+        slot = Slot(known, index)
+        if slot.id in self._agents or not (await market.slot_state(slot.id)).fillable:
+            return None, 0
+        end = await market.request_end(request)
+        item = Item(
+            request,
+            index,
+            known.ask,
+            deadline=end,
+            collateral=repair_collateral(known.ask, self._bench.config.collateral),
+            repair=True,
+            lot=self._bench.entropy.token(8),
+        )
+        return item, end
+
+    def _enqueue(self, items: Sequence[Item], availabilities: Sequence[Availability], end: int) -> None:
+        """Put slots of one request into the queue. What no availability takes is marked as seen at once:
+        nobody need ask the chain about it.
+        """
+        if not items:
+            return
+        ask = items[0].ask
+        judgement = judge(ask, collateral=0, end=end, availabilities=availabilities)
+        for item in items:
+            if judgement.availability is None:
+                item = evolve(item, seen=True)
+                self._note(item, Verdict.UNWANTED, judgement.reason, judgement.checks)
+            dropped = self._queue.push(item)
+            if dropped is not None:
+                self._note(dropped, Verdict.DROPPED, f"{QUEUE} other slots are worth more")
+
+    def _close(self, item: Item, why: str) -> None:
+        self._note(item, Verdict.CLOSED, why)
+
+    def _note(self, item: Item, verdict: Verdict, reason: str, checks: tuple[Check, ...] = ()) -> None:
+        now = int(self._bench.clock.now())
+        self._bench.journal.note(Decision(item.slot, item.request, item.index, now, verdict, reason, checks))
+
+    # -- agents
+
+    def _dispatch(self) -> None:
+        """Give the best slots to agents, as many as may be at it."""
+        busy = sum(not agent.settled for agent in self._agents.values())
+        while busy < WORKERS and (item := self._queue.pop()) is not None:
+            if item.slot not in self._agents:
+                self._begin(item.slot, item=item)
+                busy += 1
+
+    def _begin(
+        self,
+        slot: SlotId,
+        *,
+        item: Item | None = None,
+        reservation: SlotReservation | None = None,
+        known: Slot | None = None,
+    ) -> None:
+        assert self._nursery is not None
+        agent = Agent(self._bench, slot, item, reservation, known, moved=self._dispatch)
+        self._agents[slot] = agent
+        self._nursery.start_soon(self._run_agent, agent, name=f"sale {slot}")
+
+    async def _run_agent(self, agent: Agent) -> None:
+        slot = agent.sale.slot
+        try:
+            await agent.run()
+        except Exception:
+            _log.exception("an agent broke; its slot is taken up anew", slot=str(slot))
+            await trio.sleep(PAUSE)
+            del self._agents[slot]
+            await self._insist(self._resume)
+        else:
+            del self._agents[slot]
+        if agent.requeue is not None:
+            self._queue.push(evolve(agent.requeue, seen=True))
+        elif agent.sale.reservation is not None:
+            # What it had reserved is free again, and may be what another slot was missing.
+            self.look_again()
+        self._dispatch()

@@ -1,0 +1,208 @@
+"""Hosts on a simulated marketplace: the real services over a real store, on trio's clock.
+
+What the node would do for the sales is simulated: a slot's blocks are made up instead of fetched, and a proof
+is what the simulated contract takes.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from codex.config import StoreConfig
+from codex.data import Block
+from codex.market import (
+    Address,
+    Groth16Proof,
+    RequestId,
+    Slot,
+    SlotId,
+    StorageAsk,
+    StorageContent,
+    StorageRequest,
+)
+from codex.runtime import Inbox, Mailbox, Policy, SeededEntropy, VirtualClock, open_supervisor, serve
+from codex.sales import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore, Sales, SalesBoard
+from codex.sales.service import SalesService
+from codex.store import Availability, BlockStore, MarketBook
+from codex.testing.market import EPOCH, SimulatedChain, SimulatedMarket, proof_for
+from codex.testing.market_door import MarketDoor
+from codex.testing.stores import book_of, open_test_store, payload
+
+BLOCK = 1024
+"""Bytes of the made-up blocks."""
+
+
+def account(name: str) -> Address:
+    """The account of alice, bob or carol."""
+    return Address(SeededEntropy(f"account/{name}").token(20))
+
+
+def a_request(
+    client: str = "alice",
+    *,
+    nonce: int = 0,
+    slots: int = 1,
+    slot_size: int = 4 * BLOCK,
+    duration: int = 600,
+    expiry: int = 240,
+    price: int = 1,
+    collateral: int = 1,
+    probability: int = 1,
+    loss: int = 0,
+) -> StorageRequest:
+    """A request as people make them, small enough for tests. No proof may be left out by chance."""
+    return StorageRequest(
+        client=account(client),
+        ask=StorageAsk(
+            proof_probability=probability,
+            price_per_byte_per_second=price,
+            collateral_per_byte=collateral,
+            slots=slots,
+            slot_size=slot_size,
+            duration=duration,
+            max_slot_loss=loss,
+        ),
+        content=StorageContent(b"a manifest", bytes(32)),
+        expiry=expiry,
+        nonce=nonce.to_bytes(32, "big"),
+    )
+
+
+@define(eq=False)
+class SimulatedDuties:
+    """The node's side of the duties. Its fields make it fail, or slow."""
+
+    store: BlockStore
+    stored: dict[SlotId, list[Block]] = field(factory=dict)
+    """What each slot brought here."""
+    until: dict[SlotId, int] = field(factory=dict)
+    """Until when each slot is to be kept."""
+    store_seconds: float = 0.0
+    prove_seconds: float = 0.0
+    fail: dict[str, list[Exception]] = field(factory=dict)
+    """By the name of a call's class: what the next ones raise."""
+    repaired: list[SlotId] = field(factory=list)
+    proofs: int = 0
+
+    async def run(self, inbox: Inbox) -> None:
+        """Answer until cancelled."""
+        await serve(inbox, self._answer, limit=16)
+
+    async def _answer(self, call: Any) -> Any:
+        planned = self.fail.get(type(call).__name__, [])
+        if planned:
+            raise planned.pop(0)
+        match call:
+            case OnStore(slot, expiry, repair, reservation):
+                return await self._store(slot, expiry, repair, reservation)
+            case OnProve(_, challenge):
+                return await self._prove(challenge)
+            case OnExpiryUpdate(slot, expiry):
+                self.until[slot.id] = expiry
+                return await trio.lowlevel.checkpoint()
+            case OnClear(slot):
+                return await self._clear(slot.id)
+        raise TypeError(f"no duty: {call}")
+
+    async def _store(self, slot: Slot, expiry: int, repair: bool, reservation: str | None) -> None:
+        if repair:
+            self.repaired.append(slot.id)
+        await trio.sleep(self.store_seconds)
+        count = -(-slot.request.ask.slot_size // BLOCK)
+        seed = int.from_bytes(slot.id.raw[:6], "big")
+        blocks = [Block.of(payload(seed + n, BLOCK)) for n in range(count)]
+        for block in blocks:
+            self.stored.setdefault(slot.id, [])
+            await self.store.put_many([block], ttl=0, reservation=reservation)
+            if block not in self.stored[slot.id]:
+                self.stored[slot.id].append(block)
+        self.until[slot.id] = expiry
+
+    async def _prove(self, challenge: bytes) -> Groth16Proof:
+        await trio.sleep(self.prove_seconds)
+        self.proofs += 1
+        return proof_for(challenge)
+
+    async def _clear(self, slot: SlotId) -> None:
+        await trio.lowlevel.checkpoint()
+        seed = int.from_bytes(slot.raw[:6], "big")
+        for n in range(64):  # what a life before this one stored, too
+            await self.store.delete(Block.of(payload(seed + n, BLOCK)).cid)
+        self.stored.pop(slot, None)
+        self.until.pop(slot, None)
+
+
+@define(eq=False)
+class Host:
+    """A host that runs."""
+
+    name: str
+    door: MarketDoor
+    store: BlockStore
+    book: MarketBook
+    sales: Sales
+    duties: SimulatedDuties
+
+    async def offer(self, total: int = 8 * BLOCK, collateral: int = 10**6, **terms: int) -> Availability:
+        """Offer room on terms that take any request of `a_request`."""
+        return await self.sales.add(
+            total=total,
+            collateral=collateral,
+            duration=terms.get("duration", 10**7),
+            price=terms.get("price", 1),
+            until=terms.get("until", 0),
+        )
+
+    async def untouched(self) -> bool:
+        """Whether everything that was set aside has come back, but for what is marked as lost."""
+        space = await self.store.space()
+        offered = await self.sales.availabilities()
+        return (
+            not await self.book.slots()
+            and space.quota_used == 0
+            and space.quota_reserved == sum(there.total for there in offered)
+            and all(there.free == there.total and not there.held for there in offered)
+        )
+
+
+@asynccontextmanager
+async def open_host(
+    market: SimulatedMarket, data_dir: Path, name: str = "bob", *, quota: int = 1 << 20, leave_out: int = 0
+) -> AsyncIterator[Host]:
+    """Run a host's store, sales and (simulated) node for the length of the block."""
+    async with open_test_store(data_dir, StoreConfig(quota=quota)) as store:
+        duties = SimulatedDuties(store)
+        mailbox = Mailbox("duties")
+        door, book, board = MarketDoor(market, account(name)), book_of(store), SalesBoard()
+        # A life that comes after another must not draw the same names again.
+        entropy = SeededEntropy(f"{name}/{trio.current_time()}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(duties.run, mailbox.inbox)
+            async with open_supervisor(clock=VirtualClock(EPOCH)) as supervisor:
+                sales = await supervisor.start(
+                    "sales",
+                    lambda: SalesService(
+                        market=door,
+                        chain=SimulatedChain(market),
+                        book=book,
+                        duties=Duties(mailbox),
+                        board=board,
+                        clock=VirtualClock(EPOCH),
+                        entropy=entropy,
+                        leave_out=leave_out,
+                    ),
+                    Policy(),
+                )
+                yield Host(name, door, store, book, Sales(sales, board), duties)
+            nursery.cancel_scope.cancel()
+
+
+async def post(market: SimulatedMarket, request: StorageRequest) -> RequestId:
+    """Make a request in its client's name, who gets the tokens for it."""
+    market.fund(request.client, request.ask.price)
+    await MarketDoor(market, request.client).request_storage(request)
+    return request.id
