@@ -4,19 +4,21 @@ import http.client
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from attrs import frozen
 
+from codex.cli import jobs
 from codex.cli.connection import OF_A_CID, PIECE, ask, data_path, refused, understood
 from codex.cli.exits import Failed
 from codex.cli.files import Part, check_free, open_part, place, safe_name, written
 from codex.cli.finding import Target
 from codex.cli.output import note
 from codex.cli.progress import progress
+from codex.errors import CodexError
 
 STDOUT = "-"
 
@@ -45,7 +47,7 @@ def get(node: Target, order: Order) -> Path | None:
     """
     if order.output == STDOUT:
         with _reply(node, order, 0) as reply:
-            _stream(reply, sys.stdout.buffer, "the output", order.cid)
+            _stream(node, reply, sys.stdout.buffer, "the output", order.cid)
         return None
     path = Path(order.output or ".")
     with written(path):  # what a name is too long for is found out here
@@ -53,7 +55,7 @@ def get(node: Target, order: Order) -> Path | None:
     if special:
         # A device or a pipe is written to as it is.
         with _reply(node, order, 0) as reply, written(path), path.open("wb", buffering=0) as stream:
-            _stream(reply, stream, str(path), order.cid)
+            _stream(node, reply, stream, str(path), order.cid)
         return path
     if not path.is_dir():
         check_free(path, order.force)
@@ -64,7 +66,7 @@ def get(node: Target, order: Order) -> Path | None:
             if path.is_dir():
                 path /= safe_name(reply.getheader("Content-Disposition") or "", order.cid)
                 check_free(path, order.force)
-            _fill(part, reply, path.name, order.cid)
+            _fill(node, part, reply, path.name, order.cid)
         place(part, path, order.force)
     return path
 
@@ -93,16 +95,18 @@ def _reply(node: Target, order: Order, offset: int) -> Iterator[http.client.HTTP
                 raise refused(reply, order.cid, OF_A_CID)
 
 
-def _fill(part: Part, reply: http.client.HTTPResponse, name: str, cid: str) -> None:
+def _fill(node: Target, part: Part, reply: http.client.HTTPResponse, name: str, cid: str) -> None:
     """Move the body to its place in the part. Raises Failed unless the part is whole afterwards."""
     start, total = _extent(reply, part.size)
     part.cut(start)
     _move(reply, part.write, name, start, total)
     if total is not None and part.size != total:
-        raise _cut_off(cid, part.size, total)
+        raise _cut_off(node, reply, cid, part.size, total)
 
 
-def _stream(reply: http.client.HTTPResponse, stream: FileIO | BinaryIO, what: str, cid: str) -> None:
+def _stream(
+    node: Target, reply: http.client.HTTPResponse, stream: FileIO | BinaryIO, what: str, cid: str
+) -> None:
     """Move the body into an open stream. Raises Failed unless all of it arrives, and can be written."""
     total, arrived = reply.length, 0
 
@@ -118,7 +122,7 @@ def _stream(reply: http.client.HTTPResponse, stream: FileIO | BinaryIO, what: st
     with written(what):
         stream.flush()
     if total is not None and arrived != total:
-        raise _cut_off(cid, arrived, total)
+        raise _cut_off(node, reply, cid, arrived, total)
 
 
 def _extent(reply: http.client.HTTPResponse, here: int) -> tuple[int, int | None]:
@@ -145,11 +149,18 @@ def _move(
             bar.moved(len(piece))
 
 
-def _cut_off(cid: str, arrived: int, total: int) -> Failed:
-    return Failed(
-        f"{cid} was cut off after {arrived} of {total} bytes",
-        remedy="Try again; the node's log says what it could not read or fetch.",
-    )
+def _cut_off(node: Target, reply: http.client.HTTPResponse, cid: str, arrived: int, total: int) -> Failed:
+    """What to say of a body that broke off: what became of the node's job, where that says why."""
+    text = f"{cid} was cut off after {arrived} of {total} bytes"
+    id = reply.getheader("X-Job-Id")
+    # A node that cannot be asked any more is not what went wrong first.
+    with suppress(CodexError):
+        job = jobs.fetch(node, id, quiet=True) if id else None
+        if job is not None and job.error is not None:
+            with understood():
+                error = {name: str(job.error.get(name) or "") for name in ("message", "remedy", "code")}
+            return Failed(f"{text}: {error['message']}", remedy=error["remedy"], told=error["code"])
+    return Failed(text, remedy="Try again; the node's log says what it could not read or fetch.")
 
 
 _RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})")

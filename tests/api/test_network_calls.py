@@ -7,9 +7,9 @@ import pytest
 import trio
 from attrs import frozen
 
-from codex.config import ExchangeConfig
+from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE
-from codex.node import JobKind, Node
+from codex.node import JobKind, JobState, Node
 from codex.testing.content import noise
 from codex.testing.http import Client
 from codex.testing.neighbourhood import Neighbourhood, open_test_network
@@ -58,6 +58,29 @@ async def test_a_stream_from_the_network_is_as_the_local_one(two: Two) -> None:
     for name in ("content-type", "content-disposition", "content-length", "etag", "accept-ranges"):
         assert far.header(name) == near.header(name)
     assert far.header("x-job-id") in [job.id for job in two.bob.jobs.list(JobKind.DOWNLOAD)]
+
+
+async def test_what_has_no_room_here_is_refused_with_what_to_type(tmp_path: Path) -> None:
+    store = StoreConfig(quota=16 * BLOCK_SIZE)
+    async with open_test_network("alice", "bob", directory=tmp_path, store=store) as people:
+        served = await people.serve("bob")
+        cid = await people["alice"].store(CONTENT)
+        mine = await served.node.store(noise(8 * BLOCK_SIZE, "bob"))
+        for method, path in (("GET", f"/data/{cid}/network/stream"), ("POST", f"/data/{cid}/network")):
+            refused = await served.client.ask(method, path, headers=PROBLEM)
+            told = refused.json()
+            assert (refused.status, told["code"]) == (500, "quota-exceeded")
+            assert told["detail"].startswith(
+                "576 KiB of the dataset are not on this node, and its quota of 1.00 MiB"
+            )
+            assert "--storage-quota=2MiB" in told["remedy"]
+        [job] = served.node.jobs.list(JobKind.FETCH)
+        assert job.state is JobState.FAILED
+        # A part of it has room, and all of it once there is some.
+        part = await served.client.get(f"/data/{cid}/network/stream", headers=[("Range", "bytes=0-9")])
+        assert (part.status, part.body) == (206, CONTENT[:10])
+        await served.node.delete(mine)
+        assert (await served.client.get(f"/data/{cid}/network/stream")).body == CONTENT
 
 
 async def test_of_a_range_only_what_it_needs_is_fetched(two: Two) -> None:

@@ -122,6 +122,29 @@ def test_a_cut_download_leaves_nothing(
     assert [path.read_text() for path in work.iterdir()] == ([before] if before is not None else [])
 
 
+ERROR = {"code": "disk-full", "message": "the disk is full", "remedy": "make room"}
+
+
+@pytest.mark.parametrize("output", ["-", "there"])
+@pytest.mark.parametrize("error", [ERROR, None, {"code": 7}, "nonsense"])
+def test_why_a_download_was_cut_is_asked_of_its_job(
+    codex: Run, node: Any, job: Any, cid: str, output: str, error: Any
+) -> None:
+    node.replies[f"GET /data/{cid}"] = (200, {"X-Job-Id": "7"}, CONTENT)
+    node.cut = 1000
+    told = job("download", "failed" if error else "running", error=error)
+    node.replies["GET /jobs/7"] = (200, {"Content-Type": "application/json"}, json.dumps(told).encode())
+    done = codex("get", cid, "-o", output, port=node.port)
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert f"{cid} was cut off after 1000 of {len(CONTENT)} bytes" in said
+    if error == ERROR:
+        assert "bytes: the disk is full\n  Make room\n" in said
+    elif not isinstance(error, dict):
+        assert "the node's log says" in said
+    assert "GET /jobs/7" in node.asked
+
+
 def test_a_cut_download_to_standard_output_is_told_by_the_exit_code(
     codex: Run, serving: Any, cid: str
 ) -> None:
