@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from codex.chain import LinkLost, Wire
 from codex.market.ids import keccak256
@@ -243,6 +243,12 @@ class SimulatedChain:
         held, self.least_price = self.least_price, 10**30  # they wait for a block after these
         self.mine(*logs, count=depth + longer)
         self.least_price = held
+
+    def take_over(self, nonce: int) -> None:
+        """Have another transaction in the place of one in the pool, as if the same key had sent it from
+        elsewhere.
+        """
+        self._pool[nonce] = evolve(self._pool[nonce], hash="0x" + "ee" * 32)
 
     def forget(self) -> None:
         """Lose everything that is in the pool, as a provider does that was restarted."""

@@ -1,0 +1,425 @@
+"""The lane of transactions, over a simulated chain: order, replacement, reorganisations, outages."""
+
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from codex.chain import Receipt
+from codex.chain.sending import HOPELESS, STUCK_BLOCKS, STUCK_SECONDS
+from codex.config import MarketConfig
+from codex.errors import (
+    ChainFailed,
+    ChainRefused,
+    CodexError,
+    InsufficientFunds,
+    SlotStateMismatch,
+    TransactionUnsettled,
+)
+from codex.market import Address
+from codex.testing.chain import GAS, ProviderError, SimulatedChain, SimulatedProvider
+from codex.testing.chain_service import OpenChain, open_chain
+
+GWEI = 10**9
+
+
+class Sender:
+    """Sends in the background, and keeps what came of it."""
+
+    def __init__(self, opened: OpenChain, contract: Address, nursery: trio.Nursery) -> None:
+        self.chain = opened.chain
+        self.contract = contract
+        self.nursery = nursery
+        self.done: dict[int, Receipt | CodexError] = {}
+
+    async def send(self, *payloads: int) -> None:
+        """Begin to send, one after the other, and wait until all that can happen at once has."""
+        for payload in payloads:
+            self.nursery.start_soon(self._one, payload)
+            await wait_all_tasks_blocked()
+
+    async def _one(self, payload: int) -> None:
+        try:
+            self.done[payload] = await self.chain.send(self.contract, bytes([payload]))
+        except CodexError as error:
+            self.done[payload] = error
+
+    def receipt(self, payload: int) -> Receipt:
+        found = self.done[payload]
+        assert isinstance(found, Receipt), found
+        return found
+
+
+def raws(provider: SimulatedProvider) -> list[dict[str, Any]]:
+    """The transactions that were sent, each once, in order."""
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
+    from hexbytes import HexBytes
+
+    sent = dict.fromkeys(params[0] for method, params in provider.asked if method == "eth_sendRawTransaction")
+    return [TypedTransaction.from_bytes(HexBytes(raw)).as_dict() for raw in sent]
+
+
+def nonces(provider: SimulatedProvider) -> list[int]:
+    return [fields["nonce"] for fields in raws(provider)]
+
+
+async def minutes(chain: SimulatedChain, blocks: int, seconds: float) -> None:
+    """Let blocks come, one every so many seconds."""
+    for _ in range(blocks):
+        await trio.sleep(seconds)
+        chain.mine()
+        await trio.sleep(0.001)
+
+
+async def test_transactions_go_out_in_order_and_come_back_with_receipts(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1, 2, 3)
+        assert simulated.waiting == [0, 1, 2]
+        assert sender.done == {}
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert [sender.receipt(payload).block for payload in (1, 2, 3)] == [1, 1, 1]
+        sent = raws(provider)
+        assert [fields["nonce"] for fields in sent] == [0, 1, 2]
+        assert [bytes(fields["data"]) for fields in sent] == [b"\x01", b"\x02", b"\x03"]
+        assert {fields["gas"] for fields in sent} == {int(GAS * 1.1)}
+        assert {fields["maxPriorityFeePerGas"] for fields in sent} == {GWEI}
+        assert {fields["maxFeePerGas"] for fields in sent} == {3 * GWEI}
+        # The count of transactions is asked for once.
+        counts = [params[1] for method, params in provider.asked if method == "eth_getTransactionCount"]
+        assert counts.count("pending") == 1
+
+
+async def test_a_call_that_would_fail_is_not_sent(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    def refuse(to: str, data: str) -> str:
+        raise ProviderError(3, "execution reverted", "0xff556acf")
+
+    simulated.contract = refuse
+    async with open_chain(provider.dial, config) as opened:
+        with pytest.raises(SlotStateMismatch):
+            await opened.chain.send(contract, b"\x01")
+        simulated.contract = lambda to, data: "0x"
+        simulated.balance = GAS
+        with pytest.raises(InsufficientFunds, match=f"has {GAS} wei") as caught:
+            await opened.chain.send(contract, b"\x01")
+        assert caught.value.remedy
+    assert nonces(provider) == []
+
+
+async def test_a_transaction_that_fails_in_its_block_says_why(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    simulated.failing = {"0x01", "0x02"}
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+
+        def refuse(to: str, data: str) -> str:
+            raise ProviderError(3, "execution reverted", "0xff556acf")
+
+        simulated.contract = refuse
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert isinstance(sender.done[1], SlotStateMismatch)
+        at_block = next(params[1] for method, params in provider.asked if method == "eth_call")
+        assert at_block == "0x1"
+        simulated.contract = lambda to, data: "0x"
+        await sender.send(2)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert isinstance(sender.done[2], ChainRefused)
+        assert "failed in block 2" in sender.done[2].message
+
+
+async def test_a_stuck_transaction_is_replaced_for_more(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        simulated.least_price = GWEI * 3 // 2
+        await sender.send(1, 2)
+        await minutes(simulated, STUCK_BLOCKS, 1)
+        assert nonces(provider) == [0, 1], "not before its time"
+        simulated.least_price = GWEI * 3 // 2
+        for _ in range(30):
+            await minutes(simulated, 1, STUCK_SECONDS / 2)
+            if len(sender.done) == 2:
+                break
+        assert sender.receipt(1).succeeded
+        assert sender.receipt(2).succeeded
+        offered = [fields["maxPriorityFeePerGas"] for fields in raws(provider) if fields["nonce"] == 0]
+        assert offered[0] == GWEI
+        assert offered[-1] >= simulated.least_price
+        for before, after in pairwise(offered):
+            assert after * 8 >= before * 9
+        assert simulated.waiting == []
+
+
+async def test_who_waits_for_a_hopeless_one_is_told_so(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        simulated.least_price = 10**18
+        await sender.send(1)
+        await minutes(simulated, HOPELESS, 1)
+        assert isinstance(sender.done[1], TransactionUnsettled)
+        assert "nonce 0" in sender.done[1].message
+        # It is kept in sight all the same, and the next one comes after it.
+        await sender.send(2)
+        simulated.least_price = 0
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(2).succeeded
+
+
+async def test_what_a_reorganisation_undoes_is_sent_again(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        simulated.mine(count=3)
+        await sender.send(1, 2)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(2).block == 4
+        simulated.mine(count=2)
+        await wait_all_tasks_blocked()
+        simulated.reorganise(3, lose=True)
+        await wait_all_tasks_blocked()
+        assert simulated.waiting == [0, 1]
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert simulated.waiting == []
+        assert nonces(provider) == [0, 1], "as they were, not for more"
+        await sender.send(3)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(3).succeeded
+        assert nonces(provider) == [0, 1, 2]
+
+
+async def test_a_provider_that_has_forgotten_is_told_again(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+        simulated.forget()
+        provider.go_down()
+        await trio.sleep(3600)
+        provider.up = True
+        await trio.sleep(60)
+        simulated.mine()
+        await trio.sleep(1)
+        simulated.mine()
+        await trio.sleep(1)
+        assert sender.receipt(1).succeeded
+        assert nonces(provider) == [0]
+
+
+async def test_a_connection_lost_while_sending_loses_nothing(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+        original = provider._answer
+
+        async def cut(method: str, params: list[Any]) -> Any:
+            answer = await original(method, params)
+            if method == "eth_sendRawTransaction":
+                # Taken, and the answer never comes.
+                provider._answer = original
+                provider.go_down()
+            return answer
+
+        provider._answer = cut
+        await sender.send(2)
+        await trio.sleep(3600)
+        assert sender.done == {}
+        provider.up = True
+        await trio.sleep(60)
+        simulated.mine()
+        await trio.sleep(20)
+        simulated.mine()
+        await trio.sleep(20)
+        assert (sender.receipt(1).block, sender.receipt(2).block) == (1, 1)
+        assert nonces(provider) == [0, 1]
+
+
+async def test_who_gives_up_waiting_leaves_no_gap(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        with trio.move_on_after(1):
+            await opened.chain.send(contract, b"\x01")
+        sender = Sender(opened, contract, nursery)
+        await sender.send(2)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(2).succeeded
+        assert nonces(provider) == [0, 1]
+
+
+async def test_cancelled_anywhere_it_leaves_no_gap(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        for steps in range(40):
+            with trio.CancelScope() as scope, suppress(CodexError):
+
+                async def cancel_later(scope: trio.CancelScope = scope, steps: int = steps) -> None:
+                    for _ in range(steps):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+
+                nursery.start_soon(cancel_later)
+                await opened.chain.send(contract, b"\x09")
+            await wait_all_tasks_blocked()
+        await sender.send(1)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(1).succeeded
+        assert simulated.waiting == []
+        assert len(set(nonces(provider))) > 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "nonce too low: next nonce 5, tx nonce 0",
+        "Nonce too high. Expected nonce to be 2",
+        "invalid nonce: used",
+    ],
+)
+async def test_a_nonce_that_is_refused_is_asked_for_anew(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+    message: str,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        provider.fail("eth_sendRawTransaction", ProviderError(-32000, message))
+        await sender.send(1)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(1).succeeded
+        counts = [params[1] for method, params in provider.asked if method == "eth_getTransactionCount"]
+        assert counts.count("pending") == 2
+
+
+async def test_a_price_that_is_refused_is_raised(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        low = ProviderError(-32000, "transaction underpriced")
+        provider.fail("eth_sendRawTransaction", low, low)
+        await sender.send(1)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(1).succeeded
+        prices = [fields["maxPriorityFeePerGas"] for fields in raws(provider)]
+        assert prices == [GWEI, GWEI * 9 // 8, GWEI * 81 // 64]
+
+
+async def test_a_transaction_that_is_refused_for_good_leaves_no_gap(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        provider.fail("eth_sendRawTransaction", ProviderError(-32000, "the pool is full"))
+        await sender.send(1)
+        assert isinstance(sender.done[1], ChainFailed)
+        never = [ProviderError(-32000, "nonce too low")] * 10
+        provider.fail("eth_sendRawTransaction", *never)
+        await sender.send(2)
+        assert isinstance(sender.done[2], ChainFailed)
+        assert "another program" in sender.done[2].remedy
+        provider._troubles.clear()
+        await sender.send(3)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(3).succeeded
+        assert simulated.waiting == []
+
+
+async def test_another_program_with_the_same_key_is_noticed(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+        simulated.take_over(0)
+        await minutes(simulated, 6, 1)
+        assert isinstance(sender.done[1], TransactionUnsettled)
+        assert "another one of this account" in sender.done[1].message
+        await sender.send(2)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(2).succeeded
