@@ -13,7 +13,7 @@ What was recovered is kept, with proofs, so that it can be served like any other
 batch of columns, or a single one that has more.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Container, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Protocol
 
@@ -144,8 +144,11 @@ class Mender:
         around = await self.gaps(row, range(index, index + 1))
         return around[0] if around else range(index, index + 1)
 
-    async def rebuild(self, run: range) -> AsyncGenerator[dict[int, Block], None]:
+    async def rebuild(
+        self, run: range, *, without: Container[int] = ()
+    ) -> AsyncGenerator[dict[int, Block], None]:
         """The leaves of a run, computed or, where they turn up, found: by index, a batch of columns at once.
+        Those `without` which it is to be done are known already.
 
         They are named by what they contain; whether that is what the tree has there is to be proved.
         """
@@ -155,7 +158,9 @@ class Mender:
             most = max(1, min(columns_at_once(self.layout, self._size), share.most // column))
             share.hold(most * column)
             for columns in self.layout.batches(most):
-                leaves = [i for row in rows for i in self.layout.row(row, columns) if i in run]
+                leaves = [
+                    i for row in rows for i in self.layout.row(row, columns) if i in run and i not in without
+                ]
                 if leaves:
                     yield await self._rebuild(columns, leaves)
 

@@ -16,13 +16,14 @@ import trio
 from codex.codec import Cid
 from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
-from codex.data import Manifest
+from codex.data import Block, Manifest
 from codex.discovery import Advertising
 from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.exchange import Trade
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
 from codex.node.events import ManifestDeleted, ManifestStored, NodeEvent
+from codex.node.hosting import Slot
 from codex.node.info import NodeInfo, about
 from codex.node.job import JobKind, JobState
 from codex.node.jobs import Job, Jobs
@@ -34,6 +35,7 @@ from codex.p2p import PeerId, SignedPeerRecord
 from codex.runtime.broadcast import Subscription
 from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
+from codex.slots import SlotTree
 from codex.store import Space
 
 log = get_logger("node")
@@ -419,9 +421,48 @@ class Node:
         """Buy storage for a dataset. Raises NotEnabled: this node has no marketplace yet."""
         raise _no_market(f"storage for {cid} cannot be requested")
 
-    async def on_store(self, request: Any, slot_index: int, **duty: Any) -> None:
-        """Fill one slot that was sold. Raises NotEnabled: this node has no marketplace yet."""
-        raise _no_market(f"slot {slot_index} cannot be filled")
+    # -- slots
+
+    async def on_store(
+        self,
+        cid: Cid,
+        slot_index: int,
+        expiry: float,
+        *,
+        slot_id: str | None = None,
+        repair: bool = False,
+        reservation: str | None = None,
+        on_blocks: Callable[[Sequence[Block]], None] | None = None,
+    ) -> SlotTree:
+        """Host a slot of the dataset whose verifiable manifest is `cid`, until `expiry` (unix seconds).
+
+        `slot_id` names it among several of the same index. See `Hosting.fill` for the rest, and for what it
+        raises.
+        """
+        parts = self._running
+        network = parts.network
+        tree = await parts.hosting.fill(
+            Slot.of(cid, slot_index, slot_id),
+            expiry,
+            find=lambda: self.fetch_manifest(cid),
+            network=None if network is None else network.leaves(),
+            repair=repair,
+            reservation=reservation,
+            told=on_blocks,
+        )
+        if network is not None:
+            network.stored(cid)
+        return tree
+
+    async def on_expiry_update(
+        self, cid: Cid, slot_index: int, expiry: float, *, slot_id: str | None = None
+    ) -> None:
+        """Keep a slot until `expiry` at least. Raises BlockNotFound when it is not hosted here."""
+        await self._running.hosting.extend(Slot.of(cid, slot_index, slot_id), expiry)
+
+    async def on_clear(self, cid: Cid, slot_index: int, *, slot_id: str | None = None) -> bool:
+        """Stop hosting a slot; False when it was not hosted. See `Hosting.clear`."""
+        return await self._running.hosting.clear(Slot.of(cid, slot_index, slot_id))
 
     @property
     def _running(self) -> Parts:

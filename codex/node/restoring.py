@@ -69,6 +69,13 @@ class Restoration:
         at = (index - self._run.start) * DIGEST_SIZE
         self._digests[at : at + DIGEST_SIZE] = cid.digest
 
+    def widen(self, run: range) -> None:
+        """Make the run longer, to one that this one is in; for a proof that takes more leaves."""
+        digests = bytearray(len(run) * DIGEST_SIZE)
+        at = (self._run.start - run.start) * DIGEST_SIZE
+        digests[at : at + len(self._digests)] = self._digests
+        self._run, self._digests = run, digests
+
     async def prove(self, witnesses: Iterable[Witness]) -> ProvenRun:
         """Prove all leaves of the run, which have come by now; see `prove_run` for what witnesses it takes.
 

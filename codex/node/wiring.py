@@ -31,6 +31,7 @@ from codex.lock import DataDir, open_data_dir
 from codex.logs import get_logger
 from codex.node.events import Events
 from codex.node.herald import Herald
+from codex.node.hosting import Hosting
 from codex.node.jobs import Jobs
 from codex.node.mending import Mending
 from codex.node.network import Network
@@ -121,6 +122,7 @@ class Parts:
     """What uploads and downloads hold, whichever door they come through."""
     protector: Protector
     mending: Mending
+    hosting: Hosting
 
 
 @asynccontextmanager
@@ -153,14 +155,11 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                 await supervisor.start("jobs", lambda: jobs, Policy(), stop_timeout=STOP)
                 started = int(seams.clock.now())
                 budget = Budget(MEMORY, partial(offload.run, give_back))
+                cores = config.num_threads or os.cpu_count() or 1
                 protector = Protector(
-                    store,
-                    offload,
-                    budget=budget,
-                    events=events,
-                    network=network,
-                    cores=config.num_threads or os.cpu_count() or 1,
+                    store, offload, budget=budget, events=events, network=network, cores=cores
                 )
+                mending = Mending(store, offload, budget)
                 yield Parts(
                     supervisor,
                     store,
@@ -173,7 +172,8 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     network,
                     budget,
                     protector,
-                    Mending(store, offload, budget),
+                    mending,
+                    Hosting(store, offload, mending, cores),
                 )
 
 

@@ -284,7 +284,6 @@ async def test_what_needs_a_network_or_a_market_says_so(node: Node) -> None:
         lambda: node.connect(peer),
         lambda: node.connect(peer, ["/ip4/127.0.0.1/tcp/8070"]),
         lambda: node.request_storage(CID, nodes=3),
-        lambda: node.on_store(None, 0),
     ):
         with pytest.raises(NotEnabled) as caught:
             await call()

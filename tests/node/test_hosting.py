@@ -1,0 +1,263 @@
+"""Slots: filled from here, from others and from other rows; kept, and really gone when they are cleared."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from attrs import evolve
+from trio.testing import MockClock
+
+from codex.config import StoreConfig
+from codex.data import Block, Strategy
+from codex.errors import BlockNotFound, InvalidInput, NotADataset, QuotaExceeded
+from codex.node import Node
+from codex.node.hosting import PURPOSE
+from codex.slots import SlotShape, SlotTree, verifiable
+from codex.store import Hold
+from codex.testing.cancelling import cancel_at_every_checkpoint
+from codex.testing.content import noise
+from codex.testing.neighbourhood import Neighbourhood, open_test_network
+from codex.testing.nodes import EPOCH, holdings, open_test_node, store_of
+from codex.testing.rows import Protected, protect
+from codex.testing.stores import audit
+
+SIZE = 256
+DATASET = protect(
+    noise(22 * SIZE - 9), 4, 2, SIZE, cell_size=128
+)  # steps of 6: two blocks of padding in row 3
+LATER = EPOCH + 1000 * 86400
+
+
+@pytest.fixture
+async def people() -> AsyncIterator[Neighbourhood]:
+    """Alice, and carol, who is to host and is connected to her."""
+    async with open_test_network("alice", "carol") as people:
+        info = people["alice"].info()
+        await people["carol"].connect(info.peer_id, info.announced)
+        yield people
+
+
+async def give(people: Neighbourhood, *rows: int, dataset: Protected = DATASET) -> None:
+    """Let alice have these rows and the manifest, and nothing else of the dataset."""
+    await people["alice"].delete(dataset.cid)
+    await dataset.keep(store_of(people["alice"]), sorted(dataset.leaves(*rows)))
+
+
+async def here(node: Node, dataset: Protected = DATASET) -> set[int]:
+    leaves = await store_of(node).leaves(dataset.manifest.tree_cid, 0, dataset.layout.total)
+    assert leaves == [dataset.leaf(leaf.index) for leaf in leaves]
+    return {leaf.index for leaf in leaves}
+
+
+def roots(dataset: Protected) -> tuple[bytes, ...]:
+    protection = dataset.manifest.protection
+    assert protection is not None
+    assert protection.verification is not None
+    return tuple(cid.digest for cid in protection.verification.slot_roots)
+
+
+async def check_hosted(node: Node, tree: SlotTree, slot: int) -> None:
+    """The node has this slot, its tree and the manifest, and nothing else."""
+    shape = SlotShape.of(DATASET.manifest)
+    row = DATASET.layout.row(slot)
+    assert tree.root == roots(DATASET)[slot]
+    kept = await store_of(node).get_slot_tree(tree.cid)
+    assert kept is not None
+    assert SlotTree.from_bytes(shape, kept, tree.root) == tree
+    assert await here(node) == set(row)
+    assert await store_of(node).holds(PURPOSE) == [
+        Hold(PURPOSE, f"{DATASET.cid}/{slot}", DATASET.tree.root_cid, row.start, len(row), LATER)
+    ]
+    assert await store_of(node).expiry(DATASET.cid) >= LATER
+    blocks = {DATASET.blocks[index].cid for index in row if len(DATASET.blocks[index].data)}
+    assert (await node.space()).total_blocks == len(blocks) + 1
+    audit(node.config.data_dir / "repo")
+
+
+async def check_empty(node: Node) -> None:
+    await store_of(node).maintain()
+    assert await store_of(node).holds(PURPOSE) == []
+    space, manifests = await holdings(node)
+    assert (space.total_blocks, space.quota_used, manifests) == (0, 0, ())
+
+
+async def test_a_slot_is_fetched_kept_and_cleared(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+    for slot in range(6):
+        told: list[Block] = []
+        tree = await carol.on_store(DATASET.cid, slot, LATER, on_blocks=told.extend)
+        await check_hosted(carol, tree, slot)
+        row = [DATASET.blocks[index].cid.raw for index in DATASET.layout.row(slot)]
+        assert sorted(block.cid.raw for block in told) == sorted(row)
+        assert await carol.on_clear(DATASET.cid, slot)
+        await check_empty(carol)
+        assert not await carol.on_clear(DATASET.cid, slot)
+
+
+async def test_a_lost_slot_is_rebuilt_and_no_other(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    carol = people["carol"]
+    for slot, others in (
+        (0, (1, 2, 3, 4)),
+        (2, (1, 3, 4, 5)),
+        (3, (0, 1, 2, 5)),
+        (4, range(4)),
+        (5, range(4)),
+    ):
+        await give(people, *others)
+        for repair in (True, False):
+            tree = await carol.on_store(DATASET.cid, slot, LATER, repair=repair)
+            await check_hosted(carol, tree, slot)
+            await carol.on_clear(DATASET.cid, slot)
+            await check_empty(carol)
+
+
+async def test_a_slot_of_which_a_part_is_to_be_had(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, 0, 2, 3, 4)
+    some = [DATASET.layout.index(1, column) for column in (0, 2, 3)]
+    await DATASET.put(store_of(people["alice"]), some)
+    tree = await people["carol"].on_store(DATASET.cid, 1, LATER)
+    await check_hosted(people["carol"], tree, 1)
+
+
+async def test_too_few_rows_leave_nothing(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, 0, 1, 3)
+    with pytest.raises(BlockNotFound, match="takes K = 4"):
+        await people["carol"].on_store(DATASET.cid, 2, LATER)
+    await check_empty(people["carol"])
+
+
+async def test_a_slot_is_rebuilt_from_what_is_here() -> None:
+    async with open_test_node() as node:
+        await DATASET.keep(store_of(node), DATASET.others(DATASET.leaves(1, 4)))
+        tree = await node.on_store(DATASET.cid, 1, LATER, repair=True)
+        assert tree.root == roots(DATASET)[1]
+        assert await here(node) == set(DATASET.others(DATASET.leaves(4)))
+        # Who has more of the dataset than a slot keeps it.
+        assert await node.on_clear(DATASET.cid, 1)
+        assert await here(node) == set(DATASET.others(DATASET.leaves(4)))
+
+
+async def test_a_slot_that_is_here_is_not_fetched_again(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 2)
+    carol = people["carol"]
+    first = await carol.on_store(DATASET.cid, 2, LATER - 5)
+    await people.stop("alice")
+    assert await carol.on_store(DATASET.cid, 2, LATER) == first
+    await check_hosted(carol, first, 2)
+
+
+async def test_two_slots_of_a_dataset_go_one_by_one(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+    await carol.on_store(DATASET.cid, 0, LATER - 5)
+    tree = await carol.on_store(DATASET.cid, 4, LATER)
+    assert await here(carol) == DATASET.leaves(0, 4)
+    assert await carol.on_clear(DATASET.cid, 0)
+    await check_hosted(carol, tree, 4)
+    assert await carol.on_clear(DATASET.cid, 4)
+    await check_empty(carol)
+
+
+async def test_the_same_slot_of_two_contracts_is_kept_until_both_are_cleared(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 1)
+    carol = people["carol"]
+    await carol.on_store(DATASET.cid, 1, LATER, slot_id="one")
+    await carol.on_store(DATASET.cid, 1, LATER, slot_id="two")
+    await carol.on_expiry_update(DATASET.cid, 1, LATER + 7, slot_id="two")
+    assert [hold.expiry for hold in await store_of(carol).holds(PURPOSE)] == [LATER, LATER + 7]
+    await carol.on_clear(DATASET.cid, 1, slot_id="two")
+    assert await here(carol) == DATASET.leaves(1)
+    await carol.on_clear(DATASET.cid, 1, slot_id="one")
+    await check_empty(carol)
+    with pytest.raises(BlockNotFound, match="not hosted"):
+        await carol.on_expiry_update(DATASET.cid, 1, LATER, slot_id="one")
+    # Who has pinned the dataset keeps it.
+    await carol.on_store(DATASET.cid, 1, LATER)
+    await carol.pin(DATASET.cid)
+    await carol.on_clear(DATASET.cid, 1)
+    assert await here(carol) == DATASET.leaves(1)
+
+
+async def test_room_comes_out_of_the_reservation(autojump_clock: MockClock) -> None:
+    async with open_test_network("alice", "carol", store=StoreConfig(quota=100 * SIZE)) as people:
+        info = people["alice"].info()
+        carol = people["carol"]
+        await carol.connect(info.peer_id, info.announced)
+        await give(people, 0, 1, 3, 4)
+        store = store_of(carol)
+        room = await store.reserve(97 * SIZE, "sales")
+        for slot, repair in ((0, False), (2, True)):
+            await carol.on_store(DATASET.cid, slot, LATER, repair=repair, reservation=room)
+        [left] = await store.reservations("sales")
+        assert left.size == (97 - 12) * SIZE
+        await store.release(room)
+        room = await store.reserve((await carol.space()).available, "other")
+        before = await holdings(carol)
+        with pytest.raises(QuotaExceeded):
+            await carol.on_store(DATASET.cid, 1, LATER)
+        await store.maintain()
+        assert await holdings(carol) == before
+        assert await here(carol) == DATASET.leaves(0, 2)
+
+
+async def test_a_row_with_another_root_than_the_manifest_says_is_not_kept(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    wrong = list(roots(DATASET))
+    wrong[1] = wrong[0]
+    manifest = verifiable(DATASET.manifest, wrong, cell_size=128)
+    liar = evolve(DATASET, manifest=manifest)
+    await give(people, *range(6), dataset=liar)
+    with pytest.raises(NotADataset, match=r"slot 1 of .* has the root"):
+        await people["carol"].on_store(liar.cid, 1, LATER)
+    await check_empty(people["carol"])
+
+
+async def test_manifests_without_such_a_slot_are_refused() -> None:
+    protection = DATASET.manifest.protection
+    assert protection is not None
+    assert protection.verification is not None
+    bare = evolve(DATASET.manifest, protection=evolve(protection, verification=None))
+    stepped = evolve(protection, verification=evolve(protection.verification, strategy=Strategy.STEPPED))
+    other = evolve(protection.verification, slot_roots=protection.verification.slot_roots[::-1])
+    async with open_test_node() as node:
+        for manifest, slot, message in (
+            (DATASET.original, 0, "not protected"),
+            (bare, 0, "not verifiable"),
+            (DATASET.manifest, 6, "6 slots and none at 6"),
+            (DATASET.manifest, -1, "none at -1"),
+            (evolve(DATASET.manifest, protection=stepped), 0, "STEPPED"),
+            (evolve(DATASET.manifest, protection=evolve(protection, verification=other)), 0, "lead to"),
+        ):
+            cid = await store_of(node).put_manifest(manifest.to_bytes())
+            before = await holdings(node)
+            with pytest.raises(InvalidInput, match=message):
+                await node.on_store(cid, slot, LATER)
+            assert await holdings(node) == before
+
+
+@pytest.mark.parametrize("repair", [False, True])
+async def test_cancelled_at_any_step_nothing_is_left(
+    people: Neighbourhood, repair: bool, autojump_clock: MockClock
+) -> None:
+    dataset = protect(noise(SIZE), 1, 1, SIZE, cell_size=128)
+    await give(people, 1 if repair else 0, dataset=dataset)
+    carol = people["carol"]
+
+    async def host() -> None:
+        await carol.on_store(dataset.cid, 0, LATER, repair=repair)
+
+    async def check() -> None:
+        if await store_of(carol).holds(PURPOSE):
+            assert await here(carol, dataset) == dataset.leaves(0)
+            assert await carol.on_clear(dataset.cid, 0)
+        await check_empty(carol)
+        trades = carol.trades()
+        assert trades is not None
+        assert not any(trade.wants_ours for trade in trades)
+
+    assert await cancel_at_every_checkpoint(host, check, own_only=True) > 10
