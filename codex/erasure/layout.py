@@ -52,7 +52,7 @@ class Layout:
             raise InvalidInput(f"blocks of {size} bytes cannot be coded: it takes a multiple of {CHUNK}")
         if k > layout.blocks:
             raise InvalidInput(
-                f"K = {k} rows are more than the {layout.blocks} blocks of the dataset",
+                f"K = {k} rows are more than the dataset has blocks, which is {layout.blocks}",
                 remedy=f"K is at most the number of blocks: {k} rows take more than {(k - 1) * size} bytes.",
             )
         if layout.total * size > MAX_DATASET:

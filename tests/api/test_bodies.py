@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex.api.bodies import read_object, text
+from codex.api.bodies import count, read_object, text
 from codex.errors import CodexError, DecodeError, InvalidInput
 
 JSON = st.recursive(
@@ -79,3 +79,27 @@ def test_what_is_no_text_is_refused(body: dict[str, object], error: type[CodexEr
     with pytest.raises(error, match=said) as caught:
         text(body, "path")
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("value", [1, 2, 65536, 10**30])
+def test_a_count_is_taken_out(value: int) -> None:
+    assert count({"data": value, "more": 0}, "data") == value
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        (None, InvalidInput, "missing"),
+        (0, InvalidInput, "1 at least"),
+        (-5, InvalidInput, "1 at least"),
+        (True, DecodeError, "true or false"),
+        (1.0, DecodeError, "a fraction"),
+        ("1", DecodeError, "text"),
+        ([1], DecodeError, "a list"),
+        ({}, DecodeError, "an object"),
+    ],
+)
+def test_what_is_no_count_is_refused(value: object, kind: type[CodexError], said: str) -> None:
+    with pytest.raises(kind, match=said) as caught:
+        count({"data": value}, "data")
+    assert type(caught.value) is kind

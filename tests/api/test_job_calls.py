@@ -207,12 +207,63 @@ async def test_a_dataset_is_verified(served: ServedNode) -> None:
     assert shown["bytesDone"] == shown["bytesTotal"]
 
 
+async def test_a_dataset_is_protected(served: ServedNode) -> None:
+    content = noise(300_000)
+    cid = (await served.client.post("/data", content)).text
+    id = await begun(
+        served.node, await served.client.post(f"/data/{cid}/protect", b'{"data": 2, "parity": 1, "more": 1}')
+    )
+    shown = (await served.client.get(f"/jobs/{id}")).json()
+    assert (shown["kind"], shown["subject"]) == ("protect", cid)
+    assert shown["bytesDone"] == shown["bytesTotal"] == 8 * 65_536
+    result = shown["result"]
+    assert list(result) == ["verifiableCid", "protectedCid", "treeCid", "verifyRoot", "slotRoots"]
+    assert len(result["slotRoots"]) == 3
+    listed = (await served.client.get("/data")).json()["content"]
+    [made] = [item for item in listed if item["cid"] != cid]
+    assert made["cid"] == result["verifiableCid"]
+    assert made["manifest"]["treeCid"] == result["treeCid"]
+    assert (made["manifest"]["protected"], made["manifest"]["verifiable"]) == (True, True)
+    assert (await served.client.get(f"/data/{made['cid']}")).body == content
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"", 400, "JSON"),
+        (b"[]", 400, "object"),
+        (b"{}", 422, "'data' is missing"),
+        (b'{"data": 2}', 422, "'parity' is missing"),
+        (b'{"data": null, "parity": 1}', 422, "'data' is missing"),
+        (b'{"data": "2", "parity": 1}', 400, "not text"),
+        (b'{"data": 2.0, "parity": 1}', 400, "fraction"),
+        (b'{"data": true, "parity": 1}', 400, "true or false"),
+        (b'{"data": 2, "parity": 0}', 422, "1 at least"),
+        (b'{"data": -2, "parity": 1}', 422, "1 at least"),
+        (b'{"data": 1, "parity": 2}', 422, "M = 2"),
+        (b'{"data": 2, "parity": 1}', 422, "blocks, which is 1"),
+        (b'{"data": 1' + b"0" * 5000 + b', "parity": 1}', 400, "JSON"),
+    ],
+)
+async def test_what_cannot_be_protected_so_is_refused(
+    client: Client, body: bytes, status: int, says: str
+) -> None:
+    await client.post("/data", CONTENT)
+    reply = await client.post(f"/data/{CID}/protect", body)
+    assert reply.status == status
+    assert says in reply.text
+    assert len((await client.get("/jobs")).json()["jobs"]) == 1
+
+
+@pytest.mark.parametrize("call", ["verify", "protect"])
 @pytest.mark.parametrize(
     ("text", "status"), [(UNKNOWN, 404), (BLOCK, 404), ("zDv", 400), ("%00", 400), (CID[:-1], 400)]
 )
-async def test_only_a_dataset_can_be_verified(client: Client, text: str, status: int) -> None:
+async def test_only_a_dataset_can_be_verified_or_protected(
+    client: Client, text: str, status: int, call: str
+) -> None:
     await client.post("/data", CONTENT)
-    reply = await client.post(f"/data/{text}/verify")
+    reply = await client.post(f"/data/{text}/{call}", b'{"data": 1, "parity": 1}')
     assert reply.status == status
     assert len((await client.get("/jobs")).json()["jobs"]) == 1
 
@@ -318,10 +369,10 @@ async def test_only_a_dataset_can_be_pinned(client: Client, method: str, text: s
 # -- pages
 
 
-@pytest.mark.parametrize("path", [f"/data/{CID}/verify", "/scrub", "/backup"])
+@pytest.mark.parametrize("path", [f"/data/{CID}/protect", f"/data/{CID}/verify", "/scrub", "/backup"])
 async def test_a_foreign_page_begins_nothing(served: ServedNode, path: str, tmp_path: Path) -> None:
     await served.node.store(CONTENT)
-    body = json.dumps({"path": str(tmp_path / "copy")}).encode()
+    body = json.dumps({"path": str(tmp_path / "copy"), "data": 1, "parity": 1}).encode()
     for origin in ("https://mallory.example", "null", f"http://mallory.example:{served.client.port}"):
         reply = await served.client.post(path, body, headers=[("Origin", origin)])
         assert (reply.status, reply.text) == (403, "This page may not do that")

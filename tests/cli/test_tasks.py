@@ -1,4 +1,4 @@
-"""`codex verify`, `codex scrub`, `codex backup` against a stand-in: begun, followed, and told."""
+"""`codex protect`, `verify`, `scrub` and `backup` against a stand-in: begun, followed, and told."""
 
 import json
 import os
@@ -33,6 +33,47 @@ DAMAGED = {
     "missingBlocks": 1,
     "missing": [7],
 }
+
+
+MADE = {
+    "verifiableCid": "zDvV",
+    "protectedCid": "zDvP",
+    "treeCid": "zDzT",
+    "verifyRoot": "zE4R",
+    "slotRoots": ["zE2A", "zE2B", "zE2C"],
+}
+
+
+def test_a_dataset_is_protected_and_the_name_of_the_new_one_printed(
+    codex: Run, node: Any, job: Any, cid: str
+) -> None:
+    node.json(f"POST /data/{cid}/protect", job("protect"), status=202)
+    end = job("protect", "done", result=MADE)
+    node.json(f"GET /jobs/{ID}", job("protect"), end)
+    done = codex("protect", cid, "--data", "2", "--parity", "1", port=node.port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"zDvV\n", b"")
+    assert json.loads(node.uploads[0].body) == {"data": 2, "parity": 1}
+    done = codex("protect", cid, "--data=2", "--parity=1", "--json", port=node.port)
+    assert json.loads(done.stdout) == end
+
+
+def test_what_cannot_be_protected_is_told(codex: Run, node: Any, job: Any, cid: str) -> None:
+    words = ["protect", cid, "--data=9", "--parity=1"]
+    node.problem(f"POST /data/{cid}/protect", 422, "K = 9 rows are more than the 2 blocks", "take fewer")
+    done = codex(*words, port=node.port)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"error: {cid}: K = 9 rows are more than the 2 blocks\n  Take fewer\n"
+    error = {"code": "quota-exceeded", "message": "no room", "remedy": "delete datasets"}
+    node.json(f"POST /data/{cid}/protect", job("protect", "failed", error=error), status=202)
+    done = codex(*words, port=node.port)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"error: protect {cid}: no room\n  Delete datasets\n"
+
+
+@pytest.mark.parametrize("result", [None, {}, {"protectedCid": "zDvP"}, []])
+def test_a_protection_of_another_shape_is_refused(job: Any, result: Any) -> None:
+    with pytest.raises(Failed, match="not that of a Codex node"):
+        tasks.verifiable(jobs.parse(job("protect", "done", result=result)))
 
 
 def test_a_dataset_that_is_sound(codex: Run, node: Any, job: Any, cid: str) -> None:
@@ -133,13 +174,22 @@ def test_a_backup_goes_where_the_path_is_here(codex: Run, node: Any, job: Any, w
     assert (done.returncode, done.stderr) == (1, b"error: the backup: /b exists\n  Name another\n")
 
 
-@pytest.mark.parametrize("words", [["scrub"], ["backup", "b"]])
-def test_long_work_can_be_left_to_the_node(codex: Run, node: Any, job: Any, words: list[str]) -> None:
-    node.json(f"POST /{words[0]}", job(words[0]), status=202)
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["scrub"], "/scrub"),
+        (["backup", "b"], "/backup"),
+        (["protect", "zDv2", "--data=2", "--parity=1"], "/data/zDv2/protect"),
+    ],
+)
+def test_long_work_can_be_left_to_the_node(
+    codex: Run, node: Any, job: Any, words: list[str], path: str
+) -> None:
+    node.json(f"POST {path}", job(words[0]), status=202)
     done = codex(*words, "--detach", port=node.port)
     assert (done.returncode, done.stdout) == (0, f"{ID}\n".encode())
     assert json.loads(codex(*words, "--detach", "--json", port=node.port).stdout)["id"] == ID
-    assert node.asked == [f"POST /{words[0]}"] * 2
+    assert node.asked == [f"POST {path}"] * 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

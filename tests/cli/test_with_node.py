@@ -95,6 +95,20 @@ def test_a_life_of_a_dataset(codex: Run, own: int, work: Path, alice: Path) -> N
     assert words(codex("ls", port=own)) == ""
 
 
+def test_a_dataset_is_made_durable(codex: Run, own: int, work: Path) -> None:
+    (work / "film.mkv").write_bytes(os.urandom(400_000))
+    cid = words(codex("put", "film.mkv", port=own)).strip()
+    made = words(codex("protect", cid, "--data=4", "--parity=2", port=own)).strip()
+    assert [line.split()[0] for line in words(codex("ls", port=own)).splitlines()[1:]] == sorted([cid, made])
+    assert words(codex("rm", cid, port=own)) == ""
+    assert words(codex("get", made, "-o", "copy.mkv", port=own)) == ""
+    assert (work / "copy.mkv").read_bytes() == (work / "film.mkv").read_bytes()
+    done = codex("protect", made, "--data=4", "--parity=2", port=own)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "protected already" in done.stderr.decode()
+    assert "Protect the original" in done.stderr.decode()
+
+
 def test_a_backup_is_a_node_again(
     codex: Run, own: int, work: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:

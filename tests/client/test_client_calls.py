@@ -142,6 +142,7 @@ async def test_jobs_are_begun_and_watched(served: ServedNode, client: Client, tm
     cid = await client.store(b"some file contents")
     for begin in (
         lambda: client.verify(cid),
+        lambda: client.protect(cid, data=1, parity=1),
         client.scrub,
         lambda: client.backup(tmp_path / "copy"),
         lambda: client.fetch_dataset_async_task(cid),
@@ -154,6 +155,7 @@ async def test_jobs_are_begun_and_watched(served: ServedNode, client: Client, tm
         "fetch",
         "backup",
         "scrub",
+        "protect",
         "verify",
         "upload",
     ]

@@ -65,6 +65,27 @@ async def test_killed_at_other_moments_of_an_upload(start: Start, tmp_path: Path
     await kill_during_an_upload(start, tmp_path / "alice", at)
 
 
+async def test_killed_in_the_middle_of_protecting(start: Start, tmp_path: Path) -> None:
+    options = [f"--data-dir={tmp_path / 'alice'}", "--api-port=0"]
+    node = await start(*options)
+    content = noise(24 * MIB)
+    cid = (await node.client.post("/data", content)).text
+    before = (await node.client.get("/space")).json()
+    job = (await node.client.post(f"/data/{cid}/protect", b'{"data": 2, "parity": 2}')).json()
+    with trio.fail_after(60):
+        # Not before rows of parity are on the disk.
+        while (await node.client.get("/space")).json() == before or not job["bytesDone"]:
+            job = (await node.client.get(f"/jobs/{job['id']}")).json()
+    assert job["state"] == "running"
+    assert await node.end(signal.SIGKILL) == -signal.SIGKILL
+    again = await start(*options)
+    assert [item["cid"] for item in (await again.client.get("/data")).json()["content"]] == [cid]
+    assert (await again.client.get("/space")).json() == before
+    assert (await again.client.get(f"/data/{cid}")).body == content
+    assert await again.end(signal.SIGTERM) == 0
+    await trio.to_thread.run_sync(audit, tmp_path / "alice" / "repo")
+
+
 async def test_killed_between_uploads(start: Start, tmp_path: Path) -> None:
     options = [f"--data-dir={tmp_path / 'alice'}", "--api-port=0"]
     promised: dict[str, bytes] = {}
