@@ -7,8 +7,8 @@ The contract with whoever follows:
   it again later, goes on there. Events without a cursor kept after them are told again.
 * `Reorganised(first)` says that everything told of block `first` and later counts for nothing any more; what
   is still so is told again after it. An event may therefore be told twice, and never too seldom.
-* A reorganisation deeper than the cursor remembers comes as `Reorganised` of the oldest block that it
-  remembers.
+* A reorganisation deeper than the cursor remembers, which is 64 blocks at least, comes as `Reorganised` of the
+  oldest block that it remembers. One that goes back before where following began comes as one from there.
 
 New blocks are only a reason to look; what is told comes from scans of ranges of blocks alone.
 """
@@ -33,6 +33,7 @@ RANGE = 2048
 """Blocks of one scan at most. Providers allow some thousand, or so many results, and are asked for less when
 they refuse."""
 _STEP = 64  # events read between two checkpoints
+_BEGINNING = b""  # in the place of a hash: whatever block is there, following began behind it
 
 _log = get_logger("chain")
 
@@ -44,7 +45,7 @@ def _marks(marks: tuple[tuple[int, bytes], ...]) -> str:
 @frozen
 class Cursor:
     """How far was followed: `next` is the first block that was not. `marks` has numbers and hashes of blocks
-    before it that were scanned, the oldest first.
+    before it that were scanned, the oldest first; where following began has a mark without a hash.
     """
 
     next: int
@@ -67,7 +68,8 @@ class Cursor:
 
     def advanced(self, to: Header) -> "Cursor":
         """Behind block `to`, which is remembered."""
-        return Cursor(to.number + 1, (*self.marks, (to.number, to.hash))[-REMEMBERED:])
+        marks = self.marks or ((self.next - 1, _BEGINNING),)
+        return Cursor(to.number + 1, (*marks, (to.number, to.hash))[-REMEMBERED:])
 
     def cut(self, first: int) -> "Cursor":
         """Back before block `first`."""
@@ -175,6 +177,8 @@ class Follower(Generic[E_co]):
     async def _stands(self, mark: tuple[int, bytes], top: Header | None) -> bool:
         """Whether a block that was scanned is still part of the chain."""
         number, hash = mark
+        if hash == _BEGINNING:
+            return True
         if top is not None and top.number == number + 1:
             return top.parent == hash
         there = await self._blocks.header(number)
@@ -183,10 +187,9 @@ class Follower(Generic[E_co]):
     async def _fork(self, cursor: Cursor) -> Reorganised:
         """Find where the chain that was followed parts from the one of now."""
         first = cursor.marks[0][0]
-        for number, hash in reversed(cursor.marks):
-            there = await self._blocks.header(number)
-            if there is not None and there.hash == hash:
-                first = number + 1
+        for mark in reversed(cursor.marks):
+            if await self._stands(mark, None):
+                first = mark[0] + 1
                 break
         else:
             _log.warning("the chain was reorganised deeper than is remembered", first=first)

@@ -176,6 +176,8 @@ class _Block:
     timestamp: int
     logs: tuple[SimulatedLog, ...] = ()
     sent: list[_Sent] = field(factory=list)
+    count: int = 0
+    """Transactions up to its end."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -260,14 +262,15 @@ class SimulatedChain:
         parent = before.hash if before else "0x" + "00" * 32
         made = hashlib.sha256(f"{self._salt}:{number}:{parent}".encode()).hexdigest()
         time = timestamp if timestamp is not None else before.timestamp + self._interval if before else 0
-        block = _Block(number, "0x" + made, parent, time, tuple(logs))
+        block = _Block(number, "0x" + made, parent, time, tuple(logs), [], before.count if before else 0)
         self._blocks.append(block)
         while (sent := self._pool.get(self._count)) is not None and sent.price >= self.least_price:
             block.sent.append(self._pool.pop(sent.nonce))
+            block.count += 1
 
     @property
     def _count(self) -> int:
-        return sum(len(block.sent) for block in self._blocks)
+        return self._blocks[-1].count
 
     # -- methods
 
