@@ -101,8 +101,8 @@ def test_manifests_of_protected_datasets_are_the_reference_s(vectors: Vectors) -
 
 
 REFUSED = [
-    (original(4), 5, 1, "K = 5 rows are more than the 4 blocks of the dataset"),
-    (original(1, short=1), 2, 1, "K = 2 rows are more than the 1 blocks"),
+    (original(4), 5, 1, "K = 5 rows are more than the dataset has blocks, which is 4"),
+    (original(1, short=1), 2, 1, "K = 2 rows are more than the dataset has blocks, which is 1"),
     (original(4), 2, 3, "M = 3 rows of parity are more than the K = 2"),
     (original(4), 0, 1, "K = 0 rows of data"),
     (original(4), 2, 0, "M = 0 rows of parity"),
