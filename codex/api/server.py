@@ -8,6 +8,7 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 
@@ -23,15 +24,21 @@ from codex.api.bulk import BulkRoutes
 from codex.api.connection import MAX_HEAD, Application, Connection
 from codex.api.cors import Cors
 from codex.api.rpc import Sockets
+from codex.api.wire import Exchange
 from codex.config import ApiConfig
 from codex.errors import ConfigError, PortTaken
 from codex.logs import get_logger
 from codex.node import Node
+from codex.runtime.stream import DirectStream
 
 BACKLOG = 256  # connections the kernel keeps until they are accepted
 MAX_CONNECTIONS = 1024  # served at once; more are turned away with 503
 MAX_PER_PEER = 1000  # of them from one address, so that whoever takes all it can leaves others a way in
 FILES = 256  # descriptors left to the rest of the node: a flood of connections must not keep it from its disk
+
+AHEAD = 1 << 20
+"""Bytes of a download that wait in the system for the reader, beyond what is on its way. trio leaves 16 KiB:
+then every window that the reader opens costs a turn of the loop, and the next one is opened late."""
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -170,14 +177,14 @@ class Server:
             await self._turn_away(stream)
             return
         connection = Connection(
-            stream,
+            DirectStream(stream),
             client=client,
             server=parse_socket_addr(sock.family, sock.getsockname()),
             app=self._application,
             config=self._hypercorn,
             context=self._context,
             is_bulk=self._bulk.matches,
-            serve_bulk=self._bulk.serve,
+            serve_bulk=partial(self._serve_bulk, stream),
         )
         self._open.add(connection)
         self._peers[host] += 1
@@ -188,6 +195,12 @@ class Server:
             self._peers[host] -= 1
             if not self._peers[host]:
                 del self._peers[host]
+
+    async def _serve_bulk(self, stream: trio.SocketStream, exchange: Exchange) -> None:
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not everywhere
+            with suppress(OSError):  # a connection that has broken meanwhile is found so by the exchange
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, AHEAD)
+        await self._bulk.serve(exchange)
 
     async def _turn_away(self, stream: trio.SocketStream) -> None:
         try:

@@ -23,7 +23,7 @@ from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset, No
 from codex.node.fetching import STALL, Holdings, Leaves, Rows, Stalled, Stretch, stretches
 from codex.runtime import Feed, Share
 
-RUN_BLOCKS = 32  # blocks read at once: 2 MiB, in which little is lost in going from one run to the next
+RUN_BLOCKS = 32  # blocks read at once, by two threads: 1 MiB each, from which to the next little is lost
 AHEAD = 4 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
 OWN_BLOCKS = 2  # that every reader may hold: one that waits for it, and one in its hands
 HOP_RUNS = 64  # runs of one hop to the store at most: it looks up more leaves ahead than it reads
@@ -89,8 +89,9 @@ class Reader:
     async def _room(self) -> int:
         """Wait for room in the feed; how many blocks may be read at once.
 
-        Of what may be ahead, half waits in the feed, a quarter is the run that passes that, and a quarter is
-        in the reader's hands. The feed is half empty by now, so that it can be halved if it must be.
+        Of what may be ahead, half waits in the feed, and the other half is what passes that, while it is read
+        and verified, and what is in the reader's hands. The feed is half empty by now, so that it can be
+        halved if it must be.
         """
         await self._feed.room()
         most = AHEAD + 2 * RUN_BLOCKS * BLOCK_SIZE

@@ -5,10 +5,14 @@ on and a test can have the same work done in place. A hop costs 0.2 to 0.3 ms: h
 hashes.
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import Generic, Protocol, TypeVar, TypeVarTuple
 
 import trio
+from outcome import Error, Outcome, Value, capture
+
+from codex.runtime.groups import unwrapped
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -37,6 +41,25 @@ class Offload(Protocol):
             done += await self.run(_each, fn, items[first : first + size])
         return done
 
+    async def relay(
+        self,
+        begin: Callable[[], Item | None],
+        make: Callable[[Item], T],
+        hand_on: Callable[[T], bool],
+        *,
+        threads: int = 1,
+    ) -> None:
+        """Do pieces of work, on up to `threads` idle threads, and hand on what they make in order.
+
+        `begin` gives the next piece, None when there is no more; `make` does it; `hand_on` takes what came of
+        it, and says whether to begin more. Only `make` runs in several threads at once; with those, up to one
+        piece more than there are threads is begun and not handed on. Everything that was begun is handed on;
+        but what one of the three raises is raised in its turn, and nothing behind it is handed on.
+        """
+        work = _Relay(begin, make, hand_on, threads)
+        await self.run(work.take_part)
+        work.end()
+
 
 def _each(fn: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
     return [fn(item) for item in items]
@@ -54,6 +77,23 @@ class Threads(Offload):
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         return await trio.to_thread.run_sync(fn, *args, limiter=self._limiter)
 
+    async def relay(
+        self,
+        begin: Callable[[], Item | None],
+        make: Callable[[Item], T],
+        hand_on: Callable[[T], bool],
+        *,
+        threads: int = 1,
+    ) -> None:
+        work = _Relay(begin, make, hand_on, threads)
+        # Half of the threads stay with those who have none yet.
+        spare = int(self._limiter.available_tokens - self._limiter.total_tokens // 2)
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                for _ in range(max(1, min(threads, spare))):
+                    nursery.start_soon(self.run, work.take_part)
+        work.end()
+
 
 class Inline(Offload):
     """The same contract without threads: `fn` runs in place, between two checkpoints.
@@ -69,3 +109,70 @@ class Inline(Offload):
         finally:
             # As after a thread: others have had their turn, and a cancellation does not take the result away.
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+class _Relay(Generic[Item, T]):
+    """The state of one `relay`, in which any number of threads `take_part`."""
+
+    def __init__(
+        self,
+        begin: Callable[[], Item | None],
+        make: Callable[[Item], T],
+        hand_on: Callable[[T], bool],
+        threads: int,
+    ) -> None:
+        self._begin = begin
+        self._make = make
+        self._hand_on = hand_on
+        self._ahead = threads + 1
+        self._turn = threading.Condition()  # held for all that follows
+        self._begun = 0
+        self._handed_on = 0
+        self._made: dict[int, Outcome[T]] = {}  # by number, those that wait for one before them
+        self._over = False  # nothing more is begun
+        self._failed: Error | None = None
+
+    def take_part(self) -> None:
+        """Do pieces until there is none to begin."""
+        while (piece := self._next()) is not None:
+            number, item = piece
+            self._give(number, capture(self._make, item))
+
+    def end(self) -> None:
+        """When all have done their part: raise what was raised."""
+        if self._failed is not None:
+            self._failed.unwrap()
+
+    def _next(self) -> tuple[int, Item] | None:
+        with self._turn:
+            # Whoever makes the piece that is waited for is at work, and needs nobody for it.
+            while self._begun - self._handed_on >= self._ahead and not self._over:
+                self._turn.wait()
+            if self._over:
+                return None
+            found = capture(self._begin)
+            if isinstance(found, Value) and found.value is not None:
+                self._begun += 1
+                return self._begun - 1, found.value
+            self._over = True
+            self._turn.notify_all()
+            if isinstance(found, Error):
+                self._begun += 1
+                self._made[self._begun - 1] = found
+                self._hand_on_those_made()
+            return None
+
+    def _give(self, number: int, made: Outcome[T]) -> None:
+        with self._turn:
+            self._made[number] = made
+            self._hand_on_those_made()
+            self._turn.notify_all()
+
+    def _hand_on_those_made(self) -> None:
+        while (made := self._made.pop(self._handed_on, None)) is not None:
+            self._handed_on += 1
+            if self._failed is None:
+                more = made if isinstance(made, Error) else capture(self._hand_on, made.unwrap())
+                if isinstance(more, Error):
+                    self._failed = more
+                self._over = self._over or isinstance(more, Error) or not more.value

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sqlite3 import Connection
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from codex.codec import BLOCK_PREFIX, CODEX_MANIFEST, EMPTY_BLOCK, Cid, is_empty
 from codex.data import Block, BlockAddress, LeafAddress
@@ -103,7 +103,7 @@ class Reader:
                 answers[at] = _corrupt(row[1])
         return Found(answers, tuple(rotten))
 
-    def read_on(
+    def stretch(
         self,
         tree: Cid,
         first: int,
@@ -111,35 +111,15 @@ class Reader:
         blocks: int,
         take: Callable[[memoryview], bool],
         block_size: int | None = None,
-    ) -> Fed:
-        """Hand the bytes of the leaves `first` to `stop - 1`, in order, to `take`, until that says False.
+    ) -> "Stretch":
+        """The leaves `first` to `stop - 1`, to be handed to `take` in order until that says False.
 
-        With `block_size`, a leaf of another size is one that cannot be had.
-
-        Reads a few leaves at once at first, so that there soon is something, then twice as many each time
-        and at last `blocks`. Stops by itself after `HOP_BYTES`.
+        With `block_size`, a leaf of another size is one that cannot be had. Up to `blocks` leaves are being
+        read at once, and half as many wait for those before them.
         """
-        at, left, size = first, HOP_BYTES, min(FIRST_BLOCKS, blocks)
-        while at < stop and left > 0:
-            places, error = self._places(tree, at, min(stop - at, LOOKED_UP), block_size)
-            while places and left > 0:
-                run = self._gather(places[:size])
-                room = True
-                for buffer in run.buffers:  # all, whatever `take` says: what was read is not read twice
-                    room = take(buffer)
-                if run.error is not None:
-                    return Fed(at + _leaves_in(run.buffers, places), run.rotten, run.error)
-                left -= sum(map(len, run.buffers))
-                at += len(places[:size])
-                del places[:size]
-                if not room:
-                    return Fed(at)
-                size = min(2 * size, blocks)
-            if error is not None and not places:
-                return Fed(at, (), error)
-        return Fed(at)
+        return Stretch(self, tree, first, stop, blocks, take, block_size)
 
-    def _places(
+    def places(
         self, tree: Cid, first: int, count: int, block_size: int | None
     ) -> tuple[list[Row], BlockNotFound | CorruptData | NotADataset | None]:
         """Where those leaves lie, up to the first that cannot be had, and why it cannot."""
@@ -167,7 +147,7 @@ class Reader:
             error = _absent(LeafAddress(tree, first + len(wanted)))
         return wanted, error
 
-    def _gather(self, rows: list[Row]) -> Run:
+    def gather(self, rows: list[Row]) -> Run:
         """The bytes of the rows, in this order, as whole runs where they lie side by side."""
         buffers: list[memoryview] = []
         rows = [row for row in rows if row[4]]
@@ -252,6 +232,75 @@ class Reader:
                 (number, first, first + count),
             ).fetchone()
         return count - int(here)
+
+
+class Stretch:
+    """Consecutive leaves that are being read; for `Offload.relay`, which `begin`, `read` and `hand_on` are
+    made for.
+
+    A few leaves are read at once at first, so that there soon is something, then twice as many each time and
+    at last as many as may be. Ends by itself after `HOP_BYTES`. `threads` is how many are of use: hashing a
+    run takes longer than to send it, so that two make what one reader takes.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        tree: Cid,
+        first: int,
+        stop: int,
+        blocks: int,
+        take: Callable[[memoryview], bool],
+        block_size: int | None,
+    ) -> None:
+        self._reader = reader
+        self._tree = tree
+        self._stop = stop
+        self.threads = 2 if blocks >= 2 * FIRST_BLOCKS else 1
+        self._most = blocks // self.threads
+        self._take = take
+        self._block_size = block_size
+        self._size = min(FIRST_BLOCKS, self._most)
+        self._left = HOP_BYTES
+        self._places: list[Row] = []  # looked up and not begun
+        self._known = first  # where the first lies that was not looked up
+        self._end: BlockNotFound | CorruptData | NotADataset | None = None  # why that one cannot be had
+        self._fed = Fed(first)
+
+    @property
+    def fed(self) -> Fed:
+        """How far it was read, when no more is done."""
+        fed = self._fed
+        return evolve(fed, error=self._end) if fed.error is None and fed.next == self._known else fed
+
+    def begin(self) -> list[Row] | None:
+        """What is to be read next."""
+        if not self._places and self._end is None and self._known < self._stop:
+            count = min(self._stop - self._known, LOOKED_UP)
+            self._places, self._end = self._reader.places(self._tree, self._known, count, self._block_size)
+            self._known += len(self._places)
+        rows, self._places = self._places[: self._size], self._places[self._size :]
+        if not rows or self._left <= 0:
+            return None
+        self._size = min(2 * self._size, self._most)
+        self._left -= sum(row[4] or 0 for row in rows)  # none of the empty block
+        return rows
+
+    def read(self, rows: list[Row]) -> tuple[list[Row], Run]:
+        """Their bytes."""
+        return rows, self._reader.gather(rows)
+
+    def hand_on(self, made: tuple[list[Row], Run]) -> bool:
+        """Let them be taken; whether more are wanted."""
+        rows, run = made
+        if self._fed.error is not None:
+            return False  # they are behind one that cannot be had
+        room = True
+        for buffer in run.buffers:  # all, whatever `take` says: what was read is not read twice
+            room = self._take(buffer)
+        leaves = len(rows) if run.error is None else _leaves_in(run.buffers, rows)
+        self._fed = Fed(self._fed.next + leaves, run.rotten, run.error)
+        return room and run.error is None
 
 
 def blocks_of(found: Found, addresses: Sequence[BlockAddress]) -> list[Block]:

@@ -251,7 +251,7 @@ class _Desk:
         stretch = self._repo.reader.stretch(
             call.tree, call.first, call.stop, call.blocks, call.feed.offer, call.block_size
         )
-        await self._offload.relay(stretch.begin, stretch.read, stretch.hand_on)
+        await self._offload.relay(stretch.begin, stretch.read, stretch.hand_on, threads=stretch.threads)
         fed = stretch.fed
         await self._mark(fed.rotten)
         if fed.error is not None and fed.next == call.first:

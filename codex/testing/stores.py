@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from codex.codec import Cid
 from codex.config import StoreConfig
@@ -11,6 +12,10 @@ from codex.data import Block, Manifest, MerkleTree
 from codex.runtime import CRITICAL, Feed, Inline, Offload, VirtualClock, open_supervisor
 from codex.store import BlockStore, Disk, MarketBook
 from codex.store.service import StoreService
+
+Rows = TypeVar("Rows")
+Made = TypeVar("Made")
+Fed = TypeVar("Fed", covariant=True)
 
 # The audit reads the index as it stands on the disk, and not through the code that it audits.
 STAGING, LIVE, HELD, DOOMED = range(4)
@@ -75,6 +80,23 @@ async def read_leaves(store: BlockStore, tree: Cid, first: int, count: int) -> b
         at = await store.read_on(tree, at, first + count, feed, blocks=64)
     feed.end()
     return b"".join([piece async for piece in feed])
+
+
+class Stretch(Protocol[Rows, Made, Fed]):
+    """Leaves that are being read, in the form in which the store has them done by several threads."""
+
+    @property
+    def fed(self) -> Fed: ...
+    def begin(self) -> Rows | None: ...
+    def read(self, rows: Rows) -> Made: ...
+    def hand_on(self, made: Made) -> bool: ...
+
+
+def read_alone(stretch: Stretch[Rows, Made, Fed]) -> Fed:
+    """Read a stretch in this thread, for as long as what it is handed to has room; how far that went."""
+    while (rows := stretch.begin()) is not None and stretch.hand_on(stretch.read(rows)):
+        pass
+    return stretch.fed
 
 
 def payload(number: int, size: int) -> bytes:

@@ -16,7 +16,7 @@ from codex.store.planning import Put, Stage
 from codex.store.reads import Run, blocks_of
 from codex.store.repo import Repo
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import make_blocks, make_dataset
+from codex.testing.stores import make_blocks, make_dataset, read_alone
 
 Upload = Callable[..., Record]
 
@@ -54,7 +54,7 @@ def read_run(repo: Repo, tree: Cid, first: int, count: int) -> Run:
         buffers.append(buffer)
         return True
 
-    fed = repo.reader.read_on(tree, first, first + count, 64, take)
+    fed = read_alone(repo.reader.stretch(tree, first, first + count, 64, take))
     return Run(buffers, fed.rotten, fed.error)
 
 
@@ -146,7 +146,7 @@ def read_on(repo: Repo, tree: Cid, first: int, stop: int, blocks: int, room: int
             taken.append(buffer)
             return len(taken) < room
 
-        fed = repo.reader.read_on(tree, stops[-1], stop, blocks, take)
+        fed = read_alone(repo.reader.stretch(tree, stops[-1], stop, blocks, take))
         got += taken
         if fed.error is not None:
             raise fed.error
@@ -174,14 +174,14 @@ def test_a_long_stretch_begins_small_and_gives_up_its_thread(
     repo: Repo, dataset: Cid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    gather = repo.reader._gather
+    gather = repo.reader.gather
 
     def count(rows: list[Any]) -> Run:
         asked.append(len(rows))
         return gather(rows)
 
-    monkeypatch.setattr(repo.reader, "_gather", count)
-    assert repo.reader.read_on(dataset, 0, 12, 64, lambda _: True).next == 12
+    monkeypatch.setattr(repo.reader, "gather", count)
+    assert read_alone(repo.reader.stretch(dataset, 0, 12, 64, lambda _: True)).next == 12
     assert asked == [4, 8]
     monkeypatch.setattr(reads, "HOP_BYTES", 4001)
     assert read_on(repo, dataset, 0, 12, 2, 100)[1] == [0, 6, 12]
@@ -196,17 +196,17 @@ def test_what_cannot_be_had_of_a_long_stretch_comes_last(
         got.append(buffer)
         return True
 
-    fed = repo.reader.read_on(dataset, 2, 15, 64, take)
+    fed = read_alone(repo.reader.stretch(dataset, 2, 15, 64, take))
     assert isinstance(fed.error, BlockNotFound)
     assert b"".join(got) == b"".join(bytes(block.data) for block in BLOCKS[2:])
     got.clear()
     rot(1500, 2)
-    fed = repo.reader.read_on(dataset, 2, 12, 64, take)
+    fed = read_alone(repo.reader.stretch(dataset, 2, 12, 64, take))
     assert isinstance(fed.error, CorruptData)
     assert len(fed.rotten) == 1
     assert b"".join(got) == b"".join(bytes(block.data) for block in BLOCKS[2:9])
     repo.mark_bad(fed.rotten)
-    fed = repo.reader.read_on(root_cid(bytes(32)), 0, 1, 64, take)
+    fed = read_alone(repo.reader.stretch(root_cid(bytes(32)), 0, 1, 64, take))
     assert isinstance(fed.error, BlockNotFound)
 
 
@@ -216,7 +216,7 @@ def test_a_long_stretch_ends_before_a_leaf_of_another_size(repo: Repo, upload: U
     tree, _ = make_dataset(many)
     upload(repo, many)
     got: list[memoryview] = []
-    fed = repo.reader.read_on(tree.root_cid, 2, 20, 64, lambda view: got.append(view) is None, 16)
+    fed = read_alone(repo.reader.stretch(tree.root_cid, 2, 20, 64, lambda view: got.append(view) is None, 16))
     assert b"".join(got) == b"".join(bytes(block.data) for block in many[2:9])
     assert fed.next == 9
     assert isinstance(fed.error, NotADataset)

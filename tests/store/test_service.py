@@ -556,3 +556,23 @@ async def test_addresses_of_nothing(tmp_path: Path, disk: FaultyDisk) -> None:
             await store.get_manifest(block_cid(bytes(32)))
         with pytest.raises(BlockNotFound):
             await store.expiry(Cid(block_cid(bytes(32)).raw))
+
+
+async def test_what_several_threads_read_comes_in_order_and_ends_before_what_is_damaged(
+    tmp_path: Path,
+) -> None:
+    blocks = make_blocks(range(400), 2048)
+    tree, _ = make_dataset(blocks)
+    async with open_test_store(tmp_path, offload=Threads(4)) as store:
+        await store_dataset(store, blocks)
+        for first, count in ((0, 400), (17, 300)):
+            wanted = b"".join(bytes(block.data) for block in blocks[first : first + count])
+            assert await read_leaves(store, tree.root_cid, first, count) == wanted
+        [segment] = (tmp_path / "repo" / "segments").glob("*.seg")
+        with segment.open("r+b") as file:
+            file.seek(250 * 2048 + 9)
+            file.write(b"rot")
+        assert len(await read_leaves(store, tree.root_cid, 0, 250)) == 250 * 2048
+        with pytest.raises(CorruptData):
+            await read_leaves(store, tree.root_cid, 240, 30)
+        assert not any(await store.has_many([LeafAddress(tree.root_cid, 250)]))

@@ -36,7 +36,7 @@ from codex.store.planning import Put, PutLeaves, Request, Stage
 from codex.store.reads import blocks_of
 from codex.store.schema import GONE
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import audit, make_dataset, payload
+from codex.testing.stores import audit, make_dataset, payload, read_alone
 
 POOL = [Block.of(payload(number, 200 + 150 * number)) for number in range(7)]
 EMPTY = Block(EMPTY_BLOCK, b"")
@@ -549,7 +549,9 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.repo.reader.missing(cid, 0, len(layout)) == len(layout) - len(indices)
         if len(indices) == len(layout):
             run: list[memoryview] = []
-            fed = self.repo.reader.read_on(cid, 0, len(layout), 64, lambda view: run.append(view) is None)
+            fed = read_alone(
+                self.repo.reader.stretch(cid, 0, len(layout), 64, lambda view: run.append(view) is None)
+            )
             assert fed.next == len(layout)
             assert b"".join(run) == b"".join(bytes(block.data) for block in expected)
 
