@@ -30,6 +30,7 @@ from codex.logs import get_logger
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
 from codex.node.restoring import Staging, open_restoration
+from codex.node.rows import has_rows
 from codex.runtime import Budget
 from codex.runtime.threads import Offload
 
@@ -190,7 +191,7 @@ class Mending:
 
     def rows(self, manifest: Manifest, network: ProvedLeaves | None) -> "Rows | None":
         """The rows of a dataset as a flow sees them that reads it; None when it has no parity."""
-        if manifest.protection is None or not manifest.protection.ec_m:
+        if manifest.protection is None or not has_rows(manifest) or not manifest.protection.ec_m:
             return None
         return Rows(self, manifest, network)
 

@@ -18,7 +18,7 @@ from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
 from codex.data import Block, Manifest
 from codex.discovery import Advertising
-from codex.errors import BlockNotFound, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
+from codex.errors import BlockNotFound, InvalidInput, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
 from codex.exchange import Trade
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
@@ -29,6 +29,7 @@ from codex.node.job import JobKind, JobState
 from codex.node.jobs import Job, Jobs
 from codex.node.network import Network, PeerView
 from codex.node.retrieving import Retrieval
+from codex.node.rows import has_rows, lost
 from codex.node.storing import Source
 from codex.node.wiring import Parts, Seams, open_parts
 from codex.p2p import PeerId, SignedPeerRecord
@@ -267,8 +268,8 @@ class Node:
             after = page[-1]
 
     async def check_whole(self, manifest: Manifest, offset: int, length: int, *, local: bool = True) -> None:
-        """Raise BlockNotFound, which says how many, when blocks with these bytes of a dataset are not here;
-        unless `local` is false and there are others to ask for them.
+        """Raise BlockNotFound, which says how many, when blocks with these bytes of a dataset are not here
+        and cannot be recovered; unless `local` is false and there are others to ask for them.
 
         Known damage counts; blocks are not read for it.
         """
@@ -277,6 +278,8 @@ class Node:
         first = offset // manifest.block_size
         count = -(-(offset + length) // manifest.block_size) - first
         missing = await self._running.store.missing(manifest.tree_cid, first, count)
+        if missing and has_rows(manifest):
+            missing = await lost(self._running.store, manifest, first, first + count)
         if missing:
             raise BlockNotFound(
                 f"The requested CID could not be retrieved ({missing} of the {count} blocks asked for are "
@@ -338,14 +341,23 @@ class Node:
         layout = await parts.protector.plan(manifest, k, m)
         return parts.protector.begin(parts.jobs, cid, manifest, layout)
 
-    async def verify(self, cid: Cid) -> Job:
+    async def verify(self, cid: Cid, *, repair: bool = False) -> Job:
         """Read a dataset in the background and check that it is whole: see `tasks.verify` for the result.
 
-        Damage that is found is a result, not a failure. Raises BlockNotFound, NotAManifest, TooManyJobs.
+        Damage that is found is a result, not a failure. With `repair` rows of a protected dataset that are
+        damaged or missing are brought back, from the others here or in the network. Raises BlockNotFound,
+        NotAManifest, TooManyJobs, and InvalidInput when there is nothing to repair it from.
         """
         parts = self._running
         manifest = await self.fetch_manifest(cid, local=True)
-        work = partial(tasks.verify, parts.store, cid, manifest)
+        network = None if parts.network is None else parts.network.leaves()
+        rows = parts.mending.rows(manifest, network) if repair else None
+        if repair and rows is None:
+            raise InvalidInput(
+                f"{cid} is not protected: it has no rows from which others could be brought back",
+                remedy="fetch it again from whoever has it, or store the same content again",
+            )
+        work = partial(tasks.verify, parts.store, cid, manifest, rows)
         return parts.jobs.start(JobKind.VERIFY, work, subject=str(cid))
 
     async def scrub(self) -> Job:

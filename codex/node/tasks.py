@@ -5,36 +5,85 @@ beside it does not.
 """
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from codex.codec import Cid
 from codex.data import Manifest
+from codex.erasure import Layout
 from codex.errors import InvalidInput
+from codex.node.fetching import Rows
 from codex.node.job import JobKind, JobState, Json
 from codex.node.jobs import Job, Jobs
+from codex.node.rows import Survey, has_rows, survey
 from codex.store import BlockStore, Progress, try_target
 
 LISTED = 1000
 
 
-async def verify(store: BlockStore, cid: Cid, manifest: Manifest, job: Job) -> Json:
+async def verify(
+    store: BlockStore, cid: Cid, manifest: Manifest, mended_by: Rows | None, job: Job
+) -> Mapping[str, Json]:
     """Read a dataset and check that it is whole.
 
     Result: `blocks` it has, `bytes` of them that were read and sound, whether it is `sound` altogether; the
     CIDs of `corrupt` blocks and the indices of `missing` leaves, with the counts `corruptBlocks` and
-    `missingBlocks`. Raises CorruptData when all are sound and yet make up another dataset.
+    `missingBlocks`. Of a protected dataset there are also its `rows`, see `_surveyed`. Raises CorruptData
+    when all are sound and yet make up another dataset.
+
+    With `mended_by`, what is found missing or damaged is brought back, and `repaired` tells how many blocks
+    were; the dataset is `sound` then, and the rows are those afterwards. Raises BlockNotFound, which names a
+    column and its rows, when too few rows are to be had, and what the store raises.
     """
     job.phase = "verifying"
     found = await _last(job, store.verify(cid))
-    return {
+    missing: Sequence[int] = found.missing
+    rows = has_rows(manifest)
+    if rows:
+        padding = Layout.of(manifest).padding
+        missing = [index for index in missing if index not in padding]
+    result: dict[str, Json] = {
         "blocks": manifest.block_count,
         "bytes": found.bytes_done,
-        "sound": not found.corrupt and not found.missing,
+        "sound": not found.corrupt and not missing,
         "corruptBlocks": len(found.corrupt),
         "corrupt": [str(block) for block in found.corrupt[:LISTED]],
-        "missingBlocks": len(found.missing),
-        "missing": list(found.missing[:LISTED]),
+        "missingBlocks": len(missing),
+        "missing": list(missing[:LISTED]),
+    }
+    if mended_by is not None:
+        job.phase = "repairing"
+        before = await store.missing(manifest.tree_cid, 0, manifest.block_count)
+        await mended_by.mend(0, manifest.block_count)
+        missing = []
+        result |= {"sound": True, "repaired": before}
+    if rows:
+        result |= _surveyed(await survey(store, manifest, missing))
+    return result
+
+
+def _surveyed(found: Survey) -> Mapping[str, Json]:
+    """What is told of rows: K as `data`, M as `parity`; of each of the `rows` its number (`row`), whether it
+    is data or parity (`kind`), and how many of its blocks are `present`, `missing` and `corrupt`; how many
+    more rows may go before anything is lost (`spare`); and the parts of the content that cannot be recovered
+    from what is here, as `offset` and `size` in bytes, with all their bytes in `lostBytes`.
+    """
+    return {
+        "data": found.k,
+        "parity": found.m,
+        "rows": [
+            {
+                "row": row.number,
+                "kind": row.kind,
+                "present": row.present,
+                "missing": row.missing,
+                "corrupt": row.corrupt,
+            }
+            for row in found.rows[:LISTED]
+        ],
+        "spare": found.spare,
+        "lostBytes": sum(map(len, found.lost)),
+        "lost": [{"offset": part.start, "size": len(part)} for part in found.lost[:LISTED]],
     }
 
 
