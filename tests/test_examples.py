@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
 TESTED = [
     "list_and_delete.py",
+    "protect_a_file.py",
     "share_a_file.py",
     "store_and_retrieve.py",
     "stream_a_file.py",
@@ -45,6 +46,19 @@ def test_every_example_is_tested_here_and_short() -> None:
 async def test_store_and_retrieve(tmp_path: Path) -> None:
     for _ in range(2):
         assert lines(await run("store_and_retrieve.py", tmp_path / "node")) == [CID, "some file contents"]
+
+
+async def test_protect_a_file(tmp_path: Path) -> None:
+    content = noise(1_000_001)
+    await trio.Path(tmp_path / "codex.bin").write_bytes(content)
+    said = lines(await run("protect_a_file.py", tmp_path / "node", tmp_path / "codex.bin"))
+    assert [line.partition(" ")[0] for line in said] == ["verifiable", *["row"] * 6, "read"]
+    assert said[-1] == "read 1000001 bytes, equal to the file"
+    await trio.Path(tmp_path / "short").write_bytes(content[:65_537])
+    done = await run("protect_a_file.py", tmp_path / "node", tmp_path / "short")
+    assert done.returncode == 1
+    assert b"K = 4 rows are more than the dataset has blocks, which is 2. K is at most" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 async def test_share_a_file(tmp_path: Path) -> None:

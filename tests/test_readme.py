@@ -39,17 +39,22 @@ def running_node(tmp_path: Path) -> Iterator[Path]:
     assert process.returncode == 0
 
 
+def blocks(kind: str) -> list[str]:
+    """The fenced blocks of that kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
 def block(kind: str) -> str:
     """The first fenced block of that kind."""
-    found = re.search(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    found = blocks(kind)
     assert found, f"the README has no {kind} block"
-    return found[1]
+    return found[0]
 
 
-def session() -> list[tuple[str, str]]:
-    """The commands of the console block, each with the output it is shown to have."""
+def session(number: int) -> list[tuple[str, str]]:
+    """The commands of a console block, each with the output it is shown to have."""
     steps: list[tuple[str, str]] = []
-    for line in block("console").splitlines(keepends=True):
+    for line in blocks("console")[number].splitlines(keepends=True):
         if line.startswith("$ "):
             steps.append((line[2:].strip(), ""))
         else:
@@ -58,9 +63,10 @@ def session() -> list[tuple[str, str]]:
     return steps
 
 
-def test_the_session_prints_what_it_shows(running_node: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(len(blocks("console"))))
+def test_the_session_prints_what_it_shows(running_node: Path, tmp_path: Path, number: int) -> None:
     bin_dir = Path(sys.executable).parent
-    for command, shown in session():
+    for command, shown in session(number):
         if command.startswith("export "):
             continue
         done = subprocess.run(
@@ -80,7 +86,7 @@ def test_the_session_prints_what_it_shows(running_node: Path, tmp_path: Path) ->
 
 
 def test_two_nodes_share_a_file_by_the_commands_it_shows(tmp_path: Path) -> None:
-    first, second, third = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    first, second, third = blocks("sh")
     # Only where they listen and how they meet is told from outside: no other node is to be found by chance.
     options = {
         "CODEX_LISTEN_ADDRS": "/ip4/127.0.0.1/tcp/0",
