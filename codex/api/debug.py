@@ -6,7 +6,7 @@ from importlib import resources
 from quart import request
 
 from codex import logs
-from codex.api.objects import health_json, info_json, peer_json, ready_json, record_json, serves
+from codex.api.objects import health_json, info_json, peers_json, ready_json, record_json, serves
 from codex.api.problems import Refusal
 from codex.api.routes import Reply, Route, as_json, as_text, nothing
 from codex.errors import CodexError, DecodeError, InvalidInput, NotEnabled, NotFound, PeerUnreachable
@@ -76,7 +76,7 @@ def routes(node: Node) -> list[Route]:
             return _refused(400, "Unable to find Peer!", error)
 
     async def peers() -> Reply:
-        return as_json({"peers": [peer_json(peer) for peer in node.peers()]})
+        return as_json(peers_json(node.peers(), node.config.p2p))
 
     async def info() -> Reply:
         return as_json(info_json(node.info()), pretty=True)

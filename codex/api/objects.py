@@ -7,6 +7,7 @@ has objects of its own. Sizes are in bytes, points in time in unix seconds, dura
 from collections.abc import Sequence
 
 from codex.codec import Cid
+from codex.config import P2pConfig
 from codex.data import Manifest
 from codex.errors import Problem
 from codex.node import JobView, NodeInfo, PeerView
@@ -86,6 +87,16 @@ def record_json(signed: SignedPeerRecord) -> Object:
         "peerId": str(signed.record.peer_id),
         "seqNo": signed.record.seq,
         "addresses": [str(address) for address in signed.record.addresses],
+    }
+
+
+def peers_json(peers: Sequence[PeerView], limits: P2pConfig) -> Object:
+    """Whom the node is connected to, and the bounds on what passes to and from them all, in bytes a second;
+    null is no bound.
+    """
+    return {
+        "peers": [peer_json(peer) for peer in peers],
+        "limits": {"upload": limits.upload_limit or None, "download": limits.download_limit or None},
     }
 
 

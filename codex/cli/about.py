@@ -15,9 +15,10 @@ _CONNECT_REMEDIES = {
 
 
 def info(node: Target) -> dict[str, Any]:
-    """What the node says about itself, by parts: `info`, `health` and `space`, each as its API gives it.
+    """What the node says about itself, by parts: `info`, `health`, `space` and `peers`, each as its API gives
+    it.
 
-    `health` is None for a node that has no such call. Raises Failed, NoNode.
+    `health` and `peers` are None for a node that has no such call. Raises Failed, NoNode.
     """
     own = ask_json(node, "GET", "/debug/info", "the node's own words")
     with understood():
@@ -26,6 +27,7 @@ def info(node: Target) -> dict[str, Any]:
         "info": own,
         "health": _health(node),
         "space": ask_json(node, "GET", "/space", "the node's space"),
+        "peers": _peers(node),
     }
 
 
@@ -38,6 +40,19 @@ def _health(node: Target) -> dict[str, Any] | None:
     with understood():
         answer = json.loads(text)
         if not isinstance(answer["services"], list):
+            raise TypeError
+    return dict(answer)
+
+
+def _peers(node: Target) -> dict[str, Any] | None:
+    """Whom the node is connected to; None where it does not say."""
+    with ask(node, "GET", "/peers") as reply:
+        if reply.status != 200:
+            return None
+        text = reply.read().decode("utf-8", "replace")
+    with understood():
+        answer = json.loads(text)
+        if not isinstance(answer["peers"], list):
             raise TypeError
     return dict(answer)
 
@@ -58,6 +73,7 @@ def info_table(node: Target, told: dict[str, Any], width: int | None = None) -> 
             *_each("listens on", own["addrs"]),
             *_each("announces", own["announceAddresses"]),
             ["discovery", _discovery(own["table"])],
+            *([["peers", _connected(told["peers"])]] if told["peers"] is not None else []),
             ["space", f"{human_size(used)} of {human_size(quota)} used, {human_size(reserved)} reserved"],
             ["blocks", str(int(room["totalBlocks"]))],
         ]
@@ -77,6 +93,20 @@ def _discovery(known: dict[str, Any]) -> str:
     if address is None:
         return "-"
     return f"UDP {address}, knows {nodes} node{'' if nodes == 1 else 's'}, of which {seen} answer"
+
+
+def _connected(told: dict[str, Any]) -> str:
+    """How many peers there are, and the bounds on the traffic with them."""
+    bounds = _bounds(told)
+    return f"{len(told['peers'])} connected{f'; {bounds}' if bounds else ''}"
+
+
+def _bounds(told: dict[str, Any]) -> str:
+    """The bounds on the traffic with peers in words; empty where there are none."""
+    limits = told.get("limits") or {}
+    rates = {name: int(limits.get(name) or 0) for name in ("upload", "download")}
+    words = [f"{human_size(rate)}/s {name}" for name, rate in rates.items() if rate]
+    return f"at most {' and '.join(words)}" if words else ""
 
 
 def _each(name: str, values: list[Any]) -> list[list[Any]]:
@@ -136,7 +166,12 @@ def peers_table(told: dict[str, Any], width: int | None = None) -> str:
         Column("LATENCY", right=True),
         Column("BLOCKS OPEN", least=0),
     ]
-    return table(columns, [[printable(word) for word in row] for row in rows], width) if rows else ""
+    with understood():
+        bounds = _bounds(told)
+    if not rows:
+        return ""
+    lines = table(columns, [[printable(word) for word in row] for row in rows], width)
+    return f"{lines}\n{bounds[0].upper()}{bounds[1:]}, of all together." if bounds else lines
 
 
 def _open(wants: int, wanted: int) -> str:

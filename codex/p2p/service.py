@@ -29,6 +29,7 @@ from codex.p2p.record import SignedPeerRecord
 from codex.p2p.throttling import Throttle
 from codex.p2p.transport import Listener, Transport
 from codex.runtime import Clock, Entropy, Inbox, serve, unwrapped
+from codex.units import human_size
 
 T = TypeVar("T")
 
@@ -88,6 +89,9 @@ class SwitchService:
         """Listen, answer until `inbox` ends, and end every connection. Raises PortTaken, ConfigError."""
         listeners: list[Listener] = []
         throttle = Throttle(self._config.upload_limit, self._config.download_limit)
+        if self._config.upload_limit or self._config.download_limit:
+            up, down = map(_rate, (self._config.upload_limit, self._config.download_limit))
+            _log.info("traffic with other nodes is bounded", upload=up, download=down)
         try:
             for address in map(Multiaddr.parse, self._config.listen_addrs):
                 listener = await self._listen(address)
@@ -251,3 +255,7 @@ async def _on(link: Link, work: Callable[[], Awaitable[T]]) -> T:
         _log.error("connection crashed", peer=str(link.connection.peer), exc_info=error)
         link.connection.close("this node failed over it")
         raise PeerGone("this node failed over the connection, and has ended it") from error
+
+
+def _rate(limit: int) -> str:
+    return f"{human_size(limit)}/s" if limit else "without bound"

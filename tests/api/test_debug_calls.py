@@ -120,7 +120,7 @@ async def test_no_peer_can_be_dialled_without_a_network(served: ServedNode) -> N
 
 async def test_without_a_network_there_are_no_peers(client: Client) -> None:
     reply = await client.get("/peers")
-    assert (reply.status, reply.body) == (200, b'{"peers":[]}')
+    assert (reply.status, reply.body) == (200, b'{"peers":[],"limits":{"upload":null,"download":null}}')
 
 
 # -- health

@@ -141,7 +141,8 @@ async def test_what_nobody_has_is_404_with_what_was_tried(two: Two) -> None:
 
 async def test_a_peer_is_connected_to_and_shown(two: Two) -> None:
     alice = two.alice.info()
-    assert (await two.client.get("/peers")).json() == {"peers": []}
+    unbounded = {"upload": None, "download": None}
+    assert (await two.client.get("/peers")).json() == {"peers": [], "limits": unbounded}
     for _ in range(2):
         reply = await two.client.get(f"/connect/{alice.peer_id}?addrs=garbage&addrs={alice.announced[0]}")
         assert (reply.status, reply.text) == (200, "Successfully connected to peer")

@@ -27,6 +27,7 @@ INFO = {
 SPACE = {"totalBlocks": 3, "quotaMaxBytes": 20 << 30, "quotaUsedBytes": 5 << 20, "quotaReservedBytes": 0}
 SERVICE = {"name": "store", "state": "running", "since": 1795378590.2, "restarts": 0, "lastError": None}
 LATER = {"name": "api", "state": "waiting", "since": 1795378591.0, "restarts": 2, "lastError": "it\nbroke"}
+PEERS = {"peers": [5, 6], "limits": {"upload": 102400, "download": None}}
 HEALTH = {"state": "degraded", "services": [SERVICE, LATER], "version": "v1.2.3"}
 
 
@@ -36,6 +37,7 @@ def telling(node: Any) -> Any:
     node.json("GET /debug/info", INFO)
     node.json("GET /space", SPACE)
     node.json("GET /health", HEALTH)
+    node.json("GET /peers", PEERS)
     return node
 
 
@@ -51,6 +53,7 @@ def test_a_node_is_shown_with_its_parts(codex: Run, telling: Any) -> None:
         "            /ip4/127.0.0.1/tcp/8070",
         "announces   -",
         "discovery   UDP 192.0.2.1:8090, knows 3 nodes, of which 2 answer",
+        "peers       2 connected; at most 100 KiB/s upload",
         "space       5.00 MiB of 20.0 GiB used, 0 B reserved",
         "blocks      3",
         "health      degraded",
@@ -60,7 +63,7 @@ def test_a_node_is_shown_with_its_parts(codex: Run, telling: Any) -> None:
         "api      waiting  2026-11-22 20:16:31         2  it\ufffdbroke",
     ]
     told = json.loads(codex("info", "--json", port=telling.port).stdout)
-    assert told == {"info": INFO, "health": HEALTH, "space": SPACE}
+    assert told == {"info": INFO, "health": HEALTH, "space": SPACE, "peers": PEERS}
 
 
 def test_what_ails_a_service_that_runs_stands_beside_it(codex: Run, telling: Any) -> None:
@@ -87,7 +90,7 @@ def test_a_node_without_health_is_shown_without_it(codex: Run, telling: Any) -> 
 
 def test_on_a_narrow_terminal_a_long_error_is_shortened() -> None:
     long = {**HEALTH, "services": [{**LATER, "lastError": "why " * 100}]}
-    told = {"info": INFO, "health": long, "space": SPACE}
+    told = {"info": INFO, "health": long, "space": SPACE, "peers": None}
     shown = about.info_table(Target("127.0.0.1", 1), told, 80).splitlines()
     assert max(map(len, shown)) <= 80
     assert "…" in shown[-1]
@@ -99,6 +102,9 @@ def test_on_a_narrow_terminal_a_long_error_is_shortened() -> None:
         {"info": {}},
         {"info": {**INFO, "codex": None}},
         {"space": {}},
+        {"peers": {}},
+        {"peers": {"peers": [], "limits": {"upload": "much"}}},
+        {"peers": {"peers": [], "limits": 5}},
         {"health": {"state": "ok", "services": [{}]}},
         {"health": {"state": "ok", "services": [{**SERVICE, "since": "x"}]}},
         {"health": {"state": "ok", "services": [{**SERVICE, "since": 1e300}]}},
@@ -106,14 +112,26 @@ def test_on_a_narrow_terminal_a_long_error_is_shortened() -> None:
     ],
 )
 def test_an_answer_of_another_shape_is_refused(wrong: dict[str, Any]) -> None:
-    told = {"info": INFO, "health": HEALTH, "space": SPACE, **wrong}
+    told = {"info": INFO, "health": HEALTH, "space": SPACE, "peers": PEERS, **wrong}
     with pytest.raises(Failed, match="not that of a Codex node"):
         about.info_table(Target("127.0.0.1", 1), told)
 
 
+def test_a_node_that_does_not_tell_of_peers_or_bounds_is_shown_without_them(codex: Run, telling: Any) -> None:
+    telling.json("GET /peers", {"peers": []})
+    assert b"peers       0 connected\n" in codex("info", port=telling.port).stdout
+    del telling.replies["GET /peers"]
+    done = codex("info", port=telling.port)
+    assert (done.returncode, b"connected" in done.stdout) == (0, False)
+    assert json.loads(codex("info", "--json", port=telling.port).stdout)["peers"] is None
+    for answer in ("[]", "{}", '{"peers": 5}', "nonsense"):
+        telling.replies["GET /peers"] = (200, {}, answer.encode())
+        assert codex("info", port=telling.port).returncode == 1
+
+
 def test_a_health_that_is_none_is_refused(codex: Run, telling: Any) -> None:
-    for answer in ([], {}, {"services": 5}):
-        telling.json("GET /health", answer)
+    for answer in ("[]", "{}", '{"services": 5}'):
+        telling.replies["GET /health"] = (200, {}, answer.encode())
         assert codex("info", port=telling.port).returncode == 1
 
 
@@ -150,6 +168,15 @@ def test_peers_are_listed(codex: Run, node: Any) -> None:
     for answer in ({}, {"peers": 5}, {"peers": [5]}, {"peers": [{**PEER, "latency": "x"}]}):
         with pytest.raises(Failed):
             about.peers_table(answer)
+
+
+def test_the_bounds_on_traffic_are_shown_below_the_peers() -> None:
+    limits = {"upload": 102400, "download": 1 << 20}
+    lines = about.peers_table({"peers": [PEER], "limits": limits}).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == "At most 100 KiB/s upload and 1.00 MiB/s download, of all together."
+    for none in ({"upload": None, "download": None}, {}, None):
+        assert len(about.peers_table({"peers": [PEER], "limits": none}).splitlines()) == 2
 
 
 def test_peers_fit_a_narrow_terminal() -> None:

@@ -1,6 +1,8 @@
 """Connecting: who is looked up first, who need not be, and who is refused."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,15 @@ from attrs import define, field
 from trio.testing import MockClock
 
 from codex.codec import Multiaddr
+from codex.config import Config, DiscoveryConfig, P2pConfig
 from codex.errors import InvalidInput, NotFound, PeerUnreachable
+from codex.node import Node, open_node
 from codex.node.network import MAX_ADDRESSES, Network
 from codex.p2p import PeerId, SignedPeerRecord, Switch
+from codex.testing.content import noise
+from codex.testing.neighbourhood import wires
 from codex.testing.network import MemoryNetwork
+from codex.testing.nodes import simulated
 from codex.testing.switches import OpenSwitch, identity_of, open_switch
 
 ALICE, BOB = "10.0.0.1", "10.0.0.2"
@@ -105,3 +112,40 @@ async def test_of_very_many_addresses_some_are_dialled(world: World) -> None:
     with pytest.raises(NotFound):
         await world.network.connect(bob, ["nonsense"] * MAX_ADDRESSES + [str(world.bob.addresses[0])])
     assert world.directory.asked == [bob]
+
+
+# -- bounds on the traffic
+
+
+@pytest.mark.parametrize(
+    ("giver", "taker", "seconds"),
+    [
+        ({"upload_limit": 100_000}, {}, 10.4),
+        ({}, {"download_limit": 200_000}, 5.2),
+        ({"upload_limit": 100_000}, {"download_limit": 200_000}, 10.4),
+        # What goes the other way is not meant.
+        ({"download_limit": 20_000}, {"upload_limit": 20_000}, 0.3),
+    ],
+)
+async def test_a_dataset_comes_as_fast_as_both_allow(
+    giver: dict[str, int],
+    taker: dict[str, int],
+    seconds: float,
+    tmp_path: Path,
+    autojump_clock: MockClock,
+) -> None:
+    hosts, content = MemoryNetwork(), noise(1_000_000)
+
+    def opened(name: str, ip: str, limits: dict[str, int]) -> AbstractAsyncContextManager[Node]:
+        p2p = P2pConfig(listen_addrs=("/ip4/0.0.0.0/tcp/8070",), nat="none", **limits)  # type: ignore[arg-type]
+        config = Config(tmp_path / name, p2p=p2p, discovery=DiscoveryConfig(lan=False))
+        return open_node(config, seams=simulated(name, wires=wires(hosts.host(ip))))
+
+    async with opened("alice", ALICE, giver) as alice, opened("bob", BOB, taker) as bob:
+        cid = await alice.store(content)
+        await bob.connect(alice.info().peer_id, alice.info().announced)
+        start = trio.current_time()
+        async with bob.retrieve(cid) as dataset:
+            assert await dataset.read() == content
+        # What is told besides takes its share, and a quarter of a second may be moved at once.
+        assert trio.current_time() - start == pytest.approx(seconds, rel=0.1, abs=0.5)

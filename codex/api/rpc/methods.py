@@ -21,7 +21,7 @@ from codex.api.objects import (
     info_json,
     job_json,
     manifest_json,
-    peer_json,
+    peers_json,
     record_json,
     space_json,
 )
@@ -46,6 +46,7 @@ from codex.api.rpc.params import (
     Subscribe,
     Topic,
     Unsubscribe,
+    Verify,
 )
 from codex.api.rpc.streams import Streams, Upload
 from codex.api.uploads import BadFilename, is_valid_filename, media_type
@@ -254,11 +255,11 @@ async def protect(call: Call, params: Protect) -> Object:
     return _seen(await call.node.protect(params.cid, params.data, params.parity))
 
 
-async def verify(call: Call, params: Dataset) -> Object:
+async def verify(call: Call, params: Verify) -> Object:
     """Read a dataset in the background and check that it is whole; the job of it. Damage is a result, not a
-    failure.
+    failure. Of a protected dataset the result has the `rows`, too, and `repair` brings lost ones back.
     """
-    return _seen(await call.node.verify(params.cid))
+    return _seen(await call.node.verify(params.cid, repair=params.repair))
 
 
 async def scrub(call: Call, params: Nothing) -> Object:
@@ -316,7 +317,7 @@ async def info(call: Call, params: Nothing) -> Object:
 
 async def peers(call: Call, params: Nothing) -> Object:
     """Whom this node is connected to."""
-    return {"peers": [peer_json(peer) for peer in call.node.peers()]}
+    return peers_json(call.node.peers(), call.node.config.p2p)
 
 
 async def find_peer(call: Call, params: Peer) -> Object:

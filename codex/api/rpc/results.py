@@ -189,10 +189,19 @@ class Peer:
 
 
 @frozen
+class TrafficLimits:
+    """The bounds on what passes to and from all nodes together."""
+
+    upload: Annotated[int | None, "bytes a second; null is no bound"]
+    download: Annotated[int | None, "bytes a second; null is no bound"]
+
+
+@frozen
 class Peers:
     """Whom this node is connected to."""
 
     peers: Annotated[tuple[Peer, ...], "the nodes, in the order in which they were connected"]
+    limits: Annotated[TrafficLimits, "the bounds on the traffic with them"]
 
 
 @frozen
