@@ -1,0 +1,92 @@
+"""The door: what can be seen and asked without a contract."""
+
+from typing import Any
+
+import pytest
+from trio.testing import MockClock
+
+from codex.chain import Chain, ChainBoard, Header
+from codex.config import MarketConfig
+from codex.errors import ServiceUnavailable
+from codex.market import Address
+from codex.runtime import Mailbox, VirtualClock
+from codex.testing.chain import SimulatedChain, SimulatedLog, SimulatedProvider
+from codex.testing.chain_service import open_chain
+
+
+async def test_before_the_service_has_started_there_is_no_account() -> None:
+    chain = Chain(Mailbox("chain"), ChainBoard(VirtualClock(0)))
+    assert chain.head is None
+    with pytest.raises(ServiceUnavailable):
+        _ = chain.account
+
+
+async def test_blocks_are_found_by_number_and_by_time(
+    autojump_clock: MockClock, simulated: SimulatedChain, provider: SimulatedProvider, config: MarketConfig
+) -> None:
+    simulated.mine(count=50)
+    simulated.mine(timestamp=1_700_001_000)
+    async with open_chain(provider.dial, config) as opened:
+        chain = opened.chain
+        genesis = await chain.header(0)
+        assert isinstance(genesis, Header)
+        assert genesis.timestamp == 1_700_000_000
+        assert await chain.header(1000) is None
+        assert await chain.block_at(1_600_000_000) == 0
+        assert await chain.block_at(1_700_000_007) == 7
+        assert await chain.block_at(1_700_000_051) == 51
+        assert await chain.block_at(1_700_001_000) == 51
+        assert await chain.block_at(1_700_001_001) == 52
+
+
+async def test_balances_are_of_this_account_unless_another_is_named(
+    autojump_clock: MockClock, simulated: SimulatedChain, provider: SimulatedProvider, config: MarketConfig
+) -> None:
+    async with open_chain(provider.dial, config) as opened:
+        assert await opened.chain.balance() == simulated.balance
+        await opened.chain.balance(Address(b"\x0b" * 20))
+        asked = [params[0] for method, params in provider.asked if method == "eth_getBalance"]
+        assert asked == [str(opened.chain.account), "0x" + "0b" * 20]
+
+
+async def test_calls_are_in_this_accounts_name(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    simulated.contract = lambda to, data: data
+    async with open_chain(provider.dial, config) as opened:
+        assert await opened.chain.call(contract, b"\x07", "pending") == b"\x07"
+        await opened.chain.call(contract, b"\x07", 5)
+        calls = [params for method, params in provider.asked if method == "eth_call"]
+        assert [params[1] for params in calls] == ["pending", "0x5"]
+        assert {params[0]["from"] for params in calls} == {str(opened.chain.account)}
+
+
+async def test_logs_are_of_the_contract_and_the_blocks_that_were_asked_for(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    topic, other = b"\x01" * 32, b"\x02" * 32
+    for where, what in ((contract, topic), (contract, other), (Address(b"\x0b" * 20), topic)):
+        simulated.mine(SimulatedLog(str(where), ("0x" + what.hex(),)))
+    simulated.mine(SimulatedLog(str(contract), ("0x" + topic.hex(),)))
+    async with open_chain(provider.dial, config) as opened:
+        found = await opened.chain.logs(contract, 0, 4, [topic])
+        assert [log.block for log in found] == [1, 4]
+        assert [log.block for log in await opened.chain.logs(contract, 0, 3, [topic, other])] == [1, 2]
+        # A provider that gives more than it was asked for is not believed.
+        original = provider._answer
+
+        async def more(method: str, params: list[Any]) -> Any:
+            if method == "eth_getLogs":
+                params = [{**params[0], "fromBlock": "0x0", "toBlock": "0x4"}]
+            return await original(method, params)
+
+        provider._answer = more
+        assert [log.block for log in await opened.chain.logs(contract, 2, 3, [topic])] == []

@@ -1,0 +1,112 @@
+"""What contracts may take of this account's tokens: raised where it must be, also by several at once."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from codex.chain import BlockTag, Receipt, Spending, abi
+from codex.chain.spending import Purse
+from codex.errors import ChainFailed, InsufficientFunds
+from codex.market import Address
+
+ALICE, TOKEN, MARKET = Address(b"\xa1" * 20), Address(b"\x70" * 20), Address(b"\xc0" * 20)
+
+
+class Contracts:
+    """A token that keeps books, and takes a second over everything that is sent to it."""
+
+    def __init__(self, balance: int, allowed: int = 0) -> None:
+        self.balance = balance
+        self.allowed = allowed
+        self.approved: list[int] = []
+        self.failing = False
+
+    async def call(self, to: Address, payload: bytes, block: BlockTag) -> bytes:
+        assert to == TOKEN
+        await trio.lowlevel.checkpoint()
+        asked = abi.TOKEN["balanceOf"].selector == payload[:4]
+        return (self.balance if asked else self.allowed).to_bytes(32, "big")
+
+    async def send(self, to: Address, payload: bytes, margin: float) -> Receipt:
+        assert to == TOKEN
+        assert payload[:4] == abi.TOKEN["approve"].selector
+        assert payload[16:36] == MARKET.raw
+        await trio.sleep(1)
+        if self.failing:
+            raise ChainFailed("no")
+        self.allowed = int.from_bytes(payload[36:], "big")
+        self.approved.append(self.allowed)
+        return Receipt(bytes(32), 1, bytes(32), True, 1, ())
+
+    def take(self, amount: int) -> None:
+        """What the marketplace does."""
+        assert amount <= self.allowed
+        assert amount <= self.balance
+        self.allowed -= amount
+        self.balance -= amount
+
+
+def spending(amount: int) -> Spending:
+    return Spending(token=TOKEN, spender=MARKET, amount=amount)
+
+
+async def test_what_is_allowed_already_is_used(autojump_clock: MockClock) -> None:
+    contracts = Contracts(100, allowed=60)
+    purse = Purse(ALICE, contracts)
+    async with purse.spend(spending(60)):
+        contracts.take(60)
+    assert contracts.approved == []
+    async with purse.spend(spending(1)):
+        contracts.take(1)
+    assert contracts.approved == [1]
+
+
+async def test_several_at_once_may_all_take_theirs(autojump_clock: MockClock) -> None:
+    contracts = Contracts(100)
+    purse = Purse(ALICE, contracts)
+
+    async def spend(amount: int) -> None:
+        async with purse.spend(spending(amount)):
+            await trio.sleep(5)
+            contracts.take(amount)
+
+    async with trio.open_nursery() as nursery:
+        for amount in (10, 20, 30):
+            nursery.start_soon(spend, amount)
+            await wait_all_tasks_blocked()
+    assert contracts.balance == 40
+    assert contracts.allowed == 0
+    assert contracts.approved == [10, 30, 60]
+
+
+async def test_more_than_there_is_is_refused_and_nothing_sent(autojump_clock: MockClock) -> None:
+    contracts = Contracts(100)
+    purse = Purse(ALICE, contracts)
+    with pytest.raises(InsufficientFunds, match="has 100 tokens, and 101 are needed"):
+        async with purse.spend(spending(101)):
+            raise AssertionError("was let in")
+    assert contracts.approved == []
+
+
+async def test_what_was_not_taken_stays_allowed_for_the_next(autojump_clock: MockClock) -> None:
+    contracts = Contracts(100)
+    purse = Purse(ALICE, contracts)
+    with pytest.raises(ChainFailed):
+        async with purse.spend(spending(50)):
+            raise ChainFailed("refused")
+    async with purse.spend(spending(50)):
+        contracts.take(50)
+    assert contracts.approved == [50]
+
+
+async def test_an_approval_that_fails_is_not_counted_on(autojump_clock: MockClock) -> None:
+    contracts = Contracts(100)
+    purse = Purse(ALICE, contracts)
+    contracts.failing = True
+    with pytest.raises(ChainFailed):
+        async with purse.spend(spending(50)):
+            raise AssertionError("was let in")
+    contracts.failing = False
+    async with purse.spend(spending(20)):
+        contracts.take(20)
+    assert contracts.approved == [20]
