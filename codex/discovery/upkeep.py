@@ -172,10 +172,11 @@ class Upkeep:
 
     async def revalidate(self) -> None:
         """Look after one node at a time."""
-        turn, last = 0, -QUIET
+        turn, last, rest = 0, -QUIET, 0.0
         while True:
             least, most = REVALIDATION
-            await trio.sleep(least + (most - least) * self._choose(1000) / 1000)
+            await trio.sleep(max(rest, least + (most - least) * self._choose(1000) / 1000))
+            rest = 0.0
             if self.searching:
                 continue  # those we know of are being called anyway
             turn += 1
@@ -186,7 +187,9 @@ class Upkeep:
                     continue
             now = trio.current_time()
             entry = self._table.stalest(self._choose, inf if now >= last + QUIET else now - FRESH)
-            if entry is not None:
+            if entry is None:
+                rest = last + QUIET - now
+            else:
                 last = now
                 await self.ping(entry.node)
 
