@@ -25,6 +25,7 @@ import memory
 import network
 import p2p
 import poseidon
+import protect
 import serving
 import start
 import upload
@@ -48,6 +49,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "dht": dht.figures,
     "erasure": erasure.figures,
     "poseidon": poseidon.figures,
+    "protect": protect.figures,
 }
 
 RESULTS = Path("bench-results")
