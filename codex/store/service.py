@@ -30,6 +30,7 @@ from codex.store.planning import Put, PutLeaves, Request, Stage
 from codex.store.reads import Found, blocks_of
 from codex.store.repo import Repo
 from codex.store.scrub import Checked, Scrubbed
+from codex.store.stretches import Stretch
 from codex.store.trees import page_count
 from codex.store.values import NEVER, SlotRoots
 from codex.store.ward import Ward
@@ -248,8 +249,8 @@ class _Desk:
         return found
 
     async def _read_on(self, call: calls.ReadOn) -> int:
-        stretch = self._repo.reader.stretch(
-            call.tree, call.first, call.stop, call.blocks, call.feed.offer, call.block_size
+        stretch = Stretch(
+            self._repo.reader, call.tree, call.first, call.stop, call.blocks, call.feed.offer, call.block_size
         )
         await self._offload.relay(stretch.begin, stretch.read, stretch.hand_on, threads=stretch.threads)
         fed = stretch.fed

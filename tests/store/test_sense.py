@@ -16,6 +16,7 @@ from codex.store.planning import Put
 from codex.store.reads import blocks_of
 from codex.store.repo import Repo
 from codex.store.sense import LARGEST_BLOCK, is_cid, is_place, sensible, stored_cid
+from codex.store.stretches import Stretch
 from codex.testing.stores import make_blocks, open_test_store, read_alone, store_dataset
 
 Upload = Callable[..., Record]
@@ -55,7 +56,7 @@ def test_a_block_whose_place_makes_no_sense_is_corrupt_and_can_be_mended(
         assert isinstance(answers[2], CorruptData)
         assert answers[:2] + answers[3:] == BLOCKS[:2] + BLOCKS[3:]
     run: list[memoryview] = []
-    fed = read_alone(repo.reader.stretch(tree, 0, 6, 64, lambda view: run.append(view) is None))
+    fed = read_alone(Stretch(repo.reader, tree, 0, 6, 64, lambda view: run.append(view) is None))
     assert isinstance(fed.error, CorruptData)
     assert b"".join(run) == b"".join([block.data for block in BLOCKS[:2]])
     assert cid in repo.scrubber.blocks(0).corrupt
@@ -118,7 +119,7 @@ def test_a_block_whose_name_makes_no_sense_is_corrupt(
     with pytest.raises(CorruptData):
         blocks_of(found, [LeafAddress(tree, index) for index in range(6)])
     assert found.answers[3:] == BLOCKS[3:]
-    assert isinstance(read_alone(repo.reader.stretch(tree, 0, 6, 64, lambda _: True)).error, CorruptData)
+    assert isinstance(read_alone(Stretch(repo.reader, tree, 0, 6, 64, lambda _: True)).error, CorruptData)
     with pytest.raises(CorruptData):
         repo.catalogue.leaves(tree, 0, 6)
     with pytest.raises(CorruptData):

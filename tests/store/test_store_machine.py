@@ -35,6 +35,7 @@ from codex.store.opening import open_repo
 from codex.store.planning import Put, PutLeaves, Request, Stage
 from codex.store.reads import blocks_of
 from codex.store.schema import GONE
+from codex.store.stretches import Stretch
 from codex.testing.disks import FaultyDisk
 from codex.testing.stores import audit, make_dataset, payload, read_alone
 
@@ -550,7 +551,7 @@ class StoreMachine(RuleBasedStateMachine):
         if len(indices) == len(layout):
             run: list[memoryview] = []
             fed = read_alone(
-                self.repo.reader.stretch(cid, 0, len(layout), 64, lambda view: run.append(view) is None)
+                Stretch(self.repo.reader, cid, 0, len(layout), 64, lambda view: run.append(view) is None)
             )
             assert fed.next == len(layout)
             assert b"".join(run) == b"".join(bytes(block.data) for block in expected)
