@@ -43,7 +43,7 @@ def routes(node: Node) -> list[Route]:
         return _begun(await node.protect(parsed, bodies.count(body, "data"), bodies.count(body, "parity")))
 
     async def verify(cid: str) -> Reply:
-        return _begun(await node.verify(parse_cid(cid)))
+        return _begun(await node.verify(parse_cid(cid), repair=_flag("repair")))
 
     async def scrub() -> Reply:
         return _begun(await node.scrub())
@@ -69,6 +69,14 @@ async def _body() -> bodies.Object:
 
 def _begun(job: Job) -> Reply:
     return as_json(job_json(job.snapshot()), 202, headers={"Location": f"{PREFIX}/jobs/{job.id}"})
+
+
+def _flag(name: str) -> bool:
+    """Whether the query has 1 or true under `name`. Raises InvalidInput for what is no answer to that."""
+    text = request.args.get(name, "0")
+    if text not in ("0", "false", "1", "true"):
+        raise InvalidInput(f"{name} is 1 or 0, and not {text!r}")
+    return text in ("1", "true")
 
 
 def _asked(words: type[_Word], name: str) -> _Word | None:

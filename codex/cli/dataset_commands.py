@@ -216,20 +216,25 @@ def _protect(
 
 @codex.command("verify", short_help="Read datasets, and check every block.")
 @click.argument("cids", nargs=-1, required=True, metavar="CID…", shell_complete=offering("cids"))
+@click.option("--repair", is_flag=True, help="bring back rows of protected datasets that are lost")
 @for_programs("a line of JSON for each dataset: the job as the node tells of it, for programs")
 @about_a_node
 @click.pass_context
-def _verify(ctx: click.Context, /, cids: tuple[str, ...], json: bool, **options: str | None) -> Exit:
+def _verify(
+    ctx: click.Context, /, cids: tuple[str, ...], repair: bool, json: bool, **options: str | None
+) -> Exit:
     """Have the node read datasets and check every block of them.
 
-    Prints what was found; the exit code is 1 when anything is damaged or missing.
+    Prints what was found, of protected datasets row by row: which are whole, how many more may be lost, and
+    what is lost for good. The exit code is 1 when anything is damaged or missing. With --repair lost rows are
+    brought back from the others, here or in the network.
     """
     from codex.cli import tasks
 
     node = node_of(ctx, options)
 
     def act(cid: str) -> None:
-        job = tasks.carry_out(node, lambda: tasks.verify(node, cid))
+        job = tasks.carry_out(node, lambda: tasks.verify(node, cid, repair=repair))
         tell(as_line(job.told) if json else tasks.verdict(job))
         if not tasks.is_sound(job):
             raise tasks.damaged(job)

@@ -254,6 +254,8 @@ def _told(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            return str(len(value))
         more = ", …" if len(value) > 3 else ""
         return ", ".join(map(str, value[:3])) + more if value else "none"
     return str(value)

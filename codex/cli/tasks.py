@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from codex.cli import jobs
+from codex.cli import jobs, rows
 from codex.cli.connection import IDLE_LIMIT, OF_A_CID, ask_json, data_path, understood
 from codex.cli.exits import Failed
 from codex.cli.finding import Target
@@ -35,9 +35,11 @@ def verifiable(job: Job) -> str:
         return printable(str(job.result["verifiableCid"]))
 
 
-def verify(node: Target, cid: str) -> Job:
-    """Have the node check the dataset `cid`; the job of it. Raises Failed, NoNode."""
-    path = data_path(cid, "verify")
+def verify(node: Target, cid: str, *, repair: bool = False) -> Job:
+    """Have the node check the dataset `cid`, and bring lost rows of it back if that is asked; the job of it.
+    Raises Failed, NoNode.
+    """
+    path = data_path(cid, "verify") + ("?repair=1" if repair else "")
     return jobs.parse(ask_json(node, "POST", path, cid, accepted=(202,), remedies=OF_A_CID))
 
 
@@ -102,6 +104,9 @@ def verdict(job: Job) -> str:
             lines += [f"  {one.format(printable(str(name)))}" for name in named[:NAMED]]
             left = int(found.get(count, len(named))) - len(named[:NAMED])
             lines += [f"  {what:7}  and {left} more"] if left > 0 else []
+        if "repaired" in found:
+            lines.append(f"  repaired {_count(found['repaired'], 'block')}")
+        lines += rows.told(found)
     return "\n".join(lines)
 
 
@@ -123,6 +128,12 @@ def damaged(job: Job) -> Failed:
             "some of what this node has is damaged",
             remedy="`codex verify CID` tells which datasets; put those files again to mend them.",
         )
+    with understood():
+        if rows.repairable(job.result):
+            return Failed(
+                f"{job.subject} is damaged",
+                remedy=f"`codex verify --repair {job.subject}` brings it back; and look after the disk.",
+            )
     return Failed(
         f"{job.subject} is damaged",
         remedy="Put the same file again, which mends it; and look after the disk.",

@@ -187,9 +187,11 @@ class Client:
         """Make a dataset durable in the background, with so many rows of each; the job of it."""
         return value(Job, await self.call("protect", cid=str(cid), data=data, parity=parity))
 
-    async def verify(self, cid: Cid | str) -> Job:
-        """Check in the background that a dataset is whole; the job of it."""
-        return value(Job, await self.call("verify", cid=str(cid)))
+    async def verify(self, cid: Cid | str, *, repair: bool = False) -> Job:
+        """Check in the background that a dataset is whole, and bring lost rows of it back if that is asked;
+        the job of it.
+        """
+        return value(Job, await self.call("verify", cid=str(cid), repair=repair))
 
     async def scrub(self) -> Job:
         """Check everything on the node in the background; the job of it."""

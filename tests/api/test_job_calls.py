@@ -10,7 +10,8 @@ from codex.api import jobs
 from codex.node import JobKind, JobState, Node
 from codex.testing.content import damage, noise
 from codex.testing.http import Client, Reply, head
-from codex.testing.nodes import BASE, EPOCH, ServedNode, holdings, open_served_node
+from codex.testing.nodes import BASE, EPOCH, ServedNode, holdings, open_served_node, store_of
+from codex.testing.rows import protect
 
 MIB = 1 << 20
 CONTENT = b"some file contents"
@@ -205,6 +206,27 @@ async def test_a_dataset_is_verified(served: ServedNode) -> None:
     assert (shown["kind"], shown["subject"]) == ("verify", CID)
     assert shown["result"]["sound"] is True
     assert shown["bytesDone"] == shown["bytesTotal"]
+
+
+async def test_rows_are_verified_and_repaired(served: ServedNode) -> None:
+    dataset = protect(noise(4000), 2, 1, 1024)
+    await dataset.keep(store_of(served.node), dataset.others(dataset.leaves(0)))
+    found = []
+    for query in ("", "?repair=0", "?repair=1", "?repair=false"):
+        id = await begun(served.node, await served.client.post(f"/data/{dataset.cid}/verify{query}"))
+        found.append((await served.client.get(f"/jobs/{id}")).json()["result"])
+    assert [(one["sound"], one["spare"], one["rows"][0]["missing"]) for one in found] == [
+        (False, 0, 2),
+        (False, 0, 2),
+        (True, 1, 0),
+        (True, 1, 0),
+    ]
+    assert [one.get("repaired") for one in found] == [None, None, 2, None]
+    reply = await served.client.post(f"/data/{dataset.cid}/verify?repair=yes")
+    assert (reply.status, "repair is 1 or 0" in reply.text) == (422, True)
+    await served.client.post("/data", CONTENT)
+    reply = await served.client.post(f"/data/{CID}/verify?repair=1")
+    assert (reply.status, "is not protected" in reply.text) == (422, True)
 
 
 async def test_a_dataset_is_protected(served: ServedNode) -> None:

@@ -26,6 +26,7 @@ from codex.errors import (
 from codex.node import JobKind, JobState
 from codex.testing.content import damage, noise, pattern
 from codex.testing.nodes import ServedNode, holdings, store_of
+from codex.testing.rows import protect
 
 ABSENT = "zDvZRwzm1cD1ndrXQp3km8FnTzYNm6mSgmYNvy9UF42XUGKoFMzG"
 PEER = "16Uiu2HAkuRrsmdWN5NzAPhZbzrX1uVThYpkX4A9fC8hMFh6xQy9w"
@@ -169,6 +170,14 @@ async def test_damage_is_found(served: ServedNode, client: Client) -> None:
     job = await client.verify(cid)
     await served.node.jobs.get(job.id).wait()
     assert (await client.job(job.id)).result["sound"] is False
+
+
+async def test_a_lost_row_is_brought_back(served: ServedNode, client: Client) -> None:
+    dataset = protect(pattern(4000), 2, 1, 1024)
+    await dataset.keep(store_of(served.node), dataset.others(dataset.leaves(1)))
+    job = await client.verify(dataset.cid, repair=True)
+    await served.node.jobs.get(job.id).wait()
+    assert (await client.job(job.id)).result["repaired"] == 2
 
 
 # -- the node

@@ -107,6 +107,14 @@ class Protect:
 
 
 @frozen
+class Verify:
+    """A dataset that is checked."""
+
+    cid: Annotated[Cid, "the CID of its manifest"]
+    repair: Annotated[bool, "whether lost rows of a protected dataset are brought back, too"] = False
+
+
+@frozen
 class Backup:
     """Where a backup is made."""
 

@@ -48,7 +48,7 @@ _ROWS: tuple[Method[Any], ...] = (
     Method("space", params.Nothing, results.Space, methods.space),
     Method("fetchDatasetAsyncTask", params.Dataset, results.Job, methods.fetch_dataset_async_task),
     Method("protect", params.Protect, results.Job, methods.protect),
-    Method("verify", params.Dataset, results.Job, methods.verify),
+    Method("verify", params.Verify, results.Job, methods.verify),
     Method("scrub", params.Nothing, results.Job, methods.scrub),
     Method("backup", params.Backup, results.Job, methods.backup),
     Method("jobs", params.JobPage, results.Jobs, methods.jobs),
