@@ -159,5 +159,5 @@ class Links:
 
     def _retire(self, link: Link) -> None:
         if link.scope.deadline == inf:
-            link.why = link.why or "both nodes had dialled each other"
+            # If it is the last one to end after all, why it did is told by its own end.
             link.scope.deadline = trio.current_time() + RETIRE

@@ -1159,3 +1159,18 @@ async def test_peers_are_shown_the_record_that_says_more(
         assert (info.record == more) is shown
         assert other.addresses[0] in info.record.record.addresses
         assert info.listening == other.addresses
+
+
+async def test_why_a_peer_left_is_told_also_where_both_had_dialled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    async with open_switch(network.host(ALICE).transport, "alice") as alice, alice.switch.events(8) as news:
+        async with open_switch(network.host(BOB).transport, "bob") as bob, trio.open_nursery() as nursery:
+            nursery.start_soon(alice.switch.connect, bob.identity.peer_id, bob.addresses)
+            nursery.start_soon(bob.switch.connect, alice.identity.peer_id, alice.addresses)
+            await trio.sleep(1)
+        assert isinstance(await anext(news), PeerJoined)
+        left = await anext(news)
+        assert isinstance(left, PeerLeft)
+        assert left.why == "the peer closed the connection"
