@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -141,13 +141,14 @@ async def test_more_datasets_than_a_page_has(served: ServedNode, client: Client)
 
 async def test_jobs_are_begun_and_watched(served: ServedNode, client: Client, tmp_path: Path) -> None:
     cid = await client.store(b"some file contents")
-    for begin in (
+    begins: list[Callable[[], Awaitable[Job]]] = [
         lambda: client.verify(cid),
         lambda: client.protect(cid, data=1, parity=1),
         client.scrub,
         lambda: client.backup(tmp_path / "copy"),
         lambda: client.fetch_dataset_async_task(cid),
-    ):
+    ]
+    for begin in begins:
         job = await begin()
         await served.node.jobs.get(job.id).wait()
         now = await client.job(job.id)
