@@ -55,12 +55,8 @@ image:  ## build the container image, with docker or podman; IMAGE names it
 	  exit 1; \
 	fi
 
-devnet: setup  ## show the EVM of the embedded chain
-	@$(PY) -c 'import pyrevm' || { \
-	  echo "The embedded chain needs pyrevm, which could not be imported (see above)." >&2; \
-	  echo "It is published for Python 3.11 and 3.12, on Linux (x86-64), macOS and Windows; not for Linux on aarch64." >&2; \
-	  exit 1; }
-	@$(PY) -c 'from importlib.metadata import version; print("embedded chain: EVM of pyrevm", version("pyrevm"))'
+devnet: setup  ## run a development chain with the marketplace on it; options go in ARGS, as for run
+	@$(PY) -m codex devnet $(ARGS)
 
 clean:  ## remove .venv, caches and build leftovers; data of nodes is never touched
 	rm -rf $(VENV) build dist bench-results *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -10,7 +10,8 @@ from types import FrameType
 import click
 
 import codex.cli.dataset_commands
-import codex.cli.node_commands  # noqa: F401 - both add their commands to the group
+import codex.cli.devnet
+import codex.cli.node_commands  # noqa: F401 - all add their commands to the group
 from codex.cli.exits import Exit, Failed, Interrupted, WrongCall, exit_code
 from codex.cli.group import VARIABLE
 from codex.cli.group import codex as group

@@ -69,7 +69,7 @@ COMMANDS = {
     "backup": ["backup", "absent"],
 }
 """Every command that asks a node something over HTTP, as it may be called."""
-EVERY = [*COMMANDS, "watch", "completion"]
+EVERY = [*COMMANDS, "watch", "devnet", "completion"]
 
 
 def test_no_command_is_left_out() -> None:
@@ -134,7 +134,7 @@ def test_every_exit_code_has_a_meaning() -> None:
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert ("--data-dir" in shown) == ("--api-token-file" in shown) == (command != "completion")
+    assert ("--data-dir" in shown) == ("--api-token-file" in shown) == (command not in ("completion", "devnet"))
     assert f"codex {command}" in shown
 
 
@@ -148,7 +148,7 @@ def test_help_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("command", EVERY)
 def test_everything_can_be_used_by_programs(command: str) -> None:
     options = {name for option in group.commands[command].params for name in option.opts}
-    assert ("--json" in options) == (command != "completion")  # which prints a program
+    assert ("--json" in options) == (command not in ("completion", "devnet"))  # which prints a program
 
 
 @pytest.mark.parametrize(
