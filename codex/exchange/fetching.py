@@ -159,7 +159,8 @@ class Fetcher:
             self._step()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._searcher.pursue, run.fetch, run.search)
-                nursery.start_soon(self._watch, run, f"the block {cid}")
+                what = "manifest" if cid.codec == CODEX_MANIFEST else "block"
+                nursery.start_soon(self._watch, run, f"the {what} {cid}")
                 await run.came.wait()
                 nursery.cancel_scope.cancel()
             arrival = run.arrived.popleft()

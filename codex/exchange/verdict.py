@@ -57,8 +57,13 @@ class Tried:
     def sentence(self, what: str) -> str:
         """Say that `what` was not to be had, and what became of each kind of peer."""
         found = sum(story.found for story in self.peers.values()) + self.unlisted
-        parts = [_plural(found, "peer was", "peers were") + " found" if found else "no peer was found"]
+        if found:
+            parts = [_plural(found, "peer was found that announces it", "peers were found that announce it")]
+        else:
+            parts = ["no peer was found that announces it"]
         parts += [text for kind in _KINDS if (text := self._kind(*kind))]
+        if not self.peers:
+            parts.append("none is connected that could be asked")
         if self.failed_search and not self.searches:
             parts.append(f"discovery failed ({self.failed_search[:_SHOWN]})")
         return f"{what} could not be had from the network: {', '.join(parts)}"

@@ -10,14 +10,30 @@ ALICE, BOB, CAROL = (PeerId(name.encode()) for name in ("alice", "bob", "carol")
 
 def test_nobody():
     tried = Tried(searches=2)
-    assert tried.sentence("the block X") == "the block X could not be had from the network: no peer was found"
+    assert tried.sentence("the block X") == (
+        "the block X could not be had from the network: no peer was found that announces it,"
+        " none is connected that could be asked"
+    )
 
 
 def test_discovery_that_failed_is_named_and_only_when_it_never_answered():
     tried = Tried(failed_search="no node answers")
-    assert tried.sentence("X").endswith("no peer was found, discovery failed (no node answers)")
+    assert tried.sentence("X").endswith("could be asked, discovery failed (no node answers)")
     tried.searches = 1
-    assert tried.sentence("X").endswith("no peer was found")
+    assert tried.sentence("X").endswith("could be asked")
+
+
+def test_who_is_connected_is_told_apart_from_who_announces_it():
+    tried = Tried(searches=1)
+    tried.of(ALICE).asked = True
+    tried.of(ALICE).lacks = True
+    assert tried.sentence("X").endswith(f"no peer was found that announces it, 1 does not have it ({ALICE})")
+    tried.of(BOB).found = True
+    tried.of(BOB).refused = "nobody is there"
+    assert tried.sentence("X").endswith(
+        f": 1 peer was found that announces it, 1 could not be reached ({BOB}: nobody is there),"
+        f" 1 does not have it ({ALICE})"
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +69,7 @@ def test_everybody_is_in_one_place_and_few_are_named():
         story = tried.of(PeerId(bytes([number])))
         story.found, story.asked, story.lacks = True, True, number < 6
     sentence = tried.sentence("X")
-    assert "10 peers were found" in sentence
+    assert "10 peers were found that announce it" in sentence
     assert "6 do not have it" in sentence
     assert "and 3 more" in sentence
     assert "4 did not answer" in sentence
