@@ -134,7 +134,8 @@ def test_every_exit_code_has_a_meaning() -> None:
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert ("--data-dir" in shown) == ("--api-token-file" in shown) == (command not in ("completion", "devnet"))
+    of_a_node = command not in ("completion", "devnet")
+    assert ("--data-dir" in shown) == ("--api-token-file" in shown) == of_a_node
     assert f"codex {command}" in shown
 
 
