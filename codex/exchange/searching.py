@@ -27,6 +27,8 @@ PACE = 0.1
 """… and seconds until one more begins, though none of those has ended: what nobody has takes the longest …"""
 MOST = 128
 """… up to so many."""
+HEAD_START = 0.1
+"""Seconds that those who are connected have to come up with it, before anybody else is looked for."""
 DIALS = 8
 """Peers of one search that are dialled at once."""
 DIAL_TIME = 20.0
@@ -110,6 +112,8 @@ class Searcher:
     async def pursue(self, fetch: Fetch, search: Search) -> None:
         """Search as long as too few sources are known, or none has what is left; until cancelled."""
         interval, due = INTERVAL, trio.current_time()
+        if not self._wants.alone:
+            due += HEAD_START
         # Has somebody else just searched for the same, whoever was found then is connected by now.
         if fetch.ready:
             due = max(due, self._last.get(fetch.subject, -INTERVAL) + INTERVAL)
@@ -122,7 +126,7 @@ class Searcher:
                 await self._search(fetch, search)
                 due = trio.current_time() + interval
                 interval = min(2 * interval, LONGEST_INTERVAL)
-            await trio.sleep(_LOOK)
+            await trio.sleep(min(_LOOK, due - now) if due > now else _LOOK)
 
     async def _search(self, fetch: Fetch, search: Search) -> None:
         records = await self._ask(fetch, search)

@@ -42,6 +42,11 @@ class Wants:
         """Those that are open."""
         return self._orders.fetches
 
+    @property
+    def alone(self) -> bool:
+        """Whether no peer is connected."""
+        return not self._orders.sources
+
     def source(self, peer: PeerId) -> Source | None:
         """What is known of a connected peer."""
         return self._orders.sources.get(peer)

@@ -555,3 +555,19 @@ async def test_the_recorded_conversation_from_their_side(world, autojump_clock, 
     assert all(decode(data) == message for data, message in zip(said, reference.heard, strict=True))
     assert reference.heard[0].full
     assert reference.wants() == set(known)
+
+
+async def test_nobody_is_looked_for_when_a_peer_that_is_connected_has_it(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(30)
+    await alice.keep(dataset)
+    world.join(alice, bob)
+    assert len(await bob.fetch(dataset)) == 30
+    assert bob.discovery.searched == []
+    # Who is connected and lacks it delays the search by a moment only.
+    other, carol = world.dataset(30, seed=1), await world.person("carol")
+    await carol.keep(other)
+    world.announce(other.cid, carol)
+    start = trio.current_time()
+    assert len(await bob.fetch(other)) == 30
+    assert [at - start < 0.15 for at, _ in bob.discovery.searched] == [True]
