@@ -7,7 +7,6 @@ is at stake only so often.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import trio
 
@@ -27,6 +26,8 @@ TRIES = 5
 """How often a step is tried that does not succeed, while nothing is at stake."""
 PAUSES = (1.0, 60.0)
 """Seconds before the first of further tries, and at most before any."""
+WATCH_AGAIN = 5.0
+"""Seconds after which a watch that failed is taken up again."""
 
 _log = get_logger("sales")
 
@@ -189,11 +190,13 @@ class Agent:
     async def _watch(self) -> None:
         """Interrupt the sale when its request is cancelled or over, of which the chain says nothing."""
         while True:
-            with suppress(CodexError):
-                await self._watch_once()
-                return
-            await self._bench.chain.connected()
-            await trio.sleep(PAUSES[0])
+            try:
+                return await self._watch_once()
+            except CodexError:
+                await self._bench.chain.connected()
+            except Exception:
+                _log.exception("the watch over a sale failed", slot=str(self.sale.slot))
+            await trio.sleep(WATCH_AGAIN)
 
     async def _watch_once(self) -> None:
         bench, request = self._bench, self.sale.request_id

@@ -38,7 +38,9 @@ async def look(sale: Sale) -> Event | None:
     state = await sale.bench.market.slot_state(sale.slot)
     match state:
         case SlotState.FILLED:
-            return None if await sale.is_mine() else Event.LOST
+            host = await sale.bench.market.get_host(sale.slot)
+            if host is not None:
+                return None if host == sale.bench.account else Event.LOST
         case SlotState.FINISHED | SlotState.PAID:
             return Event.REQUEST_FINISHED
         case SlotState.FAILED:
@@ -47,6 +49,7 @@ async def look(sale: Sale) -> Event | None:
             return Event.REQUEST_CANCELLED
         case SlotState.REPAIR:
             return Event.SLOT_FREED
+    # Nobody was ever there: the chain has taken the filling back.
     return Event.LOOK
 
 
@@ -207,7 +210,8 @@ async def clean_up_after_error(sale: Sale) -> Event:
     if sale.stage in (Stage.FILLING, Stage.STAKED):
         state = await sale.bench.market.slot_state(sale.slot)
         mine = await sale.is_mine()
-        if mine and state in (SlotState.FILLED, SlotState.FINISHED):
+        taken_back = state is SlotState.FREE and sale.stage is Stage.STAKED
+        if taken_back or (mine and state in (SlotState.FILLED, SlotState.FINISHED)):
             return Event.LOOK
         if mine or sale.stage is Stage.STAKED:
             sale.bench.events.publish(SlotLost(sale.slot))

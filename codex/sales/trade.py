@@ -13,6 +13,7 @@ from codex.chain import Reorganised
 from codex.errors import CodexError
 from codex.logs import get_logger
 from codex.market import (
+    Address,
     MarketEvent,
     RequestCancelled,
     RequestFailed,
@@ -172,11 +173,11 @@ class Trade:
             case SlotFilled(request, index):
                 self._queue.delete(request, index)
                 agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
-                if agent is not None and await self._is_anothers(agent.sale.slot):
+                if agent is not None and await self._host(agent) not in (None, self._bench.account):
                     agent.interrupt(Event.OUTDONE)
             case SlotFreed(request, index):
                 agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
-                if agent is not None and await self._is_anothers(agent.sale.slot):
+                if agent is not None and await self._host(agent) != self._bench.account:
                     agent.interrupt(Event.SLOT_FREED)
             case SlotReservationsFull(request, index):
                 self._queue.delete(request, index)
@@ -189,9 +190,9 @@ class Trade:
                     if agent.sale.request_id == request:
                         agent.interrupt(over)
 
-    async def _is_anothers(self, slot: SlotId) -> bool:
-        """Whether a slot is not ours now: an event may be old by the time it is read."""
-        return await self._bench.market.get_host(slot) != self._bench.account
+    async def _host(self, agent: Agent) -> Address | None:
+        """Whose a slot is now: an event may be old by the time it is heard, or taken back."""
+        return await self._bench.market.get_host(agent.sale.slot)
 
     async def _open(self) -> None:
         """Judge what has opened, and put it into the queue."""

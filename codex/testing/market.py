@@ -20,7 +20,6 @@ from codex.chain import Cursor, Header, Log, Reorganised, Told
 from codex.errors import (
     ChainRefused,
     ChainUnreachable,
-    CodexError,
     InsufficientFunds,
     ProofInvalid,
     SlotReservationNotAllowed,
@@ -128,7 +127,7 @@ class SimulatedMarket:
         self.config = config
         self.block_time = block_time
         self.online = True
-        self.refuse: dict[str, list[CodexError]] = defaultdict(list)
+        self.refuse: dict[str, list[Exception]] = defaultdict(list)
         """By the name of a method: what its next calls raise before anything is done."""
         self.lose: set[str] = set()
         """Methods whose next transaction is done without an answer."""
