@@ -156,11 +156,14 @@ class Node:
         InvalidInput, JobCancelled, TooManyJobs.
         """
         parts = self._running
+        dataset = cid.codec == CODEX_MANIFEST or manifest_only
+        # Who asks here first and then others is told so: that has not been a download that failed.
+        here = await self.fetch_manifest(cid, local=True) if local and dataset else None
         async with parts.jobs.track(JobKind.DOWNLOAD, subject=str(cid)) as job:
             others = None
-            if cid.codec == CODEX_MANIFEST or manifest_only:
+            if dataset:
                 job.phase = "finding"
-                manifest = await self.fetch_manifest(cid, local=local)
+                manifest = here or await self.fetch_manifest(cid, local=local)
                 others = None if local or parts.network is None else parts.network.leaves()
                 opened = retrieving.open_dataset(
                     parts.store,

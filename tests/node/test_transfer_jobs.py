@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from codex.errors import CodexError, JobCancelled, Problem
+from codex.errors import BlockNotFound, CodexError, JobCancelled, Problem
 from codex.node import Job, JobKind, JobState, Node
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
@@ -89,6 +89,16 @@ async def test_a_download_of_nothing_has_failed(node: Node) -> None:
         async with node.retrieve(cid):
             raise AssertionError
     assert problem(node.jobs.list(JobKind.DOWNLOAD)[0]).code == "block-not-found"
+
+
+async def test_asking_whether_a_dataset_is_here_is_no_download(node: Node) -> None:
+    cid = await node.store(CONTENT)
+    await node.delete(cid)
+    for _ in range(2):
+        with pytest.raises(BlockNotFound):
+            async with node.retrieve(cid, local=True):
+                raise AssertionError
+    assert node.jobs.list(JobKind.DOWNLOAD) == ()
 
 
 async def test_an_upload_cancelled_at_any_step_is_cancelled_and_leaves_nothing(node: Node) -> None:
