@@ -7,8 +7,8 @@ The contract with whoever follows:
   it again later, goes on there. Events without a cursor kept after them are told again.
 * `Reorganised(first)` says that everything told of block `first` and later counts for nothing any more; what
   is still so is told again after it. An event may therefore be told twice, and never too seldom.
-* A reorganisation deeper than the cursor remembers, which is some sixty blocks or more, comes as `Reorganised`
-  of the oldest block that it remembers. One that goes back before where following began comes as from there.
+* A reorganisation deeper than the cursor remembers, which is some sixty blocks or more, comes as one of the
+  oldest block that it remembers; one that goes back before where following began, as one from there.
 
 New blocks are only a reason to look; what is told comes from scans of ranges of blocks alone.
 """

@@ -3,7 +3,6 @@ that opens sockets.
 """
 
 import base64
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
@@ -29,20 +28,13 @@ _SIDE_BY_SIDE = 4  # connections to a provider that is asked over HTTP
 async def dial(url: str) -> AsyncIterator[Wire]:
     """Open a way to the provider at `url` for the length of the block. Raises LinkLost when there is none."""
     parts = urlsplit(url)
-    async with AsyncExitStack() as stack:
-        if parts.scheme in ("ws", "wss"):
-            yield await _websocket(url, parts, stack)
-        else:
-            wire = _Http(parts)
-            try:
-                # One connection at once, so that a provider that is not there is known not to be.
-                await wire.connect()
-                nursery = await stack.enter_async_context(_tasks())
-                for _ in range(_SIDE_BY_SIDE):
-                    nursery.start_soon(wire.work)
-                yield wire
-            finally:
-                await trio.aclose_forcefully(wire)
+    try:
+        async with AsyncExitStack() as stack:
+            yield await (_websocket if parts.scheme in ("ws", "wss") else _http)(parts, stack)
+    except trio_websocket.ConnectionRejected as error:
+        raise LinkLost(f"it refused the WebSocket with HTTP status {error.status_code}") from error
+    except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
+        raise LinkLost("it does not speak WebSocket") from error
 
 
 @asynccontextmanager
@@ -55,27 +47,72 @@ async def _tasks() -> AsyncIterator[trio.Nursery]:
                 nursery.cancel_scope.cancel()
 
 
-async def _websocket(url: str, parts: SplitResult, stack: AsyncExitStack) -> "_WebSocket":
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    bare = parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host, fragment="").geturl()
+async def _websocket(parts: SplitResult, stack: AsyncExitStack) -> "_WebSocket":
+    stream = await _connected(parts)
+    stack.push_async_callback(trio.aclose_forcefully, stream)
+    # What goes wrong with the handshake is raised by the task that reads, and comes out of this nursery.
+    nursery = await stack.enter_async_context(_tasks())
     try:
-        socket = await stack.enter_async_context(
-            trio_websocket.open_websocket_url(
-                bare,
+        with trio.fail_after(_CONNECTING):
+            socket = await trio_websocket.wrap_client_stream(
+                nursery,
+                stream,
+                _host(parts),
+                _target(parts),
                 extra_headers=_headers(parts),
                 max_message_size=MOST,
                 receive_buffer_size=_PIECE,
-                connect_timeout=_CONNECTING,
-                disconnect_timeout=_CLOSING,
             )
-        )
-    except trio_websocket.ConnectionRejected as error:
-        raise LinkLost(f"it refused the WebSocket with HTTP status {error.status_code}") from error
-    except trio_websocket.ConnectionTimeout as error:
-        raise LinkLost(f"no connection in {_CONNECTING:g} s") from error
-    except (trio_websocket.HandshakeError, OSError, ValueError) as error:
-        raise LinkLost(_why(error)) from error
+    except trio.TooSlowError as error:
+        raise LinkLost(f"no WebSocket in {_CONNECTING:g} s") from error
+    stack.push_async_callback(_said_goodbye, socket)
     return _WebSocket(socket)
+
+
+async def _http(parts: SplitResult, stack: AsyncExitStack) -> "_Http":
+    wire = _Http(parts)
+    stack.push_async_callback(wire.aclose)
+    # One connection at once, so that a provider that is not there is known not to be.
+    await wire.connect()
+    nursery = await stack.enter_async_context(_tasks())
+    for _ in range(_SIDE_BY_SIDE):
+        nursery.start_soon(wire.work)
+    return wire
+
+
+async def _said_goodbye(socket: trio_websocket.WebSocketConnection) -> None:
+    with trio.move_on_after(_CLOSING):
+        await socket.aclose()
+
+
+async def _connected(parts: SplitResult) -> "trio.SocketStream | trio.SSLStream[trio.SocketStream]":
+    """A connection to the host of a URL, encrypted where that says so. Raises LinkLost."""
+    host, encrypted = parts.hostname or "", parts.scheme in ("wss", "https")
+    port = parts.port or (443 if encrypted else 80)
+    try:
+        with trio.fail_after(_CONNECTING):
+            if not encrypted:
+                return await trio.open_tcp_stream(host, port)
+            stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
+            try:
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return stream
+    except trio.TooSlowError as error:
+        raise LinkLost(f"no connection in {_CONNECTING:g} s") from error
+    except (OSError, trio.BrokenResourceError) as error:
+        raise LinkLost(_why(error)) from error
+
+
+def _host(parts: SplitResult) -> str:
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return f"{host}:{parts.port}" if parts.port else host
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _headers(parts: SplitResult) -> list[tuple[bytes, bytes]]:
@@ -125,8 +162,6 @@ class _Http(trio.abc.AsyncResource):
 
     def __init__(self, parts: SplitResult) -> None:
         self._parts = parts
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._idle: list[_Connection] = []
         # Bounded by the calls that a link has on their way.
         self._out, self._asked = trio.open_memory_channel[str](inf)
@@ -142,8 +177,10 @@ class _Http(trio.abc.AsyncResource):
         return answer
 
     async def aclose(self) -> None:
-        for connection in self._idle:
-            await trio.aclose_forcefully(connection.stream)
+        # Closing by force waits for nothing; but one that is cancelled would close the first one only.
+        with trio.CancelScope(shield=True):
+            for connection in self._idle:
+                await trio.aclose_forcefully(connection.stream)
         self._idle.clear()
 
     async def work(self) -> None:
@@ -156,31 +193,15 @@ class _Http(trio.abc.AsyncResource):
 
     async def connect(self) -> None:
         """Open a connection, to be used next."""
-        self._idle.append(await self._connected())
-
-    async def _connected(self) -> "_Connection":
-        stream: trio.abc.Stream
-        try:
-            with trio.fail_after(_CONNECTING):
-                if self._parts.scheme == "https":
-                    tls = await trio.open_ssl_over_tcp_stream(self._host, self._port, https_compatible=True)
-                    await tls.do_handshake()
-                    stream = tls
-                else:
-                    stream = await trio.open_tcp_stream(self._host, self._port)
-        except trio.TooSlowError as error:
-            raise LinkLost(f"no connection in {_CONNECTING:g} s") from error
-        except (OSError, ssl.SSLError, trio.BrokenResourceError) as error:
-            raise LinkLost(_why(error)) from error
-        return _Connection(stream)
+        self._idle.append(_Connection(await _connected(self._parts)))
 
     async def _post(self, body: bytes) -> bytes:
-        connection = self._idle.pop() if self._idle else await self._connected()
+        connection = self._idle.pop() if self._idle else _Connection(await _connected(self._parts))
         try:
             return await self._exchanged(connection, body)
         except _Stale:
             # A connection that was kept may have been closed by the other side meanwhile.
-            connection = await self._connected()
+            connection = _Connection(await _connected(self._parts))
         try:
             return await self._exchanged(connection, body)
         except _Stale as error:
@@ -205,18 +226,15 @@ class _Http(trio.abc.AsyncResource):
         return answer
 
     def _head(self, body: bytes) -> h11.Request:
-        parts = self._parts
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        named = f"[{self._host}]" if ":" in self._host else self._host
         return h11.Request(
             method="POST",
-            target=target,
+            target=_target(self._parts),
             headers=[
-                (b"Host", (f"{named}:{parts.port}" if parts.port else named).encode()),
+                (b"Host", _host(self._parts).encode()),
                 (b"User-Agent", f"codex/{VERSION}".encode()),
                 (b"Content-Type", b"application/json"),
                 (b"Content-Length", str(len(body)).encode()),
-                *_headers(parts),
+                *_headers(self._parts),
             ],
         )
 
@@ -247,6 +265,9 @@ class _Connection:
                 http.receive_data(bytes(piece))
             elif isinstance(event, h11.Response):
                 status = event.status_code
+                for name, value in event.headers:
+                    if name == b"content-length" and int(value) > MOST:
+                        raise LinkLost(f"its answer has more than {MOST} bytes")
             elif isinstance(event, h11.Data):
                 answer += event.data
                 if len(answer) > MOST:
