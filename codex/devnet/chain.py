@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Sequence
 from attrs import evolve, frozen
 
 from codex.devnet.errors import REFUSED, REVERTED, Refused
-from codex.devnet.ledger import GAS_LIMIT, Ledger
+from codex.devnet.ledger import Ledger
 from codex.devnet.pool import Pool
 from codex.devnet.transactions import Account, fixed_gas, read, sign
-from codex.devnet.values import Block, Message, Outcome, Transaction
+from codex.devnet.values import GAS_LIMIT, Block, Message, Outcome, Transaction
 
 CHAIN_ID = 31337
 """What development chains call themselves."""

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from codex.devnet.errors import REFUSED, NoEmbeddedChain, Refused
-from codex.devnet.values import Event, Message, Outcome, Surroundings
+from codex.devnet.values import GAS_LIMIT, Event, Message, Outcome, Surroundings
 
 RULES = "CANCUN"
 """The fork whose rules the machine follows."""
@@ -44,7 +44,7 @@ class Evm:
             ) from error
         self._library = pyrevm
         self._machine = pyrevm.EVM(
-            env=pyrevm.Env(cfg=pyrevm.CfgEnv(chain_id=chain_id)), spec_id=RULES, gas_limit=2**63
+            env=pyrevm.Env(cfg=pyrevm.CfgEnv(chain_id=chain_id)), spec_id=RULES, gas_limit=GAS_LIMIT
         )
 
     def run(self, message: Message, around: Surroundings) -> Outcome:

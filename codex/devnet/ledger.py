@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from codex.devnet.errors import LIMIT_EXCEEDED, REFUSED, Refused
 from codex.devnet.evm import Evm, Mark
 from codex.devnet.values import (
+    GAS_LIMIT,
     Block,
     Filter,
     Log,
@@ -21,8 +22,6 @@ from codex.devnet.values import (
     keccak256,
 )
 
-GAS_LIMIT = 30_000_000
-"""Gas of all transactions of a block."""
 LOWEST_BASE_FEE = 10**9
 """Wei. A base fee does not fall below it, so that fees are seen in balances even on an idle chain."""
 WEALTH = 10**40

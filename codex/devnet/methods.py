@@ -11,8 +11,7 @@ from attrs import define, evolve, field
 
 from codex.devnet.chain import TIP, Chain, News, Reorganised, raise_failure
 from codex.devnet.errors import INVALID_PARAMS, METHOD_NOT_FOUND, REFUSED, Refused
-from codex.devnet.ledger import GAS_LIMIT
-from codex.devnet.values import Block, Filter, Log
+from codex.devnet.values import GAS_LIMIT, Block, Filter, Log
 from codex.devnet.wire import (
     Json,
     data,

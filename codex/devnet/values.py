@@ -6,6 +6,9 @@ Addresses are 20 bytes, hashes and topics 32; amounts are in wei, times in whole
 from attrs import frozen
 from Crypto.Hash import keccak
 
+GAS_LIMIT = 30_000_000
+"""Gas of all transactions of a block."""
+
 
 def keccak256(data: bytes) -> bytes:
     """The hash that Ethereum uses, 32 bytes."""
@@ -23,7 +26,7 @@ class Message:
     to: bytes | None
     data: bytes = b""
     value: int = 0
-    gas: int = 30_000_000
+    gas: int = GAS_LIMIT
     nonce: int = 0
 
 

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from codex.devnet.errors import INVALID_PARAMS, Refused
-from codex.devnet.ledger import FEE_RECIPIENT, GAS_LIMIT
-from codex.devnet.values import Block, Filter, Log, Message, Receipt, Transaction
+from codex.devnet.ledger import FEE_RECIPIENT
+from codex.devnet.values import GAS_LIMIT, Block, Filter, Log, Message, Receipt, Transaction
 
 Json = Any
 

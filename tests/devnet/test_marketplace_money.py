@@ -212,13 +212,20 @@ class Market(RuleBasedStateMachine):
         self.reserve(place, host)
         self.fill(place, host, True)
 
-    @rule(host=st.sampled_from(HOSTS), after=st.integers(0, 100))
-    def repair(self, host: str, after: int) -> None:
-        """Fill the first slot that was lost, maybe in the period in which it was."""
-        lost = [(one, slot) for one in self.requests for slot in one.slots if slot.state == "repair"]
-        if lost:
-            self.wait(after + 1)
-            self.reserve_and_fill(lost[0], host)
+    @rule(place=slots)
+    def abandon(self, place: tuple[Request, Slot]) -> None:
+        """A host gives up, maybe one too many, and the client takes what it can get."""
+        self.free(place)
+        self.withdraw(place)
+
+    @rule(place=slots, host=st.sampled_from(HOSTS), after=st.integers(1, PERIOD), missed=st.booleans())
+    def replace(self, place: tuple[Request, Slot], host: str, after: int, missed: bool) -> None:
+        """A host gives up and another repairs, maybe in the period in which the first one proved."""
+        if missed:
+            self.miss(place)
+        self.free(place)
+        self.wait(after)
+        self.reserve_and_fill(place, host)
 
     @rule(place=slots, other=st.one_of(st.none(), st.sampled_from(EVERYBODY)), good=st.booleans())
     def prove(self, place: tuple[Request, Slot], other: str | None, good: bool) -> None:
