@@ -24,13 +24,13 @@ from codex.codec import Cid
 from codex.data import Block, Manifest
 from codex.data.runs import Witness
 from codex.erasure import Layout, columns_at_once, recover
-from codex.errors import InvalidInput
+from codex.errors import BlockNotFound, InvalidInput
 from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
 from codex.node.restoring import Staging, open_restoration
-from codex.node.rows import has_rows
+from codex.node.rows import has_rows, join, runs
 from codex.runtime import Budget
 from codex.runtime.threads import Offload
 
@@ -87,11 +87,8 @@ class Mender:
         found: list[range] = []
         async with aclosing(stretches(self._store, self._tree, leaves.start, len(leaves))) as parts:
             async for part in parts:
-                for index in part.missing:
-                    if found and found[-1].stop == index:
-                        found[-1] = range(found[-1].start, index + 1)
-                    else:
-                        found.append(range(index, index + 1))
+                for run in runs(part.missing):
+                    join(found, run)
         if within is None:
             return found
         return [gap for gap in found if gap.start < within.stop and within.start < gap.stop]
@@ -101,13 +98,22 @@ class Mender:
         which may be more: all of a gap comes at once.
 
         Raises BlockNotFound (NotOnNetwork when the network was asked) when a column has fewer than K blocks,
-        NotADataset when what they give is not what the tree has, QuotaExceeded.
+        after all gaps were closed that can be; NotADataset when what they give is not what the tree has, and
+        QuotaExceeded.
         """
         came = 0
+        failure: BlockNotFound | None = None
         steps = max(1, self.layout.steps)
         for row in range(first // steps, -(-stop // steps)):
-            while gaps := await self.gaps(row, range(first, stop)):
-                came += await self._close(gaps[0])
+            for gap in await self.gaps(row, range(first, stop)):
+                if not await self._store.missing(self._tree, gap.start, len(gap)):
+                    continue  # it was closed together with another
+                try:
+                    came += await self._close(gap)
+                except BlockNotFound as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
         return came
 
     async def _close(self, gap: range) -> int:
@@ -124,17 +130,25 @@ class Mender:
 
     async def provable(self, run: range) -> tuple[range, list[Witness]]:
         """The least run around this one that can be proved by leaves beside it, and those leaves."""
-        first, stop = run.start, run.stop
+        first, stop, total, steps = run.start, run.stop, self.layout.total, self.layout.steps
         found: dict[int, Witness] = {}
+        asked: set[int] = set()
+        reach = 0  # rows beyond the ends of which the ends are asked for, too: more each time
         while True:
-            ends = [index for index in (first - 1, stop) if 0 <= index < self.layout.total]
-            found |= await self.gatherer.witnesses([index for index in ends if index not in found])
-            if all(index in found for index in ends):
-                return range(first, stop), list(found.values())
-            if first > 0 and first - 1 not in found:
+            while first - 1 in asked - found.keys():
                 first = (await self._lost_around(first - 1)).start
-            if stop < self.layout.total and stop not in found:
+            while stop in asked - found.keys():
                 stop = (await self._lost_around(stop)).stop
+            ends = {index for index in (first - 1, stop) if 0 <= index < total}
+            if ends <= found.keys():
+                return range(first, stop), list(found.values())
+            below, above = (first - 1) // steps * steps, -(-(stop + 1) // steps) * steps
+            for row in range(reach):
+                ends |= {below - row * steps - 1, above + row * steps}
+            ask = sorted(index for index in ends - asked if 0 <= index < total)
+            found |= await self.gatherer.witnesses(ask)
+            asked |= set(ask)
+            reach = 2 * reach + 1
 
     async def _lost_around(self, index: int) -> range:
         """The run of lost leaves that a leaf is in, which is not to be had."""

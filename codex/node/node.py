@@ -282,7 +282,7 @@ class Node:
         count = -(-(offset + length) // manifest.block_size) - first
         missing = await self._running.store.missing(manifest.tree_cid, first, count)
         if missing and has_rows(manifest):
-            missing = await lost(self._running.store, manifest, first, first + count)
+            missing = await lost(self._running.store, manifest, offset, length)
         if missing:
             raise BlockNotFound(
                 f"The requested CID could not be retrieved ({missing} of the {count} blocks asked for are "

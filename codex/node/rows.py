@@ -3,8 +3,8 @@
 Only what is here counts: what others have is theirs to tell. Padding is known, and nobody has to hold it.
 """
 
-from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from attrs import frozen
@@ -52,87 +52,126 @@ async def survey(store: Holdings, manifest: Manifest, missing: Sequence[int] = (
     layout = Layout.of(manifest)
     present = [0] * layout.rows
     least = layout.rows
-    lost: list[list[range]] = [[] for _ in range(layout.k)]
-    async with aclosing(_columns(store, manifest, layout, [range(layout.steps)])) as parts:
+    holes: list[list[range]] = [[] for _ in range(layout.rows)]
+    short: list[range] = []  # columns with fewer than K blocks
+    async with aclosing(_columns(store, manifest, layout)) as parts:
         async for columns, here in parts:
+            counts = [0] * len(columns)
             for row, flags in enumerate(here):
-                present[row] += sum(flags)
-            counts = [sum(column) for column in zip(*here, strict=True)]
+                leaves = layout.row(row, columns)
+                for run in runs([index for index, found in zip(leaves, flags, strict=True) if not found]):
+                    join(holes[row], run)
+                known = [f or index in layout.padding for index, f in zip(leaves, flags, strict=True)]
+                present[row] += sum(flags[: len(leaves) - _padding(layout, leaves)])
+                counts = [count + one for count, one in zip(counts, known, strict=True)]
             least = min(least, *counts)
-            _add_lost(lost, layout, columns, here, counts)
+            for run in runs([at for at, count in zip(columns, counts, strict=True) if count < layout.k]):
+                join(short, run)
     rows = []
     for row, count in enumerate(present):
         leaves = layout.row(row)
-        padding = len(range(max(leaves.start, layout.padding.start), min(leaves.stop, layout.padding.stop)))
-        gone = [i for i in _within(missing, leaves) if i not in layout.padding]
-        kind = "data" if row < layout.k else "parity"
-        rows.append(Row(row, kind, count - padding, len(gone), len(leaves) - count - len(gone)))
-    return Survey(layout.k, layout.m, tuple(rows), max(0, least - layout.k), _bytes_of(lost, manifest))
+        gone = sum(index not in layout.padding for index in _within(missing, leaves))
+        corrupt = len(leaves) - _padding(layout, leaves) - count - gone
+        rows.append(Row(row, "data" if row < layout.k else "parity", count, gone, corrupt))
+    spare = max(0, least - layout.k)
+    return Survey(layout.k, layout.m, tuple(rows), spare, _lost(layout, manifest, holes, short))
 
 
-async def lost(store: Holdings, manifest: Manifest, first: int, stop: int) -> int:
-    """How many of these leaves of the content can be had neither from this node nor from its other rows."""
+async def lost(store: Holdings, manifest: Manifest, offset: int, length: int) -> int:
+    """How many blocks with these bytes of the content can be had neither from this node nor from its other
+    rows.
+    """
+    if await _few_holes(store, manifest):
+        return 0
+    size, end = manifest.block_size, offset + length
+    parts = (
+        range(max(part.start, offset), min(part.stop, end)) for part in (await survey(store, manifest)).lost
+    )
+    return sum(-(-part.stop // size) - part.start // size for part in parts if part)
+
+
+async def _few_holes(store: Holdings, manifest: Manifest) -> bool:
+    """Whether so few rows have holes that all of them can be recovered: a quick look."""
     layout = Layout.of(manifest)
-    steps = layout.steps
-    left, right = first % steps, (stop - 1) % steps + 1
-    if stop - first >= steps:
-        parts = [range(steps)]
-    elif left < right:
-        parts = [range(left, right)]
-    else:
-        parts = [range(right), range(left, steps)]
-    found: list[list[range]] = [[] for _ in range(layout.k)]
-    async with aclosing(_columns(store, manifest, layout, parts)) as columns:
-        async for numbers, here in columns:
-            counts = [sum(column) for column in zip(*here, strict=True)]
-            _add_lost(found, layout, numbers, here, counts)
-    return sum(len(range(max(part.start, first), min(part.stop, stop))) for row in found for part in row)
+    holed = 0
+    for row in range(layout.rows):
+        leaves = layout.row(row)
+        count = len(leaves) - _padding(layout, leaves)
+        holed += await store.missing(manifest.tree_cid, leaves.start, count) > 0
+    return holed <= layout.m
+
+
+def runs(indices: Sequence[int]) -> Iterator[range]:
+    """Indices that ascend, as runs of consecutive ones."""
+    if isinstance(indices, range) and indices.step == 1:
+        if indices:
+            yield indices
+        return
+    first = stop = -1
+    for index in indices:
+        if index != stop:
+            if first < stop:
+                yield range(first, stop)
+            first = index
+        stop = index + 1
+    if first < stop:
+        yield range(first, stop)
+
+
+def join(found: list[range], run: range) -> None:
+    """Add a run behind others; to the last of them where it goes on there."""
+    if found and found[-1].stop == run.start:
+        run = range(found.pop().start, run.stop)
+    found.append(run)
 
 
 async def _columns(
-    store: Holdings, manifest: Manifest, layout: Layout, parts: Iterable[range]
+    store: Holdings, manifest: Manifest, layout: Layout
 ) -> AsyncGenerator[tuple[range, list[list[bool]]], None]:
-    """Some columns at a time, with what of them is here, by row; padding is."""
-    most = max(1, STRETCH // layout.rows)
-    for part in parts:
-        for at in range(part.start, part.stop, most):
-            columns = range(at, min(at + most, part.stop))
-            rows = [layout.row(row, columns) for row in range(layout.rows)]
-            found = await store.has_many([LeafAddress(manifest.tree_cid, i) for row in rows for i in row])
-            flags = iter(found)
-            yield columns, [[next(flags) or index in layout.padding for index in row] for row in rows]
+    """Some columns at a time, with what of them is here, by row."""
+    for columns in layout.batches(max(1, STRETCH // layout.rows)):
+        rows = [layout.row(row, columns) for row in range(layout.rows)]
+        found = iter(await store.has_many([LeafAddress(manifest.tree_cid, i) for row in rows for i in row]))
+        yield columns, [[next(found) for _ in row] for row in rows]
 
 
-def _add_lost(
-    lost: list[list[range]],
-    layout: Layout,
-    columns: range,
-    here: Sequence[Sequence[bool]],
-    counts: Sequence[int],
-) -> None:
-    """Note the leaves of data, by row, that are not here and in columns with fewer than K blocks."""
-    for at, column in enumerate(columns):
-        if counts[at] >= layout.k:
-            continue
-        for row in range(layout.k):
-            if not here[row][at]:
-                _append(lost[row], range(layout.index(row, column), layout.index(row, column) + 1))
-
-
-def _append(parts: list[range], part: range) -> None:
-    if parts and parts[-1].stop == part.start:
-        part = range(parts.pop().start, part.stop)
-    parts.append(part)
-
-
-def _bytes_of(lost: Sequence[Sequence[range]], manifest: Manifest) -> tuple[range, ...]:
-    """The bytes of the content in these leaves."""
+def _lost(
+    layout: Layout, manifest: Manifest, holes: Sequence[Sequence[range]], short: Sequence[range]
+) -> tuple[range, ...]:
+    """The bytes of the content that cannot be had: those of holes in which a column is short. A hole is
+    recovered as a whole or not at all, for only so it can be proved; one that goes on in the next row, too.
+    """
     size, total = manifest.block_size, manifest.original_size
+    whole: list[range] = []
+    for row in holes:
+        for hole in row:
+            join(whole, hole)
     found: list[range] = []
-    for row in lost:
-        for part in row:
-            _append(found, range(part.start * size, min(part.stop * size, total)))
+    for hole in whole:
+        if any(_meet(short, part) for part in _columns_of(layout, hole)):
+            part = range(min(hole.start * size, total), min(hole.stop * size, total))
+            if part:
+                join(found, part)
     return tuple(found)
+
+
+def _columns_of(layout: Layout, run: range) -> Iterator[range]:
+    """The columns that a run of leaves is in, row by row; padding takes nothing to be recovered."""
+    for row in range(run.start // layout.steps, -(-run.stop // layout.steps)):
+        leaves = layout.row(row)
+        stop = leaves.stop - _padding(layout, leaves)
+        yield range(max(run.start, leaves.start) - leaves.start, min(run.stop, stop) - leaves.start)
+
+
+def _meet(parts: Sequence[range], part: range) -> bool:
+    """Whether one of these runs, which ascend, has something of another one."""
+    at = bisect_right(parts, part.start, key=lambda one: one.stop)
+    return at < len(parts) and parts[at].start < part.stop
+
+
+def _padding(layout: Layout, leaves: range) -> int:
+    """How many of these leaves are padding; it is at their end."""
+    return len(range(max(leaves.start, layout.padding.start), min(leaves.stop, layout.padding.stop)))
 
 
 def _within(indices: Sequence[int], part: range) -> Sequence[int]:
