@@ -2,31 +2,42 @@
 
 Four stages run side by side, joined by channels without buffers: columns of blocks are read (each block
 verified), parity is made of them, the store makes both durable under the leaves of the new tree, and as many
-tasks as there are cores compute the block roots, which takes most of the time. A batch of columns has some 16
-MiB, or is a single one that has more; at most three are in memory: one that is read, one that is shared out,
-and one that is stored. Nothing is seen of it all before the ingest is committed.
+tasks as there are cores compute the block roots, which takes most of the time. A batch of columns has 16 MiB
+at most, and up to three are in memory; a column that has more is a batch of its own, and the only one.
+Nothing is seen of it all before the ingest is committed.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import trio
-from attrs import frozen
+from attrs import define, frozen
 
-from codex.codec.cid import DIGEST_SIZE, EMPTY_BLOCK, Cid
+from codex.codec.cid import DIGEST_SIZE, EMPTY_BLOCK
 from codex.data import Block, LeafAddress, Manifest, MerkleTree, TreeBuilder
-from codex.erasure import Layout, encode, protected_manifest
+from codex.erasure import MAX_BATCH, Layout, encode, protected_manifest
 from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
+from codex.runtime.memory import give_back
 from codex.runtime.threads import Offload
 from codex.slots import DatasetBuilder, SlotBuilder, SlotShape, block_root, verifiable
 from codex.store import BlockStore, SlotRoots
 
 READ = 64  # blocks that the store is asked for at once: 4 MiB
+STAGED = 64  # rows that the store is given at once: as many calls as it works at
 PIECE = 4  # blocks of one hop to a thread for their roots: some 30 ms, so that others have their turn
-BATCHES = 3  # in memory at once
+UNDER_WAY = 3  # batches: one is read while another is shared out and a third is hashed
+ALONE = MAX_BATCH  # bytes of a batch above which it is the only one: it is a single column then
+PASSING = 2  # batches that memory is taken for besides: what the kernel and the disk are given; measured
 
 _PADDING = Block(EMPTY_BLOCK, b"")
+
+
+@define(eq=False)
+class Flight:
+    """A batch under way: how much is `left` to be done for it."""
+
+    left: int = 0
 
 
 @frozen
@@ -35,10 +46,15 @@ class Columns:
 
     numbers: range
     rows: list[list[Block]]
+    flight: Flight
 
 
-Piece = list[tuple[int, int, Block]]
-"""Blocks whose roots are wanted, each with its slot and where it stands there."""
+@frozen
+class Piece:
+    """Blocks whose roots are wanted, each with its slot and where it stands there."""
+
+    blocks: Sequence[tuple[int, int, Block]]
+    flight: Flight
 
 
 @frozen
@@ -82,6 +98,8 @@ class Encoding:
         self._progress = progress
         self._digests = bytearray(layout.total * DIGEST_SIZE)
         self._slots = DatasetBuilder(slot_shape(original, layout)).slots
+        self._alone = batch_bytes(original, layout, columns) > ALONE
+        self._room = trio.Semaphore(1 if self._alone else UNDER_WAY)
         self._errors: list[CodexError] = []
 
     async def run(self) -> None:
@@ -123,15 +141,19 @@ class Encoding:
     async def _read(self, send: trio.MemorySendChannel[Columns]) -> None:
         layout = self._layout
         for numbers in layout.batches(self._columns):
+            await self._room.acquire()
+            if self._alone:
+                # What was freed is with the threads that had it, and others may read this time.
+                await self._offload.run(give_back)
             rows = [layout.row(row, numbers) for row in range(layout.k)]
             indices = [index for row in rows for index in row if index < layout.blocks]
             blocks: dict[int, Block] = {}
             for at in range(0, len(indices), READ):
                 part = indices[at : at + READ]
                 blocks.update(zip(part, await self._blocks(part), strict=True))
-            await send.send(
-                Columns(numbers, [[blocks.get(index, _PADDING) for index in row] for row in rows])
-            )
+            found = [[blocks.get(index, _PADDING) for index in row] for row in rows]
+            await send.send(Columns(numbers, found, Flight()))
+            del blocks, found  # not to be kept while there is no room for the next columns
 
     async def _blocks(self, indices: Sequence[int]) -> list[Block]:
         """The blocks at these leaves of the original."""
@@ -167,45 +189,59 @@ class Encoding:
         async for part in columns:
             data = [[block.data for block in row] for row in part.rows]
             parity = await self._offload.run(encode, self._layout, self._size, data)
-            whole = Columns(part.numbers, part.rows + parity)
-            del part, data, parity
+            whole = Columns(part.numbers, part.rows + parity, part.flight)
+            width = len(whole.numbers)
+            count = self._layout.rows * width
+            whole.flight.left = 1 + -(-count // PIECE)
             await made.send(whole)
-            piece: Piece = []
-            for row, blocks in enumerate(whole.rows):
-                for column, block in zip(whole.numbers, blocks, strict=True):
-                    piece.append((row, column, block))
-                    if len(piece) == PIECE:
-                        await pieces.send(piece)
-                        piece = []
-            if piece:
-                await pieces.send(piece)
-            del whole, blocks, block, piece  # not to be kept while the next columns are on their way
+            for first in range(0, count, PIECE):
+                places = [divmod(at, width) for at in range(first, min(first + PIECE, count))]
+                some = [(row, whole.numbers[at], whole.rows[row][at]) for row, at in places]
+                await pieces.send(Piece(some, whole.flight))
+            del part, data, parity, whole, some  # not to be kept while the next columns are on their way
 
     async def _stage(self, made: trio.MemoryReceiveChannel[Columns]) -> None:
-        layout = self._layout
         async for columns in made:
+            rows = iter(enumerate(columns.rows))
             # The store writes what waits next to each other in one go.
             async with trio.open_nursery() as nursery:
-                for number, blocks in enumerate(columns.rows):
-                    first = layout.index(number, columns.numbers.start)
-                    names = [block.cid for block in blocks]
-                    digests = b"".join([name.digest for name in names])
-                    self._digests[first * DIGEST_SIZE : (first + len(blocks)) * DIGEST_SIZE] = digests
-                    leaves = names if number < layout.k else blocks
-                    nursery.start_soon(self._carry_out, self._staging(first, leaves), nursery.cancel_scope)
+                for _ in range(min(STAGED, len(columns.rows))):
+                    nursery.start_soon(
+                        self._carry_out, self._staging(columns.numbers, rows), nursery.cancel_scope
+                    )
             if self._errors:
                 raise self._errors[0]
+            self._one_less(columns.flight)
+            del columns, rows
 
-    def _staging(self, first: int, leaves: Sequence[Block | Cid]) -> Callable[[], Awaitable[None]]:
-        return lambda: self._store.stage(self._ingest, first, leaves)
+    def _staging(
+        self, numbers: range, rows: Iterator[tuple[int, list[Block]]]
+    ) -> Callable[[], Awaitable[None]]:
+        async def stage() -> None:
+            for row, blocks in rows:
+                first = self._layout.index(row, numbers.start)
+                names = [block.cid for block in blocks]
+                digests = b"".join([name.digest for name in names])
+                self._digests[first * DIGEST_SIZE : (first + len(blocks)) * DIGEST_SIZE] = digests
+                await self._store.stage(self._ingest, first, names if row < self._layout.k else blocks)
+
+        return stage
 
     async def _hash(self, pieces: trio.MemoryReceiveChannel[Piece]) -> None:
         async for piece in pieces:
-            blocks = [block.data for _, _, block in piece]
+            blocks = [block.data for _, _, block in piece.blocks]
             roots = await self._offload.run(_roots, blocks, self._size)
-            for (slot, position, _), root in zip(piece, roots, strict=True):
+            for (slot, position, _), root in zip(piece.blocks, roots, strict=True):
                 self._slots[slot].put(position, root)
             self._progress.bytes_done += sum(map(len, blocks))
+            self._one_less(piece.flight)
+            del piece, blocks
+
+    def _one_less(self, flight: Flight) -> None:
+        """Something is done for a batch; when all is, there is room for another."""
+        flight.left -= 1
+        if not flight.left:
+            self._room.release()
 
     # -- what it comes to
 
@@ -236,6 +272,16 @@ class Encoding:
         tree = _tree(self._digests)
         protected = protected_manifest(original, layout, tree.root_cid)
         return Slots(tree, verifiable(protected, [slot.root.digest for slot in roots]), roots)
+
+
+def batch_bytes(original: Manifest, layout: Layout, columns: int) -> int:
+    """Bytes of that many columns, parity included."""
+    return columns * layout.rows * original.block_size
+
+
+def memory_of(batch: int) -> int:
+    """Bytes that encoding takes with batches of so many."""
+    return batch * (PASSING + (UNDER_WAY if batch <= ALONE else 1))
 
 
 def slot_shape(original: Manifest, layout: Layout) -> SlotShape:

@@ -15,7 +15,7 @@ from codex.data import Manifest, Verification
 from codex.erasure import MAX_BATCH, Layout, columns_at_once, protected_manifest
 from codex.errors import BlockNotFound, InvalidInput
 from codex.logs import get_logger
-from codex.node.encoding import BATCHES, Encoding, slot_shape
+from codex.node.encoding import Encoding, batch_bytes, memory_of, slot_shape
 from codex.node.events import Events, ManifestStored
 from codex.node.fetching import Leaves, fetch_dataset
 from codex.node.job import JobKind, JobState, Json, Progress
@@ -178,7 +178,7 @@ class Protector:
     ) -> Protected:
         store = self._store
         columns = columns_at_once(layout, original.block_size, self._batch)
-        held = BATCHES * columns * layout.rows * original.block_size
+        held = memory_of(batch_bytes(original, layout, columns))
         ingest = await store.begin()
         try:
             progress.phase = "encoding"

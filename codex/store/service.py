@@ -319,7 +319,7 @@ class _Desk:
         return record.cid
 
     async def _keep_slot_trees(self, owner: Cid | int, slots: Sequence[SlotRoots]) -> None:
-        slot_trees.check(slots)
+        await self._offload.run(slot_trees.check, slots)
         # A few pages at a time; what they belong to is named with the last of them.
         pages = slot_trees.pages(slots)
         while len(part := list(islice(pages, slot_trees.STEP_PAGES))) == slot_trees.STEP_PAGES:

@@ -1,7 +1,7 @@
 """Protecting a dataset: the network's own results, all of it or nothing, and what is said when not."""
 
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from codex.codec import Cid
 from codex.config import StoreConfig
-from codex.data import BLOCK_SIZE, Block, Manifest, Protection
+from codex.data import BLOCK_SIZE, Block, BlockAddress, Manifest, Protection
 from codex.erasure import Layout
 from codex.errors import (
     CodexError,
@@ -24,7 +24,7 @@ from codex.errors import (
     NotOnNetwork,
     QuotaExceeded,
 )
-from codex.node import JobKind, JobState, ManifestStored, Node
+from codex.node import JobKind, JobState, ManifestStored, Node, encoding
 from codex.node.events import Events
 from codex.node.job import Progress
 from codex.node.protecting import Protected, Protector
@@ -220,6 +220,39 @@ async def test_columns_come_in_batches_of_any_size(tmp_path: Path, k: int, m: in
             assert await protect(store, cid, manifest, k, m, batch=batch) == whole
         assert whole.manifest.slot_count == k + m
     audit(tmp_path / "repo")
+
+
+class Watched(BlockStore):
+    """A store that notes, at each read of one of 10 columns of 3+2 blocks, how many before it have no root
+    yet.
+    """
+
+    def __init__(self, store: BlockStore, progress: Progress) -> None:
+        super().__init__(store._mailbox)
+        self.without: list[int] = []
+        self._progress = progress
+
+    async def get_many(self, addresses: Sequence[BlockAddress]) -> list[Block]:
+        assert len(addresses) == 3
+        self.without.append(5 * len(self.without) - self._progress.bytes_done // SMALL)
+        return await super().get_many(addresses)
+
+
+async def test_batches_that_are_large_go_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_test_store(tmp_path) as store:
+        cid, manifest = await small(store, 30)
+        found = []
+        for alone in (5 * SMALL, 5 * SMALL - 1):
+            monkeypatch.setattr(encoding, "ALONE", alone)
+            progress = Progress()
+            watched = Watched(store, progress)
+            protector = protector_of(watched, batch=5 * SMALL)
+            made = await protector.protect(cid, manifest, await protector.plan(manifest, 3, 2), progress)
+            await store.delete_dataset(made.cid)
+            assert len(watched.without) == 10
+            found.append(max(watched.without))
+    assert 5 <= found[0] <= 10, "two are under way when a third is read, and no more"
+    assert found[1] == 0
 
 
 async def test_cancelled_anywhere_it_leaves_nothing(tmp_path: Path) -> None:
