@@ -12,6 +12,7 @@ from codex.runtime import Feed
 from codex.testing.content import damage, noise
 from codex.testing.http import Client, Reply
 from codex.testing.nodes import BASE, ServedNode, open_served_node, store_of
+from codex.testing.rows import protect
 
 MIB = 1 << 20
 CONTENT = noise(5 * BLOCK_SIZE + 1234)
@@ -275,6 +276,22 @@ async def test_the_parts_that_are_here_can_be_had(served: ServedNode) -> None:
         reply = await ranged(served.client, cid, f"bytes={first}-{end}")
         assert reply.status == 404
     assert "4 of the 5 blocks" in (await ranged(served.client, cid, f"bytes={5 * BLOCK_SIZE}-{last}")).text
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_lost_rows_of_a_protected_dataset_are_given_all_the_same(served: ServedNode, path: str) -> None:
+    dataset = protect(noise(20 * 1024), 4, 2, 1024)
+    store = store_of(served.node)
+    path = path.format(dataset.cid)
+    await dataset.keep(store, dataset.leaves(0, 3, 5))
+    for method in ("GET", "HEAD"):
+        assert (await served.client.ask(method, path)).status == 404
+    assert "10 of the 20 blocks" in (await served.client.get(path)).text
+    await dataset.put(store, dataset.leaves(2))
+    assert (await served.client.ask("HEAD", path)).status == 200
+    reply = await served.client.get(path, headers=[("Range", "bytes=7000-8999")])
+    assert (reply.status, reply.body) == (206, dataset.content[7000:9000])
+    assert (await served.client.get(path)).body == dataset.content
 
 
 async def test_damage_that_is_known_is_told_at_once(tmp_path: Path) -> None:
