@@ -153,7 +153,8 @@ def announced(listening: Iterable[Multiaddr], nat: str, route: Callable[[int], s
         else:
             notes.append(f"this machine has no default route: {address} is announced to nodes on it only")
             found[_at(_LOOPBACK[target.version], target.port)] = None
-    if kind in ("any", "upnp", "pmp") and found and all(reach(one) is not Reach.PUBLIC for one in found):
+    # Who is told of loopback addresses alone has been told so, or has asked for nothing else.
+    if kind in ("any", "upnp", "pmp") and min(map(reach, found), default=None) is Reach.PRIVATE:
         notes.append(
             "no public address: nodes elsewhere reach this one only through a port of the router that leads "
             "here, which this version does not open by itself; --nat extip:ADDRESS announces it"
