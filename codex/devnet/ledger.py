@@ -47,7 +47,7 @@ class Ledger:
         self._blocks: list[Block] = []
         # The state after each block, to go back to.
         self._marks: list[Mark] = []
-        # Wei that came or went between blocks: after which block, whose, how many.
+        # Wei that came or went between blocks: with which block it counts, whose, how many.
         self._gifts: dict[int, list[tuple[bytes, int]]] = {}
         self._append(self._sealed(self.around(timestamp), []))
 
@@ -174,7 +174,7 @@ class Ledger:
             for receipt in reversed(block.receipts):
                 del self._receipts[receipt.transaction.hash]
                 self._nonces[receipt.transaction.sender] = receipt.transaction.nonce
-        self._gifts = {number: gifts for number, gifts in self._gifts.items() if number < kept - 1}
+        self._gifts = {number: gifts for number, gifts in self._gifts.items() if number < kept}
         return removed
 
     def can_pay(self, transaction: Transaction) -> bool:
@@ -186,6 +186,7 @@ class Ledger:
         gift = amount - self._evm.balance(account)
         self._gifts.setdefault(self.latest.number, []).append((account, gift))
         self._give(account, gift)
+        self._marks[-1] = self._evm.mark()
 
     # How it is done.
 
@@ -254,14 +255,12 @@ class Ledger:
         try:
             yield
         finally:
-            for number in range(at, len(self._blocks)):
-                if number > at:
-                    around = _around_of(self._blocks[number])
-                    for receipt in self._blocks[number].receipts:
-                        self._run(receipt.transaction, around)
-                    self._marks.append(self._evm.mark())
-                for account, gift in self._gifts.get(number, ()):
+            for block in self._blocks[at + 1 :]:
+                for receipt in block.receipts:
+                    self._run(receipt.transaction, _around_of(block))
+                for account, gift in self._gifts.get(block.number, ()):
                     self._give(account, gift)
+                self._marks.append(self._evm.mark())
 
     def _give(self, account: bytes, gift: int) -> None:
         giver, taker = (_SOURCE, account) if gift >= 0 else (account, _SOURCE)

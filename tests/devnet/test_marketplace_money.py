@@ -360,6 +360,7 @@ class Market(RuleBasedStateMachine):
             for slot in request.slots:
                 assert SLOT_STATES[ask("slotState", slot.id)] == request.slot_at(slot, time)
                 assert ask("currentCollateral", slot.id) == slot.collateral
+                assert ask("missingProofs", slot.id) == slot.missed
 
     @invariant()
     def everybody_is_told_what_is_open(self) -> None:
