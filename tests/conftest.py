@@ -1,7 +1,8 @@
 """Fixtures that every test may ask for."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,3 +23,13 @@ def vectors() -> Callable[[str], Any]:
     change it.
     """
     return _load
+
+
+@pytest.fixture(autouse=True)
+def _recursion() -> Iterator[None]:
+    """Take back what libraries that only tests use do to the whole process when they are imported: with their
+    limit, nested input would end the test run and not be refused.
+    """
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)

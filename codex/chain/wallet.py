@@ -8,18 +8,19 @@ import json
 import os
 import re
 import stat
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 from attrs import frozen
+from coincurve import PrivateKey
 
 from codex.chain.fees import Fees
 from codex.config import MarketConfig
 from codex.errors import ConfigError, DecodeError
 from codex.market import Address
-
-if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
+from codex.market.ids import keccak256
 
 _READ = 65536  # bytes; keystores have less than one thousand
 _KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
@@ -53,11 +54,13 @@ class Signer(Protocol):
 
 
 class KeySigner:
-    """Signs with a key that is here."""
+    """Signs with a key that is here: transactions of type 2 (EIP-1559), and where there is no base fee of the
+    first kind, for one chain only (EIP-155).
+    """
 
-    def __init__(self, account: "LocalAccount") -> None:
-        self._account = account
-        self._address = Address.parse(str(account.address))
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self._address = Address(keccak256(key.public_key.format(compressed=False)[1:])[-20:])
 
     def __repr__(self) -> str:
         return f"<KeySigner {self._address}>"
@@ -67,18 +70,21 @@ class KeySigner:
         return self._address
 
     def sign(self, transaction: Transaction, chain: int) -> bytes | None:
-        fields: dict[str, Any] = {
-            "to": bytes(transaction.to.raw),
-            "data": transaction.data,
-            "value": 0,
-            "gas": transaction.gas,
-            "nonce": transaction.nonce,
-            "chainId": chain,
-            **transaction.fees.fields(),
-        }
-        if transaction.fees.tip is not None:
-            fields["type"] = 2
-        return bytes(self._account.sign_transaction(fields).raw_transaction)
+        import rlp
+
+        call = [transaction.gas, transaction.to.raw, 0, transaction.data]
+        fees = transaction.fees
+        if fees.tip is None:
+            fields = [transaction.nonce, fees.most, *call]
+            parity, r, s = self._signed(rlp.encode([*fields, chain, 0, 0]))
+            return bytes(rlp.encode([*fields, chain * 2 + 35 + parity, r, s]))
+        fields = [chain, transaction.nonce, fees.tip, fees.most, *call, []]
+        return b"\x02" + bytes(rlp.encode([*fields, *self._signed(b"\x02" + rlp.encode(fields))]))
+
+    def _signed(self, message: bytes) -> tuple[int, int, int]:
+        signature = self._key.sign_recoverable(keccak256(message), hasher=None)
+        r, s = (int.from_bytes(signature[at : at + 32], "big") for at in (0, 32))
+        return signature[64], r, s
 
 
 @frozen
@@ -93,8 +99,8 @@ class ProviderSigner:
 
 
 def load_signer(config: MarketConfig) -> Signer:
-    """The signer that the configuration asks for. Reads files, and loads the library that signs: call it off
-    the loop.
+    """The signer that the configuration asks for. Reads files, and decrypts what is encrypted, which takes
+    seconds: call it off the loop.
 
     Raises ConfigError: neither account nor key is named, the key file is open to others or holds no key, or
     both are named and are not the same account.
@@ -107,7 +113,7 @@ def load_signer(config: MarketConfig) -> Signer:
                 "where the provider keeps its key.",
             )
         return ProviderSigner(Address.parse(config.account))
-    signer = KeySigner(_account(config.private_key_file, config.password_file))
+    signer = KeySigner(_key(config.private_key_file, config.password_file))
     if config.account is not None and Address.parse(config.account) != signer.address:
         raise ConfigError(
             f"the key in {config.private_key_file} is that of {signer.address}, and not of {config.account}",
@@ -116,19 +122,19 @@ def load_signer(config: MarketConfig) -> Signer:
     return signer
 
 
-def _account(path: Path, password: Path | None) -> "LocalAccount":
+def _key(path: Path, password: Path | None) -> PrivateKey:
     text = read_secret(path, "key", _HOW)
     match = _KEY.fullmatch(text)
     if match is not None:
-        return _unlocked(bytes.fromhex(match[1]), path)
+        return _usable(bytes.fromhex(match[1]), path)
     try:
         keystore = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         keystore = None
     if not isinstance(keystore, dict):
         # What stands there instead is not shown: it may be most of a key.
         raise ConfigError(f"the key file {path} holds no key", remedy=_HOW)
-    return _unlocked(_decrypted(keystore, path, password), path)
+    return _usable(_decrypted(keystore, path, password), path)
 
 
 def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> bytes:
@@ -137,11 +143,9 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
             f"the key file {path} is encrypted",
             remedy="Name a file, mode 0600, with its password with --eth-password-file.",
         )
-    from eth_keyfile.keyfile import decode_keyfile_json
-
     secret = read_secret(password, "password", "Name the file with the password with --eth-password-file.")
     try:
-        return bytes(decode_keyfile_json(keystore, secret.encode()))
+        return bytes(_keyfiles().decode_keyfile_json(keystore, secret.encode()))
     except (ValueError, KeyError, TypeError, NotImplementedError, AttributeError):
         # The library's own words are left out, with what they may quote.
         raise ConfigError(
@@ -150,15 +154,24 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
         ) from None
 
 
-def _unlocked(key: bytes, path: Path) -> "LocalAccount":
-    from eth_account import Account
-
+def _keyfiles() -> ModuleType:
+    """The library that decrypts keys. Something it is made of lets the whole process recurse a hundred times
+    deeper, so deep that nested input of strangers would crash it: that is taken back.
+    """
+    limit = sys.getrecursionlimit()
     try:
-        account: LocalAccount = Account.from_key(key)
-    except Exception:
-        # Whatever the library raises may have the key in it.
+        from eth_keyfile import keyfile
+    finally:
+        sys.setrecursionlimit(limit)
+    return keyfile
+
+
+def _usable(key: bytes, path: Path) -> PrivateKey:
+    try:
+        return PrivateKey(key)
+    except ValueError:
+        # What the library says may have the key in it.
         raise ConfigError(f"the key file {path} holds a number that is no key", remedy=_HOW) from None
-    return account
 
 
 def read_secret(path: Path, what: str, how: str) -> str:

@@ -189,6 +189,28 @@ class _Block:
         }
 
 
+@frozen
+class SentTransaction:
+    """What a node has sent, as it can be read: prices in wei a unit of gas, addresses and data as text."""
+
+    nonce: int
+    tip: int
+    most: int
+    gas: int
+    to: str
+    data: str
+
+
+def transaction_of(raw: str) -> SentTransaction:
+    """The transaction of type 2 that `raw` is, in hexadecimal. Its signature is not looked at."""
+    import rlp
+
+    assert raw.startswith("0x02")
+    _, nonce, tip, most, gas, to, _, data, *_ = rlp.decode(bytes.fromhex(raw[4:]))
+    numbers = (int.from_bytes(number, "big") for number in (nonce, tip, most, gas))
+    return SentTransaction(*numbers, to="0x" + to.hex(), data="0x" + data.hex())
+
+
 class SimulatedChain:
     """Blocks that a test makes, and the transactions of one account."""
 
@@ -315,18 +337,9 @@ class SimulatedChain:
         return count
 
     def _send(self, raw: str) -> str:
-        from eth_account.typed_transactions.typed_transaction import TypedTransaction
-        from hexbytes import HexBytes
-
-        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        fields = transaction_of(raw)
         hash = "0x" + keccak256(bytes.fromhex(raw[2:])).hex()
-        sent = _Sent(
-            hash,
-            fields["nonce"],
-            "0x" + HexBytes(fields["to"]).hex(),
-            "0x" + HexBytes(fields["data"]).hex(),
-            fields["maxPriorityFeePerGas"],
-        )
+        sent = _Sent(hash, fields.nonce, fields.to, fields.data, fields.tip)
         there = self._pool.get(sent.nonce)
         if there is not None and there.hash == hash:
             raise ProviderError(-32000, "already known")

@@ -20,7 +20,14 @@ from codex.errors import (
     TransactionUnsettled,
 )
 from codex.market import Address
-from codex.testing.chain import GAS, ProviderError, SimulatedChain, SimulatedProvider
+from codex.testing.chain import (
+    GAS,
+    ProviderError,
+    SentTransaction,
+    SimulatedChain,
+    SimulatedProvider,
+    transaction_of,
+)
 from codex.testing.chain_service import OpenChain, open_chain
 
 GWEI = 10**9
@@ -53,17 +60,14 @@ class Sender:
         return found
 
 
-def raws(provider: SimulatedProvider) -> list[dict[str, Any]]:
+def raws(provider: SimulatedProvider) -> list[SentTransaction]:
     """The transactions that were sent, each once, in order."""
-    from eth_account.typed_transactions.typed_transaction import TypedTransaction
-    from hexbytes import HexBytes
-
     sent = dict.fromkeys(params[0] for method, params in provider.asked if method == "eth_sendRawTransaction")
-    return [TypedTransaction.from_bytes(HexBytes(raw)).as_dict() for raw in sent]
+    return [transaction_of(raw) for raw in sent]
 
 
 def nonces(provider: SimulatedProvider) -> list[int]:
-    return [fields["nonce"] for fields in raws(provider)]
+    return [fields.nonce for fields in raws(provider)]
 
 
 async def minutes(chain: SimulatedChain, blocks: int, seconds: float) -> None:
@@ -90,11 +94,11 @@ async def test_transactions_go_out_in_order_and_come_back_with_receipts(
         await wait_all_tasks_blocked()
         assert [sender.receipt(payload).block for payload in (1, 2, 3)] == [1, 1, 1]
         sent = raws(provider)
-        assert [fields["nonce"] for fields in sent] == [0, 1, 2]
-        assert [bytes(fields["data"]) for fields in sent] == [b"\x01", b"\x02", b"\x03"]
-        assert {fields["gas"] for fields in sent} == {int(GAS * 1.1)}
-        assert {fields["maxPriorityFeePerGas"] for fields in sent} == {GWEI}
-        assert {fields["maxFeePerGas"] for fields in sent} == {3 * GWEI}
+        assert [fields.nonce for fields in sent] == [0, 1, 2]
+        assert [fields.data for fields in sent] == ["0x01", "0x02", "0x03"]
+        assert {fields.gas for fields in sent} == {int(GAS * 1.1)}
+        assert {fields.tip for fields in sent} == {GWEI}
+        assert {fields.most for fields in sent} == {3 * GWEI}
         # The count of transactions is asked for once.
         counts = [params[1] for method, params in provider.asked if method == "eth_getTransactionCount"]
         assert counts.count("pending") == 1
@@ -171,7 +175,7 @@ async def test_a_stuck_transaction_is_replaced_for_more(
                 break
         assert sender.receipt(1).succeeded
         assert sender.receipt(2).succeeded
-        offered = [fields["maxPriorityFeePerGas"] for fields in raws(provider) if fields["nonce"] == 0]
+        offered = [fields.tip for fields in raws(provider) if fields.nonce == 0]
         assert offered[0] == GWEI
         assert offered[-1] >= simulated.least_price
         for before, after in pairwise(offered):
@@ -376,7 +380,7 @@ async def test_a_price_that_is_refused_is_raised(
         simulated.mine()
         await wait_all_tasks_blocked()
         assert sender.receipt(1).succeeded
-        prices = [fields["maxPriorityFeePerGas"] for fields in raws(provider)]
+        prices = [fields.tip for fields in raws(provider)]
         assert prices == [GWEI, GWEI * 9 // 8, GWEI * 81 // 64]
 
 

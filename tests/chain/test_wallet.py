@@ -1,14 +1,24 @@
 """Keys: where they may stand, what is refused, and that none of it shows."""
 
 import json
+import subprocess
+import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
 
 from codex.chain.fees import Fees
-from codex.chain.wallet import KeySigner, ProviderSigner, Transaction, load_signer, read_secret
+from codex.chain.wallet import (
+    KeySigner,
+    ProviderSigner,
+    Transaction,
+    _keyfiles,
+    load_signer,
+    read_secret,
+)
 from codex.config import MarketConfig
 from codex.errors import ConfigError
 from codex.market import Address
@@ -70,9 +80,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def keystore(tmp_path: Path) -> Path:
-    from eth_keyfile.keyfile import create_keyfile_json
-
-    made = create_keyfile_json(bytes.fromhex(KEY), b"sesame", kdf="pbkdf2", iterations=2)
+    made = _keyfiles().create_keyfile_json(bytes.fromhex(KEY), b"sesame", kdf="pbkdf2", iterations=2)
     return written(tmp_path / "keystore", json.dumps(made))
 
 
@@ -117,14 +125,49 @@ def test_account_and_key_must_be_one(tmp_path: Path) -> None:
         load_signer(MarketConfig())
 
 
-@pytest.mark.parametrize("fees", [Fees(3 * 10**9, 10**9), Fees(3 * 10**9, None)])
-def test_what_is_signed_is_what_was_asked_for(tmp_path: Path, fees: Fees) -> None:
-    from eth_account import Account
+@pytest.fixture
+def account() -> Any:
+    """Another signer with the same key, of the library that most programs sign with."""
+    limit = sys.getrecursionlimit()
+    try:
+        from eth_account import Account
+    finally:
+        sys.setrecursionlimit(limit)  # which that library sets so high that deep input crashes the process
+    return Account.from_key(KEY)
 
+
+@pytest.mark.parametrize("fees", [Fees(3 * 10**9, 10**9), Fees(3 * 10**9, None), Fees(0, 0)])
+@pytest.mark.parametrize(("data", "nonce"), [(b"\x01\x02", 0), (b"", 7), (bytes(600), 2**40)])
+def test_it_signs_as_everybody_does(
+    tmp_path: Path, account: Any, fees: Fees, data: bytes, nonce: int
+) -> None:
     signer = load_signer(MarketConfig(private_key_file=written(tmp_path / "key", KEY)))
-    raw = signer.sign(evolve(TRANSACTION, fees=fees), 31337)
-    assert raw is not None
-    assert Account.recover_transaction(raw).lower() == str(ADDRESS)
-    assert (raw[0] == 2) == (fees.tip is not None)
-    assert raw == signer.sign(evolve(TRANSACTION, fees=fees), 31337)
-    assert raw != signer.sign(evolve(TRANSACTION, fees=fees), 31338)
+    fields: dict[str, Any] = {
+        "to": TRANSACTION.to.raw,
+        "data": data,
+        "value": 0,
+        "gas": 50_000,
+        "nonce": nonce,
+        "chainId": 31337,
+        **fees.fields(),
+    }
+    if fees.tip is not None:
+        fields["type"] = 2
+    known = bytes(account.sign_transaction(fields).raw_transaction)
+    assert signer.sign(evolve(TRANSACTION, fees=fees, data=data, nonce=nonce), 31337) == known
+
+
+def test_signing_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    config = f"private_key_file=Path({str(keystore(tmp_path))!r}), password_file=Path('password')"
+    written(tmp_path / "password", "sesame")
+    probe = (
+        "import sys; from pathlib import Path; from codex.chain.wallet import *;"
+        "before = sys.getrecursionlimit();"
+        f"signer = load_signer(MarketConfig({config}));"
+        "signer.sign(Transaction(signer.address, b'', 1, 1, Fees(1, 1)), 1);"
+        "print(sys.getrecursionlimit() == before, 'eth_account' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert said.stdout.split() == ["True", "False"]
