@@ -26,8 +26,8 @@ PAGE = 65536
 """Bytes of a page, the unit in which WebAssembly memory grows."""
 
 _MAX_IDLE = 4
-"""Instances of a kernel that are kept for the next caller, with all the memory that they have taken. There
-are more only while more threads compute; to make one takes some 2 ms.
+"""Instances of a kernel that are kept for the next caller, with all the memory that they have taken, where it
+does not say otherwise. There are more only while more threads compute; to make one takes some 2 ms.
 """
 
 _log = get_logger("kernels")
@@ -115,13 +115,14 @@ class Kernel:
         *,
         prepare: Callable[[Instance], None] = lambda instance: None,
         check: Callable[[Instance], bool],
+        idle: int = _MAX_IDLE,
     ) -> None:
-        """`name` is that of the file, with .wat at the end."""
+        """`name` is that of the file, with .wat at the end; `idle` how many instances are kept at most."""
         self.name = name
         self._prepare = prepare
         self._check = check
         self._verdict: str | None = None
-        self._idle: deque[Instance] = deque(maxlen=_MAX_IDLE)
+        self._idle: deque[Instance] = deque(maxlen=idle)
         _kernels.add(self)
 
     @property

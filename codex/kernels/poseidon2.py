@@ -44,7 +44,8 @@ def _check(instance: Instance) -> bool:
     return _block_root(instance, bytes(65536), 2048) == root
 
 
-_kernel = Kernel("poseidon2.wat", prepare=_prepare, check=_check)
+# Each has some 200 KiB, and every core of a machine may ask for one some thirty times a second.
+_kernel = Kernel("poseidon2.wat", prepare=_prepare, check=_check, idle=32)
 
 
 def fault() -> str:

@@ -39,6 +39,15 @@ def test_an_instance_is_prepared_and_checked_before_it_is_lent() -> None:
     assert seen == [1]
 
 
+def test_no_more_instances_are_kept_than_it_says() -> None:
+    lent = Kernel("leopard.wat", prepare=prepare, check=lambda instance: True, idle=1)
+    with lent.instance() as one, lent.instance() as other:
+        pass
+    with lent.instance() as first, lent.instance() as second:
+        assert first is one
+        assert second is not other
+
+
 def test_an_instance_is_nobody_elses_and_kept_for_the_next() -> None:
     lent = kernel()
     with lent.instance() as one, lent.instance() as other:

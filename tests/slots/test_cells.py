@@ -37,6 +37,13 @@ def test_a_block_without_data_is_one_of_zeros() -> None:
     assert cut(b"", 31) == bytes(2048)
 
 
+@pytest.mark.parametrize("at", [0, 1, 2047, 40_000, BLOCK_SIZE - 1])
+def test_a_block_with_a_single_byte_in_it_is_none_of_zeros(at: int) -> None:
+    block = bytearray(BLOCK_SIZE)
+    block[at] = 1
+    assert block_root(memoryview(block)) == block_tree(bytes(block)).root != zero_root()
+
+
 def test_the_tree_is_over_the_cells() -> None:
     block = bytes(range(256)) * 4
     tree = block_tree(block, 1024, 128)
