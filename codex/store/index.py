@@ -4,6 +4,7 @@ One connection writes, used by one thread at a time; any number of others read, 
 of what was committed when it began. A transaction is durable when it returns (WAL, synchronous=FULL).
 """
 
+import json
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ PARAMETERS = 500
 """Values bound in one IN list: under the limit of every SQLite in use, long enough to make the statement
 cheap.
 """
+INSERTED = 16  # rows in one step: few statements to keep ready, and few steps
 
 _CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the write-ahead log before they are carried over into the index: 16 MiB."""
@@ -234,3 +236,41 @@ def one(connection: sqlite3.Connection, sql: str, *values: Any) -> Row | None:
     """The first row of a query, or None."""
     row: Row | None = connection.execute(sql, values).fetchone()
     return row
+
+
+def at_once(
+    connection: sqlite3.Connection, columns: Sequence[str], blobs: Sequence[str], rows: str, values: Row
+) -> list[Row]:
+    """These columns of the rows that a query gives; `blobs` are those that have bytes. All are literal SQL.
+
+    SQLite is asked for one row that holds all: between two rows another thread may take the interpreter, and
+    keep it for longer than all of this takes.
+    """
+    texts = [f"CASE WHEN {name} IS NULL THEN NULL ELSE hex({name}) END" for name in columns]
+    said = [text if name in blobs else name for name, text in zip(columns, texts, strict=True)]
+    try:
+        sql = f"SELECT json_group_array(json_array({', '.join(said)})) FROM ({rows})"
+        [(text,)] = connection.execute(sql, values)
+    except sqlite3.OperationalError as error:
+        # JSON has no bytes, which a damaged index may hold anywhere; and an old SQLite has no JSON.
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+            raise
+        return connection.execute(f"SELECT {', '.join(columns)} FROM ({rows})", values).fetchall()
+    found: list[list[Any]] = json.loads(text)
+    for place in map(columns.index, blobs):
+        for row in found:
+            if row[place] is not None:
+                row[place] = bytes.fromhex(row[place])
+    return [tuple(row) for row in found]
+
+
+def insert(tx: sqlite3.Connection, before: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Run `before` with the values of each row, all literal SQL; several rows in a step, as in `at_once`."""
+    if not rows:
+        return
+    one = f"({','.join('?' * len(rows[0]))})"
+    whole = len(rows) // INSERTED * INSERTED
+    several = f"{before} VALUES {','.join([one] * INSERTED)}"
+    for start in range(0, whole, INSERTED):
+        tx.execute(several, [value for row in rows[start : start + INSERTED] for value in row])
+    tx.executemany(f"{before} VALUES {one}", rows[whole:])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from codex.codec import Cid
 from codex.errors import CodexError
 from codex.store import staging
+from codex.store.index import insert
 from codex.store.ledger import Change, Ledger
 from codex.store.lifetime import known_tree, want
 from codex.store.planning import Entry, Plan, Request, admit, begin_plan
@@ -89,11 +90,7 @@ def _insert(change: Change, plan: Plan) -> None:
         change.block(1, place.segment, entry.length)
         if entry.owner is not None:
             change.charge(entry.owner, 1, entry.length)
-    change.tx.executemany(
-        "INSERT INTO blocks(id, cid, segment, offset, length, refs, expiry, staged_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+    insert(change.tx, "INSERT INTO blocks(id, cid, segment, offset, length, refs, expiry, staged_by)", rows)
 
 
 def _update(change: Change, plan: Plan, mended: Sequence[Entry]) -> None:
@@ -123,13 +120,14 @@ def _record_leaves(change: Change, plan: Plan) -> None:
         for first, blocks in runs:
             cids = [block if isinstance(block, Cid) else block.cid for block in blocks]
             rows = [(tree, first + n, plan.row_of(cid)) for n, cid in enumerate(cids)]
-            tx.executemany("INSERT INTO leaves(tree, idx, block) VALUES (?, ?, ?)", rows)
+            insert(tx, "INSERT INTO leaves(tree, idx, block)", rows)
             tx.execute("UPDATE trees SET leaves = leaves + ? WHERE id = ?", (len(rows), tree))
     for cid, leaves in plan.leaves.items():
         tree = known_tree(tx, cid)
         want(tx, tree, plan.claims[cid])
-        tx.executemany(
-            "INSERT INTO leaves(tree, idx, block, proof) VALUES (?, ?, ?, ?)",
+        insert(
+            tx,
+            "INSERT INTO leaves(tree, idx, block, proof)",
             [(tree, leaf.index, plan.row_of(leaf.cid), leaf.proof.to_bytes()) for leaf in leaves.values()],
         )
         tx.execute("UPDATE trees SET leaves = leaves + ? WHERE id = ?", (len(leaves), tree))

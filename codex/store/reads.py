@@ -17,7 +17,7 @@ from codex.data import Block, BlockAddress, LeafAddress
 from codex.errors import BlockNotFound, CorruptData, NotADataset
 from codex.store import manifests
 from codex.store.disk import Buffer
-from codex.store.index import Readers, Row, select_in
+from codex.store.index import Readers, Row, at_once, select_in
 from codex.store.lifetime import tree_of
 from codex.store.segments import SegmentFiles
 from codex.store.sense import is_cid, is_place
@@ -32,6 +32,7 @@ _LEAF_RUN = (
     f"SELECT l.idx, {_COLUMNS} FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
     " WHERE l.tree = ? AND l.idx >= ? AND l.idx < ? ORDER BY l.idx"
 )
+_LEAF_COLUMNS = ("idx", "id", "cid", "segment", "offset", "length", "bad")
 _NOWHERE: Row = (None, EMPTY_BLOCK.raw, 0, 0, 0, 0)  # the row that a leaf of the empty block joins
 
 Answer = Block | CorruptData | None
@@ -90,10 +91,8 @@ class Reader:
             number = tree_of(connection, tree)
             rows: list[Row] = []
             if number is not None:
-                rows = [
-                    (row[0], *_checked(row[1:]))
-                    for row in connection.execute(_LEAF_RUN, (number, first, first + count))
-                ]
+                run = at_once(connection, _LEAF_COLUMNS, ("cid",), _LEAF_RUN, (number, first, first + count))
+                rows = [(row[0], *_checked(row[1:])) for row in run]
         wanted: list[Row] = []
         error: BlockNotFound | CorruptData | NotADataset | None = None
         for index, row in enumerate(rows, first):
@@ -248,7 +247,7 @@ def _leaf_rows(connection: Connection, tree: Cid, indices: list[int]) -> Iterabl
     first, last = indices[0], indices[-1]
     if last - first < 2 * len(indices):
         wanted = set(indices)
-        run = connection.execute(_LEAF_RUN, (number, first, last + 1))
+        run = at_once(connection, _LEAF_COLUMNS, ("cid",), _LEAF_RUN, (number, first, last + 1))
         return [row for row in run if row[0] in wanted]
     sql = f"SELECT l.idx, {_COLUMNS} FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
     return list(select_in(connection, f"{sql} WHERE l.tree = {number:d} AND l.idx", indices))

@@ -13,7 +13,7 @@ from codex.codec.cid import DIGEST_SIZE
 from codex.data import MerkleProof, MerkleTree
 from codex.data.merkle import depth_of
 from codex.errors import CorruptData, InvalidInput
-from codex.store.index import one
+from codex.store.index import at_once, one
 from codex.store.schema import NODES_PER_PAGE
 from codex.store.sense import stored_cid
 from codex.store.values import Leaf
@@ -68,7 +68,9 @@ def leaf_cids(connection: Connection, row: int, first: int, count: int) -> Itera
 
 def proved_leaves(connection: Connection, row: int, first: int, count: int) -> list[Leaf]:
     """The leaves that are here, of those from `first` on, each with its proof. Raises CorruptData."""
-    rows = connection.execute(_LEAVES, (row, first, first + count)).fetchall()
+    rows = at_once(
+        connection, ("idx", "cid", "proof"), ("cid", "proof"), _LEAVES, (row, first, first + count)
+    )
     size = one(connection, "SELECT size FROM trees WHERE id = ?", row)
     paths = _Paths(connection, row, size[0] if size else None)
     return [
