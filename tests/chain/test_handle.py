@@ -90,3 +90,17 @@ async def test_logs_are_of_the_contract_and_the_blocks_that_were_asked_for(
 
         provider._answer = more
         assert [log.block for log in await opened.chain.logs(contract, 2, 3, [topic])] == []
+
+
+async def test_many_logs_are_read_too(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    topic = b"\x01" * 32
+    simulated.mine(*[SimulatedLog(str(contract), ("0x" + topic.hex(),), f"0x{n:064x}") for n in range(3000)])
+    async with open_chain(provider.dial, config) as opened:
+        found = await opened.chain.logs(contract, 0, 1, [topic])
+        assert [int.from_bytes(log.data, "big") for log in found] == list(range(3000))
