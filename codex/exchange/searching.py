@@ -29,6 +29,8 @@ MOST = 128
 """… up to so many."""
 HEAD_START = 0.1
 """Seconds that those who are connected have to come up with it, before anybody else is looked for."""
+STARVED = 1.0
+"""Seconds without anything, after which others are looked for however many say that they have it."""
 DIALS = 8
 """Peers of one search that are dialled at once."""
 DIAL_TIME = 20.0
@@ -110,7 +112,9 @@ class Searcher:
         self._last: OrderedDict[Cid, float] = OrderedDict()
 
     async def pursue(self, fetch: Fetch, search: Search) -> None:
-        """Search as long as too few sources are known, or none has what is left; until cancelled."""
+        """Search as long as too few sources are known, none has what is left, or nothing comes of those who
+        say that they have it; until cancelled.
+        """
         interval, due = INTERVAL, trio.current_time()
         if not self._wants.alone:
             due += HEAD_START
@@ -122,7 +126,8 @@ class Searcher:
             stuck = self._wants.is_stuck(fetch, now)
             if stuck:
                 due = min(due, self._last.get(fetch.subject, -INTERVAL) + INTERVAL)
-            if now >= due and (stuck or len(fetch.ready) < ENOUGH):
+            starved = now >= fetch.progress + STARVED
+            if now >= due and (stuck or starved or len(fetch.ready) < ENOUGH):
                 await self._search(fetch, search)
                 due = trio.current_time() + interval
                 interval = min(2 * interval, LONGEST_INTERVAL)
