@@ -21,6 +21,7 @@ from codex.store import Space
 from codex.units import MIB, human_size, size_text
 
 STALL = 5.0  # seconds without anything new, after which lost leaves are recovered instead of waited for
+FIRST = 15.0  # seconds that the first may take: others have to be found and connected to
 STRETCH = 4096  # leaves that the store is asked about at once: 256 MiB of content
 
 
@@ -118,7 +119,7 @@ async def fetch_dataset(
     while at < count:
         row = range(at, rows.stop(at))
         try:
-            await _fetch(store, network, manifest, row, progress, patience=STALL)
+            await _fetch(store, network, manifest, row, progress, patience=STALL, first=0.0 if at else FIRST)
         except (NotOnNetwork, Stalled):
             progress.phase = "recovering"
             await rows.mend(row.start, row.stop)
@@ -137,9 +138,10 @@ async def _fetch(
     progress: Progress,
     *,
     patience: float = inf,
+    first: float = 0.0,
 ) -> int:
     """Fetch what is not here of these leaves; how many came. Raises NotOnNetwork, and Stalled when none came
-    for `patience` seconds.
+    for `patience` seconds; for the very first there are `first` if that is more.
     """
     tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
     came = 0
@@ -148,7 +150,7 @@ async def _fetch(
             if not stretch.missing:
                 continue
             async with network.fetch_leaves(tree, count, stretch.missing, block_size=size) as arrivals:
-                with trio.move_on_after(patience) as waiting:
+                with trio.move_on_after(max(patience, 0.0 if came else first)) as waiting:
                     async for blocks in arrivals:
                         came += len(blocks)
                         progress.bytes_done += len(blocks) * size

@@ -18,7 +18,7 @@ from codex.codec.cid import EMPTY_BLOCK
 from codex.data import Block, LeafAddress, Manifest, Strategy
 from codex.data.runs import Witness
 from codex.errors import InvalidInput, NotADataset, NotOnNetwork
-from codex.node.fetching import STALL
+from codex.node.fetching import FIRST, STALL
 from codex.node.gathering import READ, ProvedLeaves
 from codex.node.mending import Mender
 from codex.node.restoring import Restoration, open_restoration
@@ -188,11 +188,13 @@ class Filling:
             async with network.fetch_proved(
                 self._tree, total, sorted(self._lacking), keep=False, block_size=size
             ) as arrivals:
+                patience = FIRST
                 while self._lacking:
-                    with trio.move_on_after(STALL) as waiting:
+                    with trio.move_on_after(patience) as waiting:
                         batch = await anext(arrivals)
                     if waiting.cancelled_caught:
                         return
+                    patience = STALL
                     for leaf, _ in batch:
                         if leaf.index in (self._row.start, self._row.stop - 1):
                             self._ends[leaf.index] = (leaf.index, leaf.cid.digest, leaf.proof)

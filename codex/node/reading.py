@@ -20,7 +20,7 @@ import trio
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest
 from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset, NotOnNetwork
-from codex.node.fetching import STALL, Holdings, Leaves, Rows, Stalled, Stretch, stretches
+from codex.node.fetching import FIRST, STALL, Holdings, Leaves, Rows, Stalled, Stretch, stretches
 from codex.runtime import Feed, Share
 
 RUN_BLOCKS = 32  # blocks read at once, by two threads: 1 MiB each, from which to the next little is lost
@@ -73,6 +73,7 @@ class Reader:
         self._ahead = self._least = OWN_BLOCKS * self._block_size
         self._kept = 0  # bytes that arrived, and wait for others before them
         self._at = self._first  # the first leaf that was not handed on
+        self._met = False  # whether anything came from others
 
     async def read(self) -> None:
         """Read everything and end the feed; with an error where one comes between."""
@@ -224,8 +225,9 @@ class Reader:
     async def _more(self, arrivals: AsyncIterator[list[tuple[int, Block]]]) -> list[tuple[int, Block]]:
         """What comes next. Raises Stalled where nothing does, or not soon, and there is another way."""
         try:
-            with trio.move_on_after(STALL if self._rows is not None else inf):
+            with trio.move_on_after(inf if self._rows is None else STALL if self._met else FIRST):
                 async for blocks in arrivals:
+                    self._met = True
                     return blocks
                 raise RuntimeError("the exchange ended before all that was wanted had arrived")
         except NotOnNetwork:

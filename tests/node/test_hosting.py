@@ -1,8 +1,9 @@
 """Slots: filled from here, from others and from other rows; kept, and really gone when they are cleared."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+import trio
 from attrs import evolve
 from trio.testing import MockClock
 
@@ -16,6 +17,7 @@ from codex.store import Hold
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
 from codex.testing.neighbourhood import Neighbourhood, open_test_network
+from codex.testing.network import MemoryNetwork
 from codex.testing.nodes import EPOCH, holdings, open_test_node, store_of
 from codex.testing.rows import Protected, protect
 from codex.testing.stores import audit
@@ -261,3 +263,32 @@ async def test_cancelled_at_any_step_nothing_is_left(
         assert not any(trade.wants_ours for trade in trades)
 
     assert await cancel_at_every_checkpoint(host, check, own_only=True) > 10
+
+
+async def test_a_host_that_vanishes_midway_is_made_up_for(autojump_clock: MockClock) -> None:
+    dataset = protect(noise(900 * SIZE), 3, 2, SIZE, cell_size=128)
+    network = MemoryNetwork(bandwidth=20_000)
+    async with open_test_network(network=network) as people:
+        for name, rows in (("alice", (0,)), ("bob", (1, 3, 4))):
+            info = people[name].info()
+            await people["carol"].connect(info.peer_id, info.announced)
+            await dataset.keep(store_of(people[name]), sorted(dataset.leaves(*rows)))
+        carol = people["carol"]
+        came = 0
+
+        def told(blocks: Sequence[Block]) -> None:
+            nonlocal came
+            came += len(blocks)
+            if "alice" in people.nodes and came > 10:
+                network.crash(people.ip("alice"), silent=True)
+                del people.nodes["alice"]
+
+        began = trio.current_time()
+        tree = await carol.on_store(dataset.cid, 0, LATER, on_blocks=told)
+        assert trio.current_time() - began < 120
+        assert "alice" not in people.nodes
+        assert came == dataset.layout.steps
+        assert tree.root == roots(dataset)[0]
+        assert await here(carol, dataset) == dataset.leaves(0)
+        # Alice never ends in good order: what is left of her ends with the test.
+        people.nursery.cancel_scope.cancel()

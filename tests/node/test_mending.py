@@ -2,10 +2,11 @@
 what is missing.
 """
 
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
 from itertools import combinations
 
 import pytest
+import trio
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from codex.config import StoreConfig
 from codex.data import Block, MerkleTree
 from codex.errors import BlockNotFound, InvalidInput, NotADataset, QuotaExceeded
 from codex.node import Node
-from codex.node.mending import COLUMN_MOST
+from codex.node.mending import COLUMN_MOST, Mender
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import damage, noise
 from codex.testing.nodes import holdings, open_test_node, store_of
@@ -235,3 +236,28 @@ async def test_the_original_shares_what_is_recovered() -> None:
         await store.maintain()
         assert await store.has_many([block.cid for block in dataset.blocks[5:10]]) == [True] * 5
         assert (await node.space()).quota_used == 5 * SIZE
+
+
+async def test_several_readers_of_a_lost_row_have_it_recovered_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = protect(noise(20 * SIZE), 4, 2, SIZE)
+    await dataset.keep(store_of(node), dataset.others(dataset.leaves(1, 2)))
+    closed: list[range] = []
+    real = Mender.rebuild
+
+    def rebuild(self: Mender, run: range) -> AsyncGenerator[dict[int, Block], None]:
+        closed.append(run)
+        return real(self, run)
+
+    monkeypatch.setattr(Mender, "rebuild", rebuild)
+    got = []
+
+    async def reader() -> None:
+        got.append(await read(node, dataset) == dataset.content)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(reader)
+    assert got == [True] * 5
+    assert closed == [range(5, 15)]  # neither row can be proved without the other
