@@ -29,7 +29,8 @@ async def verify(
     Result: `blocks` it has, `bytes` of them that were read and sound, whether it is `sound` altogether; the
     CIDs of `corrupt` blocks and the indices of `missing` leaves, with the counts `corruptBlocks` and
     `missingBlocks`. Of a protected dataset there are also its `rows`, see `_surveyed`. Raises CorruptData
-    when all are sound and yet make up another dataset.
+    when all are sound and yet make up another dataset, NotADataset when a protected one is not made of the
+    original that its manifest names.
 
     With `mended_by`, what is found missing or damaged is brought back, and `repaired` tells how many blocks
     were; the dataset is `sound` then, and the rows are those afterwards. Raises BlockNotFound, which names a

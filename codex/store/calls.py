@@ -243,6 +243,8 @@ class CheckLeaves(Call[Checked]):
 @frozen
 class CheckRoot(Call[None]):
     tree: Cid
+    original: tuple[Cid, int] | None
+    """Of a protected dataset: the tree over so many leaves, the first ones, which are the original's."""
 
 
 @frozen

@@ -290,7 +290,8 @@ class BlockStore:
     async def verify(self, manifest: Cid) -> AsyncIterator[Progress]:
         """Read a dataset's blocks and verify that they are all here and make up its tree, 16 MiB a step.
 
-        Raises BlockNotFound, NotAManifest, and CorruptData when all blocks are sound but make another tree.
+        Raises BlockNotFound, NotAManifest, CorruptData when all blocks are sound but make another tree, and
+        NotADataset when those of a protected dataset are not of the original that its manifest names.
         """
         dataset = await self.get_manifest(manifest)
         count = dataset.block_count
@@ -302,7 +303,10 @@ class BlockStore:
             progress = progress.further(step.bytes, corrupt=step.corrupt, missing=step.missing)
             yield progress
         if not progress.corrupt and not progress.missing:
-            await self._mailbox.ask(calls.CheckRoot(dataset.tree_cid))
+            original = (
+                (dataset.original_tree_cid, dataset.original_block_count) if dataset.protected else None
+            )
+            await self._mailbox.ask(calls.CheckRoot(dataset.tree_cid, original))
 
     async def backup(self, target: Path, progress: Callable[[Progress], None] | None = None) -> None:
         """Copy the whole store, as of one moment, into the new directory `target`, while everything goes on.

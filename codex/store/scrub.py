@@ -102,11 +102,13 @@ class Scrubber:
                 size += len(answer.data)
         return Checked(size, tuple(corrupt), tuple(missing), found.rotten)
 
-    def root(self, tree: Cid) -> Cid | None:
-        """The CID of the tree over the leaves that are here; None when there is none. About 2 µs a leaf."""
+    def root(self, tree: Cid, count: int = 2**62) -> Cid | None:
+        """The CID of the tree over those of the first `count` leaves that are here; None when there is none.
+        About 2 µs a leaf.
+        """
         builder = TreeBuilder()
         with self._readers.snapshot() as connection:
             row = tree_of(connection, tree)
             if row is not None:
-                builder.add([cid.digest for _, cid in leaf_cids(connection, row, 0, 2**62)])
+                builder.add([cid.digest for _, cid in leaf_cids(connection, row, 0, count)])
         return builder.finish().root_cid if builder.leaf_count else None

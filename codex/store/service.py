@@ -16,7 +16,7 @@ from attrs import Attribute, asdict
 from codex.codec import CODEX_MANIFEST, Cid, manifest_cid
 from codex.config import StoreConfig
 from codex.data import Block, Manifest
-from codex.errors import BlockInUse, CorruptData, DiskFull, InvalidInput, NotAManifest
+from codex.errors import BlockInUse, CorruptData, DiskFull, InvalidInput, NotADataset, NotAManifest
 from codex.logs import get_logger
 from codex.runtime import Clock, Inbox, Offload, serve
 from codex.store import calls, slot_trees
@@ -206,8 +206,8 @@ class _Desk:
                 return await self._scrub_manifests(after)
             case calls.CheckLeaves(tree, first, count):
                 return await self._read(scrubber.leaves, tree, first, count)
-            case calls.CheckRoot(tree):
-                return await self._check_root(tree)
+            case calls.CheckRoot(tree, original):
+                return await self._check_root(tree, original)
             case calls.BackUp(target, progress):
                 return await self._care.back_up(target, progress)
         return await self._answer_the_market(call)
@@ -271,11 +271,20 @@ class _Desk:
             await self._lane.do(partial(self._repo.mend_manifests, damage.mended))
         return damage, last
 
-    async def _check_root(self, tree: Cid) -> None:
+    async def _check_root(self, tree: Cid, original: tuple[Cid, int] | None) -> None:
         if await self._offload.run(self._repo.scrubber.root, tree) != tree:
             raise CorruptData(
                 f"the blocks here do not make up the tree {tree}",
                 remedy="store the dataset again, or restore the data directory from a backup",
+            )
+        if original is None:
+            return
+        named, count = original
+        if await self._offload.run(self._repo.scrubber.root, tree, count) != named:
+            raise NotADataset(
+                f"the first {count} blocks of the dataset {tree} are not the original {named} that its"
+                " manifest names",
+                remedy="ask whoever made the manifest for another one",
             )
 
     # -- writing

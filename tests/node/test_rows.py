@@ -1,6 +1,7 @@
 """What is told of the rows of a protected dataset, against counting leaf by leaf."""
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,3 +150,16 @@ async def test_without_rows_there_is_nothing_to_repair_from(node: Node) -> None:
     with pytest.raises(InvalidInput, match="is not protected"):
         await node.verify(cid, repair=True)
     assert node.jobs.list(JobKind.VERIFY) == ()
+
+
+async def test_a_protected_dataset_of_another_original_is_found_out(node: Node) -> None:
+    protection = DATASET.manifest.protection
+    assert protection is not None
+    other = protect(noise(18 * SIZE, "other"), 4, 2, SIZE).original.tree_cid
+    manifest = evolve(DATASET.manifest, protection=evolve(protection, original_tree_cid=other))
+    liar = evolve(DATASET, manifest=manifest)
+    await liar.keep(store_of(node), range(DATASET.layout.total))
+    view = await (await node.verify(liar.cid)).wait()
+    assert view.error is not None
+    assert view.error.code == "not-a-dataset"
+    assert f"are not the original {other}" in view.error.message
