@@ -20,6 +20,7 @@ from codex.runtime.threads import Inline
 from codex.slots import block_root, field_tree
 from codex.store import BlockStore
 from codex.testing.content import noise
+from codex.testing.disks import FaultyDisk
 from codex.testing.stores import open_test_store
 
 SIZE = 2048  # bytes of a block: one cell
@@ -102,7 +103,7 @@ def test_any_layout_in_any_batches_gives_what_the_rules_say(
 ) -> None:
     async def main(directory: Path) -> None:
         blocks = blocks_of(1, "again") * layout.blocks if repeats else blocks_of(layout.blocks, "alice")
-        async with open_test_store(directory) as store:
+        async with open_test_store(directory, disk=FaultyDisk()) as store:
             manifest = await stored(store, blocks, short)
             expected, rows = made_slowly(manifest, blocks, layout.k, layout.m)
             cid = await encoded(store, manifest, layout, columns, cores)
@@ -115,7 +116,7 @@ def test_any_layout_in_any_batches_gives_what_the_rules_say(
 
 
 async def test_an_empty_block_stands_for_zeros(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         blocks = [*blocks_of(3, "alice"), Block(EMPTY_BLOCK, b""), *blocks_of(2, "bob")]
         manifest = await stored(store, blocks)
         expected, _ = made_slowly(manifest, blocks, 3, 2)
@@ -124,7 +125,7 @@ async def test_an_empty_block_stands_for_zeros(tmp_path: Path) -> None:
 
 
 async def test_the_first_error_is_the_one_that_is_raised(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         manifest = await stored(store, blocks_of(6, "alice"))
         absent = evolve(manifest, tree_cid=MerkleTree.of([bytes(32)]).root_cid)
         with pytest.raises(BlockNotFound):

@@ -49,7 +49,7 @@ FOR_EVER = 1 << 30
 @pytest.fixture
 async def threaded(tmp_path: Path) -> AsyncIterator[Node]:
     """A node that computes in threads."""
-    async with open_test_node(tmp_path / "threaded", threads=True) as node:
+    async with open_test_node(tmp_path / "threaded", threads=True, disk=FaultyDisk()) as node:
         yield node
 
 
@@ -90,8 +90,8 @@ async def read(node: Node, cid: Cid | str) -> bytes:
         return await dataset.read()
 
 
-# Datasets of up to three megabytes; the pure parts are held to the larger ones as well.
-KNOWN = [*range(6), *range(8, 16)]
+# Most datasets of up to three megabytes; the pure parts are held to all of them, and to larger ones.
+KNOWN = [0, 1, 2, 3, 5, *range(8, 14), 15]
 
 
 @pytest.mark.parametrize("number", KNOWN)
@@ -212,7 +212,7 @@ async def protect(store: BlockStore, cid: Cid, manifest: Manifest, k: int, m: in
 
 @pytest.mark.parametrize(("k", "m", "count"), [(4, 2, 23), (1, 1, 5), (3, 3, 9), (30, 5, 61), (250, 30, 251)])
 async def test_columns_come_in_batches_of_any_size(tmp_path: Path, k: int, m: int, count: int) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         cid, manifest = await small(store, count)
         whole = await protect(store, cid, manifest, k, m)
         for batch in {1, min(3, count // k) * (k + m) * SMALL}:
@@ -239,7 +239,7 @@ class Watched(BlockStore):
 
 
 async def test_batches_that_are_large_go_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         cid, manifest = await small(store, 30)
         found = []
         for alone in (5 * SMALL, 5 * SMALL - 1):
@@ -256,7 +256,7 @@ async def test_batches_that_are_large_go_alone(tmp_path: Path, monkeypatch: pyte
 
 
 async def test_cancelled_anywhere_it_leaves_nothing(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         cid, manifest = await small(store, 5)
         before = await store.space(), await store.manifests()
         made = await protect(store, cid, manifest, 2, 1)
@@ -306,7 +306,7 @@ async def test_a_disk_that_breaks_at_any_moment_leaves_nothing(tmp_path: Path) -
 
 
 async def test_a_quota_that_fills_up_meanwhile_leaves_nothing(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path, StoreConfig(quota=40 * SMALL)) as store:
+    async with open_test_store(tmp_path, StoreConfig(quota=40 * SMALL), disk=FaultyDisk()) as store:
         cid, manifest = await small(store, 20)
         protector = protector_of(store, batch=3 * SMALL)
         layout = await protector.plan(manifest, 2, 1)
@@ -323,7 +323,7 @@ async def test_a_quota_that_fills_up_meanwhile_leaves_nothing(tmp_path: Path) ->
 
 
 async def test_a_dataset_that_is_deleted_meanwhile_ends_it(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         cid, manifest = await small(store, 40)
         empty = await store.space()
         before = evolve(empty, total_blocks=0, quota_used=0)
@@ -348,7 +348,7 @@ async def test_a_dataset_that_is_deleted_meanwhile_ends_it(tmp_path: Path) -> No
 
 
 async def test_one_at_a_time(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         cid, manifest = await small(store, 8)
         protector = protector_of(store)
         layouts = [await protector.plan(manifest, k, 1) for k in (2, 4)]
@@ -402,7 +402,7 @@ async def test_a_dataset_is_not_protected_twice(node: Node) -> None:
 
 async def test_datasets_that_cannot_be_laid_out_are_refused(tmp_path: Path) -> None:
     tree = make_dataset(make_blocks([1]))[0].root_cid
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         protector = protector_of(store)
 
         async def refusal(manifest: Manifest, k: int, m: int) -> str:
@@ -438,7 +438,7 @@ async def test_what_is_no_dataset_or_not_here_is_told(node: Node) -> None:
 
 
 async def test_a_block_that_is_missing_or_damaged_ends_it(tmp_path: Path) -> None:
-    async with open_test_node(tmp_path) as node:
+    async with open_test_node(tmp_path, disk=FaultyDisk()) as node:
         cid = await node.store(CONTENT)
         damage(tmp_path, CONTENT[BLOCK_SIZE : 2 * BLOCK_SIZE])
         before = await holdings(node)
@@ -452,7 +452,7 @@ async def test_a_block_that_is_missing_or_damaged_ends_it(tmp_path: Path) -> Non
 
 
 async def test_blocks_that_are_not_those_of_the_manifest_end_it(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         for size in (SMALL - 64, SMALL + 64):
             blocks = [*make_blocks(range(5), SMALL), *make_blocks([9], size)]
             cid = await store_dataset(store, blocks, f"{size}")
@@ -468,7 +468,7 @@ async def test_blocks_that_are_not_those_of_the_manifest_end_it(tmp_path: Path) 
 
 
 async def test_leaves_that_lead_to_another_root_are_not_made_durable(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         cid, manifest = await small(store, 6)
         held = await store.space()
         half = evolve(manifest, dataset_size=3 * SMALL)

@@ -70,7 +70,7 @@ def finish(repo: Repo, ingest: int) -> Record:
 
 
 async def test_a_slot_is_found_by_its_name_as_it_was_given(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         await store_dataset(store, BLOCKS)
         for number in range(3):
             await store.put_slot_tree(TREE.root_cid, number, name(number), roots(number, 5))
@@ -78,14 +78,14 @@ async def test_a_slot_is_found_by_its_name_as_it_was_given(tmp_path: Path) -> No
             *(roots(number, 5) for number in range(3)),
             None,
         ]
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         assert await store.get_slot_tree(name(2)) == roots(2, 5)
     audit(tmp_path / "repo")
 
 
 @pytest.mark.parametrize("count", [1, PAGE_BYTES // 32, PAGE_BYTES // 32 + 1, 3 * PAGE_BYTES // 32 - 1])
 async def test_a_slot_of_any_size_comes_back(tmp_path: Path, count: int) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         await store_dataset(store, BLOCKS)
         await store.put_slot_tree(TREE.root_cid, 0, name(0), roots(0, count))
         assert await store.get_slot_tree(name(0)) == roots(0, count)
@@ -93,7 +93,7 @@ async def test_a_slot_of_any_size_comes_back(tmp_path: Path, count: int) -> None
 
 async def test_a_large_slot_is_written_in_steps_and_seen_when_it_is_whole(tmp_path: Path) -> None:
     count = PAGE_BYTES // 32 * STEP_PAGES + 7
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         await store_dataset(store, BLOCKS)
         given = roots(0, count)
 
@@ -117,7 +117,7 @@ async def test_a_large_slot_is_written_in_steps_and_seen_when_it_is_whole(tmp_pa
 
 
 async def test_what_is_no_slot_is_refused(tmp_path: Path) -> None:
-    async with open_test_store(tmp_path) as store:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         await store_dataset(store, BLOCKS)
         tree = TREE.root_cid
         for number, root, given in [
