@@ -1,7 +1,7 @@
 """Finding peers that have something, and connecting to them; beside whatever else goes on."""
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -102,9 +102,14 @@ class Turns:
 
 
 class Searcher:
-    """Searches for fetches; keeps in mind when something was searched for last."""
+    """Searches for fetches; keeps in mind when something was searched for last. `shunned` tells of a peer
+    whether it is not to be dialled, for it was sent away.
+    """
 
-    def __init__(self, switch: Switch, discovery: Discovery, wants: Wants) -> None:
+    def __init__(
+        self, switch: Switch, discovery: Discovery, wants: Wants, shunned: Callable[[PeerId], bool]
+    ) -> None:
+        self._shunned = shunned
         self._switch = switch
         self._discovery = discovery
         self._wants = wants
@@ -163,6 +168,8 @@ class Searcher:
         """Connect to a provider, if need be, and count on it."""
         peer = record.record.peer_id
         fetch.tried.of(peer).found = True
+        if self._shunned(peer):
+            return
         source = self._wants.source(peer)
         if source is None:
             async with dials:

@@ -59,7 +59,7 @@ class ExchangeService:
         self._ledger = Ledger()
         self._peering = Peering(switch, self)
         self._server = Server(store, self._ledger, self._peering)
-        self._searcher = searcher = Searcher(switch, discovery, self._wants)
+        self._searcher = searcher = Searcher(switch, discovery, self._wants, self._is_shunned)
         self._fetcher = Fetcher(
             self._wants, searcher, store, timeout=config.timeout, step=self.step, stored=self._stored
         )
@@ -104,9 +104,7 @@ class ExchangeService:
 
     def joined(self, peer: PeerId) -> None:
         """A peer can be talked to."""
-        now = trio.current_time()
-        self._shunned = {other: until for other, until in self._shunned.items() if until > now}
-        self._wants.joined(peer, now, shunned=peer in self._shunned)
+        self._wants.joined(peer, trio.current_time(), shunned=self._is_shunned(peer))
         self._ledger.joined(peer)
         self.step()
 
@@ -209,6 +207,12 @@ class ExchangeService:
         if len(self._shunned) < _MOST_SHUNNED:
             self._shunned[peer] = trio.current_time() + SHUNNED
         self._nursery.start_soon(partial(self._switch.disconnect, peer, why))
+
+    def _is_shunned(self, peer: PeerId) -> bool:
+        """Whether a peer was sent away lately."""
+        now = trio.current_time()
+        self._shunned = {other: until for other, until in self._shunned.items() if until > now}
+        return peer in self._shunned
 
     def _stored(self, addresses: Sequence[BlockAddress]) -> None:
         """Blocks have come to this node, and may be wanted by others."""

@@ -197,6 +197,25 @@ async def test_who_claims_to_have_and_sends_nothing_is_passed_over(world, autoju
     assert boaster.wants() == set()
 
 
+async def test_who_was_sent_away_is_not_called_again(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(60)
+    await alice.keep(dataset)
+
+    def play(actor, message):
+        lies = tuple(wrong_block(dataset, address) for address in asked_for(message))
+        return Message(presences=says_have(message), deliveries=lies)
+
+    liar = world.actor("liar", play)
+    world.announce(dataset.cid, liar)
+    with pytest.raises(NotOnNetwork, match="1 sent what is not in it"):
+        await bob.fetch(dataset)
+    assert bob.switch.dialled == [liar.peer_id]
+    world.announce(dataset.cid, alice)
+    assert len(await bob.fetch(dataset)) == 60
+    assert bob.switch.dialled == [liar.peer_id, alice.peer_id]
+
+
 @pytest.mark.parametrize("count", [1, 3, 6])
 async def test_however_many_boast_others_are_looked_for(world, autojump_clock, count):
     alice, bob = await world.person("alice"), await world.person("bob")
