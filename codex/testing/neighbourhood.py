@@ -70,6 +70,11 @@ class Neighbourhood:
         """Stop a node in good order."""
         await self.nodes.pop(name).stop()
 
+    async def crash(self, name: str) -> None:
+        """Let a node's machine lose power: nobody is told anything. Its host starts up with `add`."""
+        self.network.crash(self.ip(name), silent=True)
+        await self.stop(name)
+
     async def serve(self, name: str) -> ServedNode:
         """Serve a node's API on a free port of this machine, until the node stops."""
         return await serve(self.nodes[name])

@@ -58,6 +58,71 @@ async def test_in_each_part_there_is_what_it_has(autojump_clock: MockClock) -> N
                     await trio.sleep(10)
 
 
+@pytest.mark.parametrize("count", [2, 10, pytest.param(30, marks=pytest.mark.soak)])
+async def test_both_halves_go_on_and_have_everything_when_it_has_healed(
+    autojump_clock: MockClock, count: int
+) -> None:
+    network = MemoryNetwork()
+    names = [f"node {number}" for number in range(count)]
+    left, right = names[0::2], names[1::2]
+    files: dict[str, tuple[Cid, bytes]] = {}
+
+    async def upload(name: str, title: str) -> None:
+        content = noise(100_000, title)
+        files[title] = await people[name].store(content), content
+
+    async def everyone_gets(readers: list[str], titles: list[str]) -> None:
+        """Each reads one, the first the first and so on."""
+
+        async def get(name: str, title: str) -> None:
+            cid, content = files[title]
+            while True:
+                try:
+                    assert await retrieved(people[name], cid) == content
+                    return
+                except NotOnNetwork:
+                    await trio.sleep(10)
+
+        with trio.fail_after(15 * 60):
+            async with trio.open_nursery() as nursery:
+                for name, title in zip(readers, titles, strict=True):
+                    nursery.start_soon(get, name, title)
+
+    async def nobody_gets(readers: list[str], titles: list[str]) -> None:
+        async def get(name: str, title: str) -> None:
+            started = trio.current_time()
+            with pytest.raises(NotOnNetwork, match="could not be had from the network"):
+                await retrieved(people[name], files[title][0])
+            assert trio.current_time() - started < 120
+
+        async with trio.open_nursery() as nursery:
+            for name, title in zip(readers, titles, strict=True):
+                nursery.start_soon(get, name, title)
+
+    async with open_test_network(*names, network=network, exchange=ExchangeConfig(timeout=20)) as people:
+        for name in names:
+            await upload(name, f"before {name}")
+        await trio.sleep(5)
+        network.partition(*[[people.ip(name) for name in half] for half in (left, right)])
+        for name in names:
+            await upload(name, f"during {name}")
+        # Each half has what its own people have, and says so of the rest.
+        for half, other in ((left, right), (right, left)):
+            if len(half) > 1:
+                following = half[1:] + half[:1]
+                await everyone_gets(half, [f"before {name}" for name in following])
+                await everyone_gets(half, [f"during {name}" for name in following])
+            await nobody_gets(half, [f"before {name}" for name in other])
+            await nobody_gets(half, [f"during {name}" for name in other])
+        network.heal()
+        for half, other in ((left, right), (right, left)):
+            await everyone_gets(half, [f"before {name}" for name in other])
+            await everyone_gets(half, [f"during {name}" for name in other])
+        await trio.sleep(60)
+        for node in people.nodes.values():
+            assert all(peer.trade.wants_ours == peer.trade.wants_theirs == 0 for peer in node.peers())
+
+
 async def test_a_machine_that_loses_power_comes_back_as_who_it_was(autojump_clock: MockClock) -> None:
     network = MemoryNetwork()
     async with open_test_network(network=network) as people:

@@ -1,7 +1,8 @@
-"""Ten nodes: everyone uploads a file of their own, then everyone downloads all of them, all at once."""
+"""Everyone uploads a file, then everyone downloads all of them, all at once; at 2, 10 and 30 nodes."""
 
 import random
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -10,24 +11,29 @@ from codex.node import JobState, Node
 from codex.testing.content import noise
 from codex.testing.neighbourhood import Neighbourhood, open_test_network
 
-NODES = 10
-SIZE = 300_000
-NAMES = [f"node {number}" for number in range(NODES)]
+
+def names(count: int) -> list[str]:
+    return [f"node {number}" for number in range(count)]
 
 
-async def stored(people: Neighbourhood) -> dict[Cid, bytes]:
+async def stored(people: Neighbourhood, size: int) -> dict[Cid, bytes]:
     """Have everyone upload; what there is then."""
     files = {}
-    for name in NAMES:
-        content = noise(SIZE, name)
-        files[await people[name].store(content)] = content
+    for name, node in people.nodes.items():
+        content = noise(size, name)
+        files[await node.store(content)] = content
     await trio.sleep(5)  # until all are announced
     return files
 
 
-async def test_everyone_gets_what_everyone_has(autojump_clock: MockClock) -> None:
-    async with open_test_network(*NAMES) as people:
-        files = await stored(people)
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(2, 3_000_000), (10, 300_000), pytest.param(30, 66_000, marks=pytest.mark.soak)],
+)
+async def test_everyone_gets_what_everyone_has(autojump_clock: MockClock, count: int, size: int) -> None:
+    async with open_test_network(*names(count)) as people:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        files = await stored(people, size)
 
         async def download(node: Node, order: list[Cid]) -> None:
             for cid in order:
@@ -37,21 +43,26 @@ async def test_everyone_gets_what_everyone_has(autojump_clock: MockClock) -> Non
         chance = random.Random(1)
         started = trio.current_time()
         async with trio.open_nursery() as nursery:
-            for name in NAMES:
-                nursery.start_soon(download, people[name], chance.sample(list(files), NODES))
+            for node in people.nodes.values():
+                nursery.start_soon(download, node, chance.sample(list(files), count))
         assert trio.current_time() - started < 60
-        for name in NAMES:
-            assert [cid async for cid, _ in people[name].iterate_manifests()] == sorted(
-                files, key=lambda cid: cid.raw
-            )
-            assert all(peer.trade.wants_ours == peer.trade.wants_theirs == 0 for peer in people[name].peers())
-            assert len(people[name].info().table) == NODES - 1
+        everything = sorted(files, key=lambda cid: cid.raw)
+        for node in people.nodes.values():
+            assert [cid async for cid, _ in node.iterate_manifests()] == everything
+            assert all(peer.trade.wants_ours == peer.trade.wants_theirs == 0 for peer in node.peers())
+            assert len(node.info().table) == count - 1
+        await trio.sleep(120)
+        # A connection has so many tasks at each end and no more, whatever went over it.
+        links = sum(len(node.peers()) for node in people.nodes.values())
+        assert links <= count * (count - 1)
+        assert trio.lowlevel.current_statistics().tasks_living - tasks <= 12 * links
 
 
 async def test_everyone_fetches_everything_in_the_background(autojump_clock: MockClock) -> None:
-    async with open_test_network(*NAMES) as people:
-        files = await stored(people)
-        jobs = [await people[name].fetch_dataset_async_task(cid) for cid in files for name in NAMES]
+    async with open_test_network(*names(5)) as people:
+        files = await stored(people, 300_000)
+        nodes = people.nodes.values()
+        jobs = [await node.fetch_dataset_async_task(cid) for cid in files for node in nodes]
         assert {(await job.wait()).state for job in jobs} == {JobState.DONE}
-        for name in NAMES:
-            assert (await people[name].space()).quota_used >= NODES * SIZE
+        for node in nodes:
+            assert (await node.space()).quota_used >= len(files) * 300_000
