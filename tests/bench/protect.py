@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from attrs import evolve, frozen
+from client import Client
 from floors import Content, append, hash_blocks, read_through
 from harness import MEGABYTE, MIB, Bench, BenchFailed, Contender, Figure, Line, Row, rate, seconds
 from loop import LIMIT as LONGEST_STEP
@@ -69,7 +70,8 @@ def _whole(bench: Bench) -> Figure:
             return ended.seconds
 
         def clear() -> None:
-            node.client.delete(f"{DATA}/{made.pop()}")
+            with Client(node.port) as client:
+                client.delete(f"{DATA}/{made.pop()}")
             node.settle()
 
         def roots(_: int) -> float:
@@ -202,14 +204,17 @@ class Ended:
 
 
 def protected(node: RunningNode, cid: str, shape: Shape) -> Ended:
-    """Have a node protect a dataset, and wait for it. Raises BenchFailed when it does not do it."""
+    """Have a node protect a dataset, over a connection of its own, and wait for it. Raises BenchFailed when
+    it does not do it.
+    """
     body = json.dumps({"data": shape.k, "parity": shape.m}).encode()
-    job = json.loads(node.client.post(f"{DATA}/{cid}/protect", [body], len(body)))
-    seen = set()
-    while job["state"] == "running":
-        time.sleep(_LOOK)
-        job = json.loads(node.client.get(f"{API}/jobs/{job['id']}"))
-        seen.add(job["bytesDone"])
+    with Client(node.port) as client:
+        job = json.loads(client.post(f"{DATA}/{cid}/protect", [body], len(body)))
+        seen = set()
+        while job["state"] == "running":
+            time.sleep(_LOOK)
+            job = json.loads(client.get(f"{API}/jobs/{job['id']}"))
+            seen.add(job["bytesDone"])
     if job["state"] != "done":
         raise BenchFailed(f"the node did not protect {cid}: {job['error']}")
     return Ended(job["result"]["verifiableCid"], job["ended"] - job["started"], len(seen))
