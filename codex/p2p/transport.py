@@ -13,6 +13,7 @@ import trio
 from codex.codec import Multiaddr
 from codex.errors import CodexError, ConfigError, PeerUnreachable, PortTaken
 from codex.p2p.addresses import Endpoint, endpoint
+from codex.runtime.stream import DirectStream
 
 BACKLOG = 512
 """Connections that the system holds for us until they are accepted; it may hold fewer."""
@@ -106,7 +107,7 @@ class TcpTransport:
             raise _listen_refusal(address, error) from error
         return TcpListener(bound)
 
-    async def dial(self, address: Multiaddr) -> trio.SocketStream:
+    async def dial(self, address: Multiaddr) -> DirectStream:
         target = endpoint(address)
         if target is None:
             raise PeerUnreachable("it is no address of TCP")
@@ -126,10 +127,10 @@ class TcpListener:
         self._socket = bound
         self.address = _address(bound.getsockname())
 
-    async def accept(self) -> tuple[trio.SocketStream, Multiaddr]:
+    async def accept(self) -> tuple[DirectStream, Multiaddr]:
         accepted, name = await self._socket.accept()
         try:
-            return trio.SocketStream(accepted), _address(name)
+            return DirectStream(trio.SocketStream(accepted)), _address(name)
         except BaseException:
             accepted.close()
             raise
@@ -152,11 +153,11 @@ async def _resolve(target: Endpoint) -> list[tuple[int, tuple[str, int]]]:
     return [(_FAMILIES[target.version], (target.host, target.port))]
 
 
-async def _connect(family: int, name: tuple[str, int]) -> trio.SocketStream:
+async def _connect(family: int, name: tuple[str, int]) -> DirectStream:
     plain = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
         await plain.connect(name)
-        return trio.SocketStream(plain)  # which sends small packets at once (TCP_NODELAY)
+        return DirectStream(trio.SocketStream(plain))  # which sends small packets at once (TCP_NODELAY)
     except BaseException:
         plain.close()
         raise

@@ -36,6 +36,11 @@ class DirectStream(trio.abc.HalfCloseableStream):
         self._inner = inner
         self._sending = False
 
+    @property
+    def socket(self) -> _Socket:
+        """The socket beneath, for its options."""
+        return self._inner.socket
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Cancelled, it may have sent a part.
 
