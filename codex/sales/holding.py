@@ -210,8 +210,10 @@ async def clean_up_after_error(sale: Sale) -> Event:
     if sale.stage in (Stage.FILLING, Stage.STAKED):
         state = await sale.bench.market.slot_state(sale.slot)
         mine = await sale.is_mine()
-        taken_back = state is SlotState.FREE and sale.stage is Stage.STAKED
-        if taken_back or (mine and state in (SlotState.FILLED, SlotState.FINISHED)):
+        reserved = sale.reservation is not None and sale.stage is Stage.STAKED
+        if (reserved and state is SlotState.FREE) or (
+            mine and state in (SlotState.FILLED, SlotState.FINISHED)
+        ):
             return Event.LOOK
         if mine or sale.stage is Stage.STAKED:
             sale.bench.events.publish(SlotLost(sale.slot))

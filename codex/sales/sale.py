@@ -43,8 +43,10 @@ class Sale:
 
     @property
     def stage(self) -> Stage:
-        """How far it has come. One without a reservation was found on the chain: it is filled."""
-        return self.reservation.stage if self.reservation is not None else Stage.STAKED
+        """How far it has come. One that was found on the chain, with nothing reserved for it, is filled."""
+        if self.reservation is not None:
+            return self.reservation.stage
+        return Stage.STAKED if self.item is None else Stage.TAKEN
 
     async def known(self) -> Slot:
         """The slot with its request. Raises UnknownRequest, and as the marketplace."""

@@ -28,6 +28,7 @@ from codex.runtime import Inbox, Mailbox, Policy, SeededEntropy, VirtualClock, o
 from codex.sales import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore, Sales, SalesBoard
 from codex.sales.service import SalesService
 from codex.store import Availability, BlockStore, MarketBook
+from codex.testing.disks import FaultyDisk
 from codex.testing.market import EPOCH, SimulatedChain, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
 from codex.testing.stores import book_of, open_test_store, payload
@@ -105,17 +106,14 @@ class SimulatedDuties:
                 self.until[slot.id] = expiry
                 return await trio.lowlevel.checkpoint()
             case OnClear(slot):
-                return await self._clear(slot.id)
+                return await self._clear(slot)
         raise TypeError(f"no duty: {call}")
 
     async def _store(self, slot: Slot, expiry: int, repair: bool, reservation: str | None) -> None:
         if repair:
             self.repaired.append(slot.id)
         await trio.sleep(self.store_seconds)
-        count = -(-slot.request.ask.slot_size // BLOCK)
-        seed = int.from_bytes(slot.id.raw[:6], "big")
-        blocks = [Block.of(payload(seed + n, BLOCK)) for n in range(count)]
-        for block in blocks:
+        for block in blocks_of(slot):
             self.stored.setdefault(slot.id, [])
             await self.store.put_many([block], ttl=0, reservation=reservation)
             if block not in self.stored[slot.id]:
@@ -127,13 +125,17 @@ class SimulatedDuties:
         self.proofs += 1
         return proof_for(challenge)
 
-    async def _clear(self, slot: SlotId) -> None:
-        await trio.lowlevel.checkpoint()
-        seed = int.from_bytes(slot.raw[:6], "big")
-        for n in range(64):  # what a life before this one stored, too
-            await self.store.delete(Block.of(payload(seed + n, BLOCK)).cid)
-        self.stored.pop(slot, None)
-        self.until.pop(slot, None)
+    async def _clear(self, slot: Slot) -> None:
+        for block in blocks_of(slot):  # also those that a life before this one stored
+            await self.store.delete(block.cid)
+        self.stored.pop(slot.id, None)
+        self.until.pop(slot.id, None)
+
+
+def blocks_of(slot: Slot) -> list[Block]:
+    """The made-up blocks of a slot, which no other slot has."""
+    seed = int.from_bytes(slot.id.raw[:6], "big")
+    return [Block.of(payload(seed + n, BLOCK)) for n in range(-(-slot.request.ask.slot_size // BLOCK))]
 
 
 @define(eq=False)
@@ -174,7 +176,7 @@ async def open_host(
     market: SimulatedMarket, data_dir: Path, name: str = "bob", *, quota: int = 1 << 20, leave_out: int = 0
 ) -> AsyncIterator[Host]:
     """Run a host's store, sales and (simulated) node for the length of the block."""
-    async with open_test_store(data_dir, StoreConfig(quota=quota)) as store:
+    async with open_test_store(data_dir, StoreConfig(quota=quota), disk=FaultyDisk()) as store:
         duties = SimulatedDuties(store)
         mailbox = Mailbox("duties")
         door, book, board = MarketDoor(market, account(name)), book_of(store), SalesBoard()
