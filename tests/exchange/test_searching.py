@@ -123,3 +123,20 @@ async def test_who_gives_up_leaves_its_turn_to_others(nursery, autojump_clock):
     release.set()
     await trio.testing.wait_all_tasks_blocked()
     assert turns.running == 0
+
+
+async def test_who_searches_for_the_same_again_says_so(world, autojump_clock):
+    bob = await world.person("bob")
+    turns, said = bob.service._searcher.turns, []
+    plain = turns.one
+
+    def one(*, again):
+        said.append(again)
+        return plain(again=again)
+
+    turns.one = one
+    for seed in range(2):
+        await _ask_in_vain(bob, world.dataset(1, seed=seed).manifest.cid)
+    first, second = said[: len(said) // 2], said[len(said) // 2 :]
+    assert first == second == [False] + [True] * (len(first) - 1)
+    assert len(first) > 1
