@@ -266,8 +266,8 @@ async def test_cancelled_at_any_step_nothing_is_left(
 
 
 async def test_a_host_that_vanishes_midway_is_made_up_for(autojump_clock: MockClock) -> None:
-    dataset = protect(noise(900 * SIZE), 3, 2, SIZE, cell_size=128)
-    network = MemoryNetwork(bandwidth=20_000)
+    dataset = protect(noise(240 * SIZE), 3, 2, SIZE, cell_size=128)
+    network = MemoryNetwork(bandwidth=8_000)
     async with open_test_network(network=network) as people:
         for name, rows in (("alice", (0,)), ("bob", (1, 3, 4))):
             info = people[name].info()
