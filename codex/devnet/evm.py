@@ -35,10 +35,12 @@ class Evm:
     def __init__(self, chain_id: int) -> None:
         """Raises NoEmbeddedChain where the library is missing."""
         try:
+            import eth_abi  # noqa: F401 - other parts of the chain use these two: what is missing is said at once
             import pyrevm
+            import rlp  # noqa: F401
         except ImportError as error:
             raise NoEmbeddedChain(
-                f"the embedded chain needs pyrevm, which cannot be imported ({error})",
+                f"the embedded chain is made of pyrevm, eth-abi and rlp, and one is not there ({error})",
                 remedy="Install codex-node[market,devnet], with Python 3.11 or 3.12 on Linux (x86-64), "
                 "macOS or Windows.",
             ) from error

@@ -58,8 +58,11 @@ def created(evm: Evm, nonce: int = 0) -> bytes:
     return outcome.created
 
 
-def test_without_its_library_it_says_what_to_install_no_evm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyrevm", None)
+@pytest.mark.parametrize("library", ["pyrevm", "eth_abi", "rlp"])
+def test_without_its_libraries_it_says_what_to_install_no_evm(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(NoEmbeddedChain) as missing:
         Evm(1)
     assert "codex-node[market,devnet]" in missing.value.remedy
