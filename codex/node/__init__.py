@@ -15,6 +15,7 @@ from codex.node.job import JobKind, JobState, JobView
 from codex.node.jobs import Job, Jobs
 from codex.node.network import PeerView
 from codex.node.node import Node, open_node
+from codex.node.protecting import Protected
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
 from codex.node.wiring import Seams, Wires
@@ -36,6 +37,7 @@ __all__ = [
     "PeerJoined",
     "PeerLeft",
     "PeerView",
+    "Protected",
     "Retrieval",
     "Seams",
     "Source",

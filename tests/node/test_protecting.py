@@ -24,10 +24,10 @@ from codex.errors import (
     NotOnNetwork,
     QuotaExceeded,
 )
-from codex.node import JobKind, JobState, ManifestStored, Node, encoding
+from codex.node import JobKind, JobState, ManifestStored, Node, Protected, encoding
 from codex.node.events import Events
 from codex.node.job import Progress
-from codex.node.protecting import Protected, Protector
+from codex.node.protecting import Protector
 from codex.runtime import Budget
 from codex.runtime.threads import Inline
 from codex.slots import SlotShape, SlotTree, dataset_tree
