@@ -7,13 +7,14 @@ kept as long as any slot, and goes with the last in the same way.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 import trio
 from attrs import frozen
 
 from codex.codec import Cid
 from codex.data import Manifest
-from codex.errors import BlockNotFound, CodexError
+from codex.errors import BlockNotFound, InvalidInput, NotAManifest
 from codex.logs import get_logger
 from codex.node.filling import Filling, Told, root_of, row_of
 from codex.node.gathering import ProvedLeaves
@@ -144,12 +145,13 @@ class Hosting:
         """
         try:
             manifest = await self.store.get_manifest(slot.cid)
-            rows = {row_of(manifest, slot.index)}
-        except CodexError:
+        except (BlockNotFound, NotAManifest):
             return
         tree = manifest.tree_cid
         held = [hold for hold in await self.store.holds(PURPOSE) if hold.tree == tree]
-        rows |= {range(hold.first, hold.first + hold.count) for hold in held}
+        rows = {range(hold.first, hold.first + hold.count) for hold in held}
+        with suppress(InvalidInput):  # there is no such slot: then nothing is here of it
+            rows.add(row_of(manifest, slot.index))
         if await self.store.is_pinned(slot.cid):
             return
         if await self._present(tree, [range(manifest.block_count)]) > await self._present(tree, rows):

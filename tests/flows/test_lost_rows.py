@@ -115,6 +115,15 @@ async def test_a_fetch_is_done_although_rows_are_gone(
     assert idle(people["carol"])
 
 
+async def test_a_repair_takes_rows_of_others(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, DATASET, alice=(0, 1), carol=(3, 4))
+    view = await (await people["carol"].verify(DATASET.cid, repair=True)).wait()
+    assert view.error is None
+    assert isinstance(view.result, dict)
+    assert (view.result["sound"], view.result["repaired"], view.result["spare"]) == (True, 4 * STEPS, 2)
+    assert await here(people["carol"], DATASET) == set(range(TOTAL))
+
+
 async def test_damaged_rows_count_as_lost(people: Neighbourhood, autojump_clock: MockClock) -> None:
     await give(people, DATASET, alice=(0, 1, 2, 3, 4, 5))
     for index in sorted(DATASET.leaves(1)):

@@ -242,6 +242,18 @@ async def test_manifests_without_such_a_slot_are_refused() -> None:
             assert await holdings(node) == before
 
 
+async def test_a_manifest_without_such_a_slot_does_not_stay(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    plain = protect(noise(5 * SIZE), 2, 1, SIZE)
+    await give(people, 0, dataset=plain)
+    await give(people, 0)
+    for cid, slot, message in ((plain.cid, 0, "not verifiable"), (DATASET.cid, 9, "none at 9")):
+        with pytest.raises(InvalidInput, match=message):
+            await people["carol"].on_store(cid, slot, LATER)
+        await check_empty(people["carol"])
+
+
 @pytest.mark.parametrize("repair", [False, True])
 async def test_cancelled_at_any_step_nothing_is_left(
     people: Neighbourhood, repair: bool, autojump_clock: MockClock
