@@ -20,6 +20,7 @@ from codex.node.events import Events, ManifestStored
 from codex.node.fetching import Leaves, fetch_dataset
 from codex.node.job import JobKind, JobState, Json, Progress
 from codex.node.jobs import Job, Jobs
+from codex.node.mending import COLUMN_MOST
 from codex.node.network import Network
 from codex.runtime import Budget
 from codex.runtime.threads import Offload
@@ -109,10 +110,12 @@ class Protector:
         """Lay the dataset out in K rows of data and M of parity, and see whether there is room for those.
 
         Raises InvalidInput, with the number and its limit, when it cannot be laid out so (see `Layout.plan`),
-        or its manifest would be too large, or its blocks have no cells; and QuotaExceeded.
+        or could not be decoded, or its manifest would be too large, or its blocks have no cells; and
+        QuotaExceeded.
         """
         layout = Layout.plan(original, k, m)
         slot_shape(original, layout)
+        _check_column(original, layout)
         _check_manifest(original, layout)
         missing = await self._store.missing(original.tree_cid, 0, original.block_count)
         await self._store.check_room((missing + len(layout.parity)) * original.block_size)
@@ -207,6 +210,17 @@ class Protector:
             with trio.move_on_after(ABORT_WITHIN, shield=True):
                 await store.abort(ingest)
             raise
+
+
+def _check_column(original: Manifest, layout: Layout) -> None:
+    """Raise InvalidInput for columns that this node would not decode."""
+    column = layout.k * original.block_size
+    if column > COLUMN_MOST:
+        raise InvalidInput(
+            f"K = {layout.k} rows make columns of {column} bytes of data, more than the {COLUMN_MOST} that are"
+            " decoded",
+            remedy=f"Take fewer rows: K is at most {COLUMN_MOST // original.block_size}.",
+        )
 
 
 def _check_manifest(original: Manifest, layout: Layout) -> None:

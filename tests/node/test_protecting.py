@@ -411,10 +411,13 @@ async def test_datasets_that_cannot_be_laid_out_are_refused(tmp_path: Path) -> N
             return f"{caught.value.message} {caught.value.remedy}"
 
         large = Manifest(tree_cid=tree, dataset_size=20_000 * BLOCK_SIZE)
-        said = await refusal(large, 7000, 10)
-        assert "7010" in said
+        said = await refusal(large, 4096, 2904)
+        assert "7000" in said
         assert "262144" in said
-        assert (await protector.plan(large, 6000, 10)).rows == 6010
+        said = await refusal(large, 4097, 1)
+        assert "4097" in said
+        assert "at most 4096" in said
+        assert (await protector.plan(large, 4096, 1904)).rows == 6000
         odd = Manifest(tree_cid=tree, dataset_size=9 * 1000, block_size=1000)
         assert "1000" in await refusal(odd, 2, 1)
         three_cells = Manifest(tree_cid=tree, dataset_size=9 * 6144, block_size=6144)
