@@ -217,8 +217,8 @@ def _check_column(original: Manifest, layout: Layout) -> None:
     column = layout.k * original.block_size
     if column > COLUMN_MOST:
         raise InvalidInput(
-            f"K = {layout.k} rows make columns of {column} bytes of data, more than the {COLUMN_MOST} that are"
-            " decoded",
+            f"K = {layout.k} rows make columns of {column} bytes of data,"
+            f" more than the {COLUMN_MOST} that are decoded",
             remedy=f"Take fewer rows: K is at most {COLUMN_MOST // original.block_size}.",
         )
 
