@@ -80,12 +80,14 @@ def environ(tmp_path: Path) -> dict[str, str]:
 async def start(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Start]:
     """Start `codex` with options and give it when it listens or has ended; all are killed at the end.
 
-    `program` is what runs instead of `-m codex`.
+    `program` is what runs instead of `-m codex`, and `says` what it says when it is ready.
     """
     started: list[Process] = []
     async with trio.open_nursery() as nursery:
 
-        async def begin(*options: str, program: Sequence[str] = ("-m", "codex")) -> Process:
+        async def begin(
+            *options: str, program: Sequence[str] = ("-m", "codex"), says: str = LISTENS
+        ) -> Process:
             process = await trio.lowlevel.open_process(
                 [sys.executable, *program, *options],
                 stdin=DEVNULL,
@@ -97,7 +99,7 @@ async def start(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Start]
             running = Process(process)
             started.append(running)
             nursery.start_soon(running.listen_to)
-            await running.hear(LISTENS)
+            await running.hear(says)
             return running
 
         yield begin

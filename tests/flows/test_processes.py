@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import trio
-
 from codex.testing.content import noise
 
 # What the fixtures of this directory are; see conftest.py.
@@ -64,33 +62,6 @@ async def test_a_node_is_connected_to_by_its_address(start: Start, run: Run, tmp
     assert await said(run, "get", cid, "-o", "-", f"--data-dir={bob}") == "some file contents"
     nobody = await run("connect", told["id"].replace("16Uiu2HA", "16Uiu2HB"), f"--data-dir={bob}")
     assert nobody.returncode == 1
-
-
-async def test_five_nodes_get_what_each_has(start: Start, run: Run, tmp_path: Path) -> None:
-    homes = [tmp_path / f"node{number}" for number in range(5)]
-    await start(f"--data-dir={homes[0]}", "--api-port=0")
-    first = await bootstrap(run, homes[0])
-    async with trio.open_nursery() as nursery:
-        for home in homes[1:]:
-            nursery.start_soon(start, f"--data-dir={home}", "--api-port=0", first)
-    files: dict[str, bytes] = {}
-    for number, home in enumerate(homes):
-        content = noise(SIZE, str(number))
-        (tmp_path / f"file{number}").write_bytes(content)
-        files[(await said(run, "put", f"file{number}", f"--data-dir={home}")).strip()] = content
-
-    async def fetch(home: Path, cid: str) -> None:
-        copy = tmp_path / f"{home.name}-{cid}"
-        await said(run, "get", cid, "-o", str(copy), f"--data-dir={home}")
-        assert copy.read_bytes() == files[cid]
-
-    async with trio.open_nursery() as nursery:
-        for home in homes:
-            for cid in files:
-                nursery.start_soon(fetch, home, cid)
-    for home in homes:
-        listed = json.loads(await said(run, "ls", "--json", f"--data-dir={home}"))["content"]
-        assert {item["cid"] for item in listed} == set(files)
 
 
 async def test_ports_that_are_asked_for_and_taken_end_the_start(
