@@ -1,0 +1,98 @@
+"""A row on its way to being a slot: from what is here and from other rows, with every root computed."""
+
+import pytest
+from attrs import evolve
+
+from codex.codec.cid import EMPTY_BLOCK
+from codex.data import Block
+from codex.errors import InvalidInput, NotADataset
+from codex.node import Node
+from codex.node.filling import Filling, root_of, row_of
+from codex.slots import SlotTree
+from codex.testing.content import noise
+from codex.testing.nodes import holdings, store_of
+from codex.testing.rows import Protected, protect
+
+SIZE = 256
+DATASET = protect(noise(22 * SIZE), 4, 2, SIZE, cell_size=64)  # steps of 6: two blocks of padding in row 3
+MANIFEST = DATASET.manifest
+
+
+async def fill(
+    node: Node, slot: int, cores: int = 1, dataset: Protected = DATASET
+) -> tuple[SlotTree, list[Block]]:
+    """Fill a slot from what is on the node; its tree, and the blocks that were told of."""
+    parts = node._running
+    told: list[Block] = []
+    kept: list[int] = []
+
+    async def keep() -> None:
+        assert not missing & await here(node, dataset), "nothing is seen before it is kept"
+        kept.append(slot)
+
+    missing = set(range(dataset.layout.total)) - await here(node, dataset)
+    mender = parts.mending.mender(dataset.manifest, None, keep=False)
+    filling = Filling(parts.store, parts.offload, mender, slot, cores=cores, told=told.extend)
+    tree = await filling.run(None, keep, repair=False)
+    assert kept == [slot]
+    return tree, told
+
+
+async def here(node: Node, dataset: Protected = DATASET) -> set[int]:
+    leaves = await store_of(node).leaves(dataset.manifest.tree_cid, 0, dataset.layout.total)
+    return {leaf.index for leaf in leaves}
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+async def test_a_row_that_is_here_needs_only_its_roots(node: Node, cores: int) -> None:
+    await DATASET.keep(store_of(node), range(DATASET.layout.total))
+    before = await holdings(node)
+    for slot in range(6):
+        tree, told = await fill(node, slot, cores)
+        assert tree.cid == root_of(MANIFEST, slot)
+        assert told == [DATASET.blocks[index] for index in row_of(MANIFEST, slot)]
+        assert await store_of(node).get_slot_tree(tree.cid) == tree.to_bytes()
+    assert await holdings(node) == before
+
+
+@pytest.mark.parametrize("lost", [(2, 3), (3, 4), (0, 1), (4, 5), (1, 3)])
+async def test_of_several_lost_rows_only_one_is_made(node: Node, lost: tuple[int, int]) -> None:
+    others = set(DATASET.others(DATASET.leaves(*lost)))
+    await DATASET.keep(store_of(node), others)
+    tree, told = await fill(node, lost[0])
+    assert tree.cid == root_of(MANIFEST, lost[0])
+    assert len(told) == 6
+    assert await here(node) == others | DATASET.leaves(lost[0])
+
+
+async def test_a_part_of_a_row_is_enough_to_begin_with(node: Node) -> None:
+    row = DATASET.layout.row(3)
+    lost = {row.start, row.start + 2, *DATASET.layout.padding, *DATASET.leaves(4)}
+    await DATASET.keep(store_of(node), DATASET.others(lost))
+    tree, told = await fill(node, 3)
+    assert tree.cid == root_of(MANIFEST, 3)
+    assert sorted(block.cid.raw for block in told) == sorted(DATASET.blocks[index].cid.raw for index in row)
+    assert [block.cid for block in told].count(EMPTY_BLOCK) == 2
+    assert await here(node) == set(DATASET.others(DATASET.leaves(4)))
+
+
+def test_what_has_no_slots_has_no_rows_to_fill() -> None:
+    with pytest.raises(InvalidInput, match="not verifiable"):
+        row_of(protect(noise(5 * SIZE), 2, 1, SIZE).manifest, 0)
+    with pytest.raises(InvalidInput, match="6 slots and none at 6"):
+        row_of(MANIFEST, 6)
+    assert [row_of(MANIFEST, slot) for slot in range(6)] == [DATASET.layout.row(slot) for slot in range(6)]
+
+
+async def test_a_row_that_gives_another_root_is_told(node: Node) -> None:
+    other = protect(noise(22 * SIZE, "other"), 4, 2, SIZE, cell_size=64)
+    assert other.manifest.protection is not None
+    assert MANIFEST.protection is not None
+    swapped = evolve(MANIFEST.protection, verification=other.manifest.protection.verification)
+    liar = evolve(DATASET, manifest=evolve(MANIFEST, protection=swapped))
+    await liar.keep(store_of(node), DATASET.others(DATASET.leaves(1)))
+    before = await holdings(node)
+    for slot in (0, 1):
+        with pytest.raises(NotADataset, match="has the root"):
+            await fill(node, slot, dataset=liar)
+    assert await holdings(node) == before
