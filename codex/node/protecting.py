@@ -131,7 +131,8 @@ class Protector:
 
         async def work(job: Job) -> Json:
             try:
-                return (await self.protect(cid, original, layout, job)).as_json()
+                made = await self.protect(cid, original, layout, job)
+                return await self._offload.run(made.as_json)  # thousands of roots take their time
             finally:
                 del self._begun[cid, layout]
 
