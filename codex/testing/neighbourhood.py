@@ -40,9 +40,10 @@ class Neighbourhood:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
-    async def add(self, name: str, *, bootstrap: Sequence[str] | None = None) -> Node:
+    async def add(self, name: str, *, bootstrap: Sequence[str] | None = None, upload_limit: int = 0) -> Node:
         """Start a node and wait until it knows another one, if there is one; the very same as before when it
         was stopped. `bootstrap` are the names of those it asks first, and else is whoever runs longest.
+        `upload_limit` is in bytes per second; 0 is none.
         """
         ip = self.hosts.setdefault(name, f"10.0.0.{len(self.hosts) + 1}")
         known = list(self.nodes)[:1] if bootstrap is None else bootstrap
@@ -53,6 +54,7 @@ class Neighbourhood:
             p2p=P2pConfig(
                 listen_addrs=(LISTEN,),
                 nat="none",
+                upload_limit=upload_limit,
                 bootstrap_nodes=tuple(self.nodes[other].info().spr for other in known),
             ),
             discovery=DiscoveryConfig(port_explicit=True, lan=False),
