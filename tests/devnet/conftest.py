@@ -62,7 +62,11 @@ class Caller:
         self.address = address
         self.people = people
         self.functions = {
-            (entry["name"], len(entry["inputs"])): entry
+            (entry["name"], len(entry["inputs"])): {
+                "selector": keccak256(signature(entry).encode())[:4],
+                "takes": [kind(part) for part in entry["inputs"]],
+                "gives": [kind(part) for part in entry["outputs"]],
+            }
             for entry in interface.abi
             if entry["type"] == "function"
         }
@@ -74,9 +78,7 @@ class Caller:
         from eth_abi.abi import encode
 
         entry = self.functions[name, len(arguments)]
-        return keccak256(signature(entry).encode())[:4] + encode(
-            [kind(part) for part in entry["inputs"]], arguments
-        )
+        return entry["selector"] + encode(entry["takes"], arguments)
 
     def ask(self, name: str, *arguments: Any, by: str = "owner") -> Any:
         """Ask in the next block. Raises Reverted."""
@@ -85,8 +87,7 @@ class Caller:
         outcome = self.chain.call(Message(self.people[by], self.address, self.data(name, *arguments)))
         if outcome.failure:
             raise Reverted(named(outcome.output))
-        entry = self.functions[name, len(arguments)]
-        values = decode([kind(part) for part in entry["outputs"]], outcome.output)
+        values = decode(self.functions[name, len(arguments)]["gives"], outcome.output)
         return values[0] if len(values) == 1 else values
 
     def do(self, name: str, *arguments: Any, by: str) -> Receipt:
