@@ -145,11 +145,13 @@ class Follower(Generic[E_co]):
                 return step
 
     async def _step(self, head: Header) -> Told[E_co] | Reorganised | None:
-        """One scan, or the news of a reorganisation; None when there is nothing, or it must be done again
-        because the chain moved meanwhile.
+        """One scan, or the news of a reorganisation; None when there is nothing, or it must be done again, in
+        smaller steps.
         """
         cursor = self._cursor
         last = min(head.number, cursor.next + self._range - 1)
+        # Read before the logs: should the chain change in between, what is remembered no longer stands, and
+        # what is told of it now is taken back.
         top = head if last == head.number else await self._blocks.header(last)
         # Of blocks that a provider does not have, or not yet, nothing can be said.
         mark = next((mark for mark in reversed(cursor.marks) if mark[0] <= head.number), None)
@@ -165,10 +167,6 @@ class Follower(Generic[E_co]):
             if last == cursor.next:
                 raise
             self._range = max(1, (last - cursor.next + 1) // 2)
-            return None
-        # The same block as before stands at the end: all of this comes from one and the same chain.
-        if await self._blocks.header(last) != top:
-            self._done = top == head
             return None
         self._done = top == head
         self._range = min(RANGE, self._range * 2)

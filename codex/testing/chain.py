@@ -207,8 +207,14 @@ def transaction_of(raw: str) -> SentTransaction:
 
     assert raw.startswith("0x02")
     _, nonce, tip, most, gas, to, _, data, *_ = rlp.decode(bytes.fromhex(raw[4:]))
-    numbers = (int.from_bytes(number, "big") for number in (nonce, tip, most, gas))
-    return SentTransaction(*numbers, to="0x" + to.hex(), data="0x" + data.hex())
+    return SentTransaction(
+        int.from_bytes(nonce, "big"),
+        int.from_bytes(tip, "big"),
+        int.from_bytes(most, "big"),
+        int.from_bytes(gas, "big"),
+        "0x" + to.hex(),
+        "0x" + data.hex(),
+    )
 
 
 class SimulatedChain:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from codex.chain import Reorganised, Told
+from codex.chain import Chain, Receipt, Reorganised, Told, abi
 from codex.errors import (
     ChainRefused,
     DecodeError,
@@ -22,6 +22,7 @@ from codex.market import (
     ZERO_PROOF,
     Address,
     Groth16Proof,
+    Period,
     RequestFailed,
     RequestFulfilled,
     RequestId,
@@ -308,3 +309,43 @@ async def test_the_wrong_contract_is_told_from_a_marketplace(town: Any) -> None:
         with pytest.raises((ChainRefused, DecodeError)) as caught:
             await alice.marketplace.configuration()
         assert "--marketplace-address" in caught.value.remedy
+
+
+async def test_what_changes_is_asked_of_the_block_in_the_making(
+    town: Any, request_of_alice: StorageRequest
+) -> None:
+    async with town.person(1) as alice:
+        request = asked_by(alice, request_of_alice)
+        await alice.marketplace.request_storage(request)
+        expiry = await alice.marketplace.request_expiry(request.id)
+        assert await alice.marketplace.request_state(request.id) is RequestState.NEW
+        town.devnet.chain.set_next_timestamp(expiry + 1)
+        assert await alice.marketplace.request_state(request.id) is RequestState.CANCELLED
+
+
+async def test_more_gas_is_allowed_where_others_make_it_dearer(
+    town: Any, request_of_alice: StorageRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    margins: dict[str, float] = {}
+    original = Chain.send
+
+    async def send(chain: Chain, to: Address, payload: bytes, **how: Any) -> Receipt:
+        names = {function.selector: name for name, function in abi.MARKETPLACE.items()}
+        margins[names.get(payload[:4], "")] = how["margin"]
+        return await original(chain, to, payload, **how)
+
+    monkeypatch.setattr(Chain, "send", send)
+    async with town.person(1) as alice, town.person(2) as bob:
+        request = asked_by(alice, request_of_alice)
+        await alice.marketplace.request_storage(request)
+        await fill(bob, request, 0)
+        await bob.marketplace.free_slot(request.slot(0).id)
+        with pytest.raises(ChainRefused):
+            await bob.marketplace.mark_proof_as_missing(request.slot(0).id, Period(1, 90))
+    assert margins == {
+        "requestStorage": 1.1,
+        "reserveSlot": 1.25,
+        "fillSlot": 1.1,
+        "freeSlot": 3.0,
+        "markProofAsMissing": 1.5,
+    }

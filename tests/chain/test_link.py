@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.chain import LinkLost
@@ -22,10 +23,11 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.stuck = False
+        self.takes = 0.0
         self._in, self._out = trio.open_memory_channel[str](inf)
 
     async def send(self, text: str) -> None:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.takes)
         if self.stuck:
             await trio.sleep_forever()
         self.sent.append(json.loads(text))
@@ -135,19 +137,25 @@ async def test_a_provider_that_takes_nothing_is_given_up(autojump_clock: MockClo
     assert trio.current_time() - began == SENDING
 
 
-async def test_a_message_is_never_cut(nursery: trio.Nursery) -> None:
+async def test_a_message_is_never_cut(autojump_clock: MockClock) -> None:
     world = World()
-    nursery.start_soon(world.link.run)
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await world.link.call("a")
-    with trio.move_on_after(0):
-        await world.link.call("b")
-    nursery.start_soon(world.call, "c")
-    await wait_all_tasks_blocked()
-    world.wire.answer(world.wire.sent[-1]["id"], result=1)
-    await wait_all_tasks_blocked()
-    assert world.results["c"] == 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.link.run)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await world.link.call("a")
+        assert world.wire.sent == []
+        world.wire.takes = 1
+        with trio.move_on_after(0.5):
+            await world.link.call("b")
+        assert [call["method"] for call in world.wire.sent] == ["b"]
+        nursery.start_soon(world.call, "c")
+        await trio.sleep(2)
+        world.wire.answer(world.wire.sent[-1]["id"], result=1)
+        await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
+        assert world.results["c"] == 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_only_so_many_are_on_their_way(nursery: trio.Nursery) -> None:

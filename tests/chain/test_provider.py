@@ -16,7 +16,7 @@ from trio_websocket import WebSocketConnection, WebSocketRequest
 from codex.chain import Connected, LinkLost, Told, Wire, dial
 from codex.chain.jsonrpc import request
 from codex.chain.link import Link
-from codex.chain.provider import MOST
+from codex.chain.provider import MOST, _Http
 from codex.config import MarketConfig
 from codex.devnet import open_devnet
 from codex.market import StorageRequested
@@ -209,6 +209,21 @@ async def test_an_error_of_the_call_is_its_answer_whatever_the_status() -> None:
     error = b'{"id":1,"error":{"code":3,"message":"no"}}'
     async with http(ok(error, status="400 Bad Request")) as server, dial(server.url) as wire:
         assert await ask(wire, request(1, "a", ())) == [error]
+
+
+async def test_whoever_is_cancelled_closes_all_connections() -> None:
+    async with http(ok(ANSWER)) as server:
+        with trio.CancelScope() as scope:
+            async with dial(server.url) as wire:
+                assert isinstance(wire, _Http)
+                await ask(wire, *[request(1, "a", ())] * 20)
+                kept = list(wire._idle)
+                scope.cancel()
+                await trio.sleep_forever()
+        assert len(kept) > 1
+        for connection in kept:
+            assert isinstance(connection.stream, trio.SocketStream)
+            assert connection.stream.socket.fileno() == -1
 
 
 async def test_http_that_cannot_be_had() -> None:

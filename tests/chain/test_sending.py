@@ -427,3 +427,40 @@ async def test_another_program_with_the_same_key_is_noticed(
         simulated.mine()
         await wait_all_tasks_blocked()
         assert sender.receipt(2).succeeded
+
+
+async def test_a_chain_that_is_polled_is_looked_at_again_once_it_has_moved(
+    autojump_clock: MockClock, simulated: SimulatedChain, config: MarketConfig, contract: Address
+) -> None:
+    async def at_once(method: str, params: list[Any]) -> Any:
+        answer = await simulated.answer(method, params)
+        if method == "eth_sendRawTransaction":
+            simulated.mine()
+        return answer
+
+    provider = SimulatedProvider(at_once, pushes=False)
+    async with open_chain(provider.dial, config) as opened:
+        began = trio.current_time()
+        receipt = await opened.chain.send(contract, b"\x01")
+        await wait_all_tasks_blocked()
+        assert opened.chain.head is not None
+        assert opened.chain.head.number == receipt.block == 1
+        assert trio.current_time() == began
+
+
+async def test_the_gas_is_what_it_takes_and_a_margin(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await opened.chain.send(contract, b"\x01", margin=3.0)
+
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        assert [fields.gas for fields in raws(provider)] == [3 * GAS]
+        simulated.mine()
