@@ -6,6 +6,8 @@ was written before costs little; transactions use less here.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import frozen
@@ -92,11 +94,8 @@ class Evm:
 
     def ask(self, message: Message, around: Surroundings) -> Outcome:
         """Run `message` and forget what it changed. Raises Refused where it could not start."""
-        mark = self.mark()
-        try:
+        with self._unseen():
             return self.run(message, around)
-        finally:
-            self.back(mark)
 
     def move(self, sender: bytes, receiver: bytes, amount: int) -> None:
         """Hand wei from one account to another, outside of any block; the sender has them."""
@@ -108,15 +107,18 @@ class Evm:
 
     def balance(self, account: bytes) -> int:
         """The account's wei."""
-        return self._machine.get_balance(_text(account))
+        with self._unseen():
+            return self._machine.get_balance(_text(account))
 
     def code(self, account: bytes) -> bytes:
         """The account's code; empty where there is no contract."""
-        return bytes(self._machine.get_code(_text(account)) or b"")
+        with self._unseen():
+            return bytes(self._machine.get_code(_text(account)) or b"")
 
     def storage(self, account: bytes, index: int) -> int:
         """A word of the account's storage."""
-        return self._machine.storage(_text(account), index)
+        with self._unseen():
+            return self._machine.storage(_text(account), index)
 
     def mark(self) -> Mark:
         """The state as it is now, to go back to."""
@@ -129,6 +131,15 @@ class Evm:
         """Put everything back to what it was at `mark`."""
         self._machine.snapshot()
         self._machine.revert(mark.checkpoint)
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """Leave no trace of what is done in the block: what was looked at would be warm and cost less gas."""
+        mark = self.mark()
+        try:
+            yield
+        finally:
+            self.back(mark)
 
     def _count(self, account: bytes, nonce: int) -> None:
         # The library counts creations and no calls, and takes the address of what is created from its count.

@@ -149,6 +149,19 @@ def test_after_going_back_all_is_as_it_was_gas_included(evm: Evm) -> None:
     assert evm.run(Message(ALICE, contract, keep(5)), AROUND) == first
 
 
+def test_what_was_looked_at_costs_no_less_gas(evm: Evm) -> None:
+    """Else the gas of a transaction would hang on what was asked before it, and a replay would differ."""
+    contract = created(evm)
+    mark = evm.mark()
+    message = Message(ALICE, contract, keep(5))
+    first = evm.run(message, AROUND)
+    evm.back(mark)
+    evm.code(contract)
+    evm.balance(contract)
+    evm.storage(contract, 0)
+    assert evm.run(message, AROUND) == first
+
+
 def test_contracts_see_the_block_that_they_are_in(evm: Evm) -> None:
     # NUMBER, TIMESTAMP and GASLIMIT, each given back by code that has little else in it.
     seen = {"43": 300, "42": 1_700_000_000, "45": 30_000_000}
