@@ -68,7 +68,7 @@ async def test_killed_at_other_moments_of_an_upload(start: Start, tmp_path: Path
 async def test_killed_in_the_middle_of_protecting(start: Start, tmp_path: Path) -> None:
     options = [f"--data-dir={tmp_path / 'alice'}", "--api-port=0"]
     node = await start(*options)
-    content = noise(24 * MIB)
+    content = noise(8 * MIB)
     cid = (await node.client.post("/data", content)).text
     before = (await node.client.get("/space")).json()
     job = (await node.client.post(f"/data/{cid}/protect", b'{"data": 2, "parity": 2}')).json()
