@@ -2,13 +2,15 @@
 
 import errno
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from codex.errors import CorruptData, DiskFailed, DiskFull, WrongVersion
 from codex.store.disk import OsDisk
-from codex.store.index import Index, Readers, one, select_in
+from codex.store.index import INSERTED, Index, Readers, at_once, insert, one, select_in
 from codex.store.schema import APPLICATION_ID, MIGRATIONS
 from codex.testing.disks import FaultyDisk
 
@@ -170,3 +172,54 @@ def test_any_number_of_values_can_be_looked_up() -> None:
     assert sorted(found) == list(range(12, 1700, 2))
     assert list(select_in(connection, "SELECT n FROM numbers WHERE n", [])) == []
     connection.close()
+
+
+@pytest.fixture
+def things() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE things(number, name, bytes)")
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, INSERTED - 1, INSERTED, 2 * INSERTED + 3])
+def test_what_is_inserted_several_rows_in_a_step_is_all_there(things: sqlite3.Connection, count: int) -> None:
+    rows = [(number, f"name {number}", bytes([number, 0, 255])) for number in range(count)]
+    insert(things, "INSERT INTO things(number, name, bytes)", rows)
+    assert things.execute("SELECT * FROM things").fetchall() == rows
+
+
+NAMES = ("number", "name", "bytes")
+SENSE: list[tuple[Any, ...]] = [
+    (3, "three", b"\x00\xff"),
+    (2**62, None, b""),
+    (-1, 'quo"te\\ ü', None),
+    (None, "1", bytes(300)),
+    (2.5, "", b"a"),
+]
+
+
+@pytest.mark.parametrize("more", [[], [(1, b"bytes where none should be", b"")]])
+def test_rows_at_once_are_what_they_are_one_by_one(
+    things: sqlite3.Connection, more: list[tuple[Any, ...]]
+) -> None:
+    rows = SENSE + more
+    insert(things, "INSERT INTO things(number, name, bytes)", rows)
+    asked = "SELECT * FROM things WHERE number IS NOT ? ORDER BY rowid DESC"
+    assert at_once(things, NAMES, ("bytes",), asked, ("none",)) == rows[::-1]
+    assert at_once(things, NAMES, ("bytes",), "SELECT * FROM things WHERE number = ?", (7,)) == []
+
+
+def test_rows_at_once_are_one_question(
+    things: sqlite3.Connection,
+) -> None:
+    insert(things, "INSERT INTO things(number, name, bytes)", SENSE)
+    asked: list[str] = []
+    things.set_trace_callback(asked.append)
+    assert at_once(things, NAMES, ("bytes",), "SELECT * FROM things", ()) == SENSE
+    assert len(asked) == 1
+
+
+def test_rows_at_once_of_a_table_that_is_missing_are_an_error(things: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        at_once(things, NAMES, ("bytes",), "SELECT * FROM others", ())
