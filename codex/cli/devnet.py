@@ -30,12 +30,15 @@ PORT = 8545
     help="seconds between blocks; 0 is a block for each transaction and no others [1]",
 )
 @click.option("--keys", metavar="DIRECTORY", type=A_PATH, help="write each account's key to a file there")
+@click.option(
+    "--state", metavar="FILE", type=A_PATH, help="go on with the chain in that file, and keep it there"
+)
 @for_programs("addresses and keys as one line of JSON, for programs")
-def _devnet(port: int, block_time: float, keys: str | None, json: bool) -> Exit:
+def _devnet(port: int, block_time: float, keys: str | None, state: str | None, json: bool) -> Exit:
     """Run a development chain with the marketplace's contracts on it, until it is stopped.
 
-    It needs no node and no installation, keeps nothing, and has accounts with money to play with. Nodes reach
-    it by the URL that it prints.
+    It needs no node and no installation, and has accounts with money to play with. Nodes reach it by the URL
+    that it prints. Nothing of it is kept without --state.
     """
     import trio
 
@@ -43,17 +46,18 @@ def _devnet(port: int, block_time: float, keys: str | None, json: bool) -> Exit:
     from codex.logs import configured
 
     with configured(LogConfig(level="warn")):
-        trio.run(partial(_run, port, block_time, keys, json))
+        trio.run(partial(_run, port, block_time, keys, state, json))
     return Exit.DONE
 
 
-async def _run(port: int, block_time: float, keys: str | None, json: bool) -> None:
+async def _run(port: int, block_time: float, keys: str | None, state: str | None, json: bool) -> None:
     import trio
 
     from codex.devnet import open_devnet
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_devnet(port=port, block_time=block_time or None) as devnet:
+        file = None if state is None else Path(state)
+        async with open_devnet(port=port, block_time=block_time or None, state=file) as devnet:
             if keys is not None:
                 _write_keys(devnet, Path(keys))
             tell(as_line(_told(devnet, block_time)) if json else _shown(devnet, block_time))
@@ -81,7 +85,7 @@ def _shown(devnet: "Devnet", block_time: float) -> str:
     return "\n".join(
         [
             f"The development chain is at {devnet.url} and {devnet.http_url}",
-            f"Chain id {devnet.chain_id}, {pace}; nothing of it is kept.",
+            f"Chain id {devnet.chain_id}, {pace}.",
             "",
             f"marketplace  {devnet.marketplace}",
             f"token        {devnet.token}",

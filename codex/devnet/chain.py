@@ -58,11 +58,13 @@ class Chain:
         chain_id: int = CHAIN_ID,
         automine: bool = True,
         behind: int = 0,
+        ledger: Ledger | None = None,
     ) -> None:
         """Begin a chain with `funds` wei on each of `accounts`, for which it signs.
 
-        `now` tells seconds since 1970; the chain begins so many seconds `behind` it. Raises NoEmbeddedChain
-        where the machine is not installed.
+        `now` tells seconds since 1970; the chain begins so many seconds `behind` it. With a `ledger` it goes
+        on with that one, of the same chain id, and nobody gets funds. Raises NoEmbeddedChain where the
+        machine is not installed.
         """
         self.chain_id = chain_id
         self.automine = automine
@@ -70,12 +72,12 @@ class Chain:
         self.listeners: list[Callable[[News], None]] = []
         self.pool = Pool()
         self._now = now
-        # Seconds that the chain's time is ahead of the clock.
-        self._lead = -min(float(behind), now())
+        self.lead = -min(float(behind), now())
+        """Seconds that the chain's time is ahead of the clock."""
         self._next_timestamp: int | None = None
         self._snapshots: list[_Point] = []
-        self.ledger = Ledger(chain_id, int(now() + self._lead))
-        for address in self.accounts:
+        self.ledger = ledger or Ledger(chain_id, int(now() + self.lead))
+        for address in () if ledger else self.accounts:
             self.ledger.set_balance(address, funds)
 
     @property
@@ -96,7 +98,7 @@ class Chain:
         """The time of a block that were mined now: a second later than the last one's at least."""
         if self._next_timestamp is not None:
             return self._next_timestamp
-        return max(int(self._now() + self._lead), self.latest.timestamp + 1)
+        return max(int(self._now() + self.lead), self.latest.timestamp + 1)
 
     # What would be.
 
@@ -158,9 +160,9 @@ class Chain:
             timestamp = self.latest.timestamp + interval if number else self.next_timestamp()
             # The chain's time goes on from where it was put, and does not wait for the clock.
             if number:
-                self._lead = max(self._lead, timestamp - self._now())
+                self.lead = max(self.lead, timestamp - self._now())
             elif self._next_timestamp is not None:
-                self._lead = timestamp - self._now()
+                self.lead = timestamp - self._now()
                 self._next_timestamp = None
             mined.append(self._mined(timestamp))
             self._tell(mined[-1])
@@ -168,11 +170,11 @@ class Chain:
 
     def follow_clock(self) -> None:
         """Let the chain's time be the clock's from now on, as soon as that is later than the last block's."""
-        self._lead = 0.0
+        self.lead = 0.0
 
     def increase_time(self, seconds: float) -> None:
         """Let the chain's time run ahead by so much more from now on."""
-        self._lead += seconds
+        self.lead += seconds
 
     def set_next_timestamp(self, timestamp: int) -> None:
         """Let the next block have that time, and the chain's time go on from there. Raises Refused."""
@@ -201,7 +203,7 @@ class Chain:
 
     def snapshot(self) -> int:
         """Remember the chain as it is, and return what `revert` knows it by. What waits is not remembered."""
-        self._snapshots.append(_Point(self.latest.hash, self._lead))
+        self._snapshots.append(_Point(self.latest.hash, self.lead))
         return len(self._snapshots)
 
     def revert(self, snapshot: int) -> bool:
@@ -217,7 +219,7 @@ class Chain:
         if number is None:
             return False
         removed = self.ledger.cut(self.latest.number - number)
-        self._lead = point.lead
+        self.lead = point.lead
         self._next_timestamp = None
         self.pool = Pool()
         self._tell(Reorganised(tuple(removed), ()))

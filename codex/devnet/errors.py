@@ -1,6 +1,6 @@
 """What the embedded chain refuses, as numbers and words that clients of a chain know."""
 
-from codex.errors import NotEnabled
+from codex.errors import InvalidInput, NotEnabled
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -30,3 +30,9 @@ class NoEmbeddedChain(NotEnabled):
     """The libraries that the embedded chain is made of are not installed here."""
 
     code = "no-embedded-chain"
+
+
+class WrongDump(InvalidInput):
+    """A file that should hold a development chain, and does not."""
+
+    code = "wrong-dump"

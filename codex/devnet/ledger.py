@@ -4,11 +4,14 @@ The machine holds one state, that after the last block. To look at an earlier on
 again what came since: the same transactions lead to the same state.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+from attrs import frozen
 
 from codex.devnet.errors import LIMIT_EXCEEDED, REFUSED, Refused
 from codex.devnet.evm import Evm, Mark
+from codex.devnet.transactions import read
 from codex.devnet.values import (
     GAS_LIMIT,
     Block,
@@ -32,6 +35,20 @@ FEE_RECIPIENT = keccak256(b"codex devnet: fees")[-20:]
 _SOURCE = keccak256(b"codex devnet: source")[-20:]
 
 
+@frozen
+class Recorded:
+    """What has to be known of a block to make it again.
+
+    `transactions` are the bytes that were sent; `gifts` are accounts with the wei that each got while this
+    block was the last.
+    """
+
+    timestamp: int
+    branch: int
+    transactions: tuple[bytes, ...]
+    gifts: tuple[tuple[bytes, int], ...]
+
+
 class Ledger:
     """The blocks of one chain, oldest first, and the machine in the state after the last of them."""
 
@@ -51,7 +68,25 @@ class Ledger:
         self._gifts: dict[int, list[tuple[bytes, int]]] = {}
         self._append(self._sealed(self.around(timestamp), []))
 
+    @classmethod
+    def replayed(cls, chain_id: int, blocks: Iterable[Recorded]) -> "Ledger":
+        """The ledger whose `recorded` are those blocks, of which there is one at least. Raises Refused."""
+        first, *rest = blocks
+        ledger = cls(chain_id, first.timestamp)
+        ledger._get(first.gifts)
+        for block in rest:
+            ledger._branch = block.branch
+            ledger.add(block.timestamp, map(read, block.transactions), lambda _: None)
+            ledger._get(block.gifts)
+        return ledger
+
     # What is.
+
+    def recorded(self) -> Iterator[Recorded]:
+        """Yield what `replayed` makes this ledger of."""
+        for block in self._blocks:
+            sent = tuple(receipt.transaction.raw for receipt in block.receipts)
+            yield Recorded(block.timestamp, block.branch, sent, tuple(self._gifts.get(block.number, ())))
 
     @property
     def latest(self) -> Block:
@@ -183,10 +218,7 @@ class Ledger:
 
     def set_balance(self, account: bytes, amount: int) -> None:
         """Let the account have so many wei from now on."""
-        gift = amount - self._evm.balance(account)
-        self._gifts.setdefault(self.latest.number, []).append((account, gift))
-        self._give(account, gift)
-        self._marks[-1] = self._evm.mark()
+        self._get([(account, amount - self._evm.balance(account))])
 
     # How it is done.
 
@@ -261,6 +293,12 @@ class Ledger:
                 for account, gift in self._gifts.get(block.number, ()):
                     self._give(account, gift)
                 self._marks.append(self._evm.mark())
+
+    def _get(self, gifts: Iterable[tuple[bytes, int]]) -> None:
+        for account, gift in gifts:
+            self._gifts.setdefault(self.latest.number, []).append((account, gift))
+            self._give(account, gift)
+        self._marks[-1] = self._evm.mark()
 
     def _give(self, account: bytes, gift: int) -> None:
         giver, taker = (_SOURCE, account) if gift >= 0 else (account, _SOURCE)

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 from attrs import frozen
 
 from codex.devnet.chain import CHAIN_ID, Chain, Reorganised
 from codex.devnet.contracts import BLOCKS_BEFORE, CONFIG, CONTRACTS, Deployed, deploy
+from codex.devnet.dumping import dump, restore
 from codex.devnet.methods import Methods
 from codex.devnet.server import Server, listening
 from codex.devnet.transactions import Account
@@ -72,20 +74,29 @@ async def open_devnet(
     accounts: int = ACCOUNTS,
     chain_id: int = CHAIN_ID,
     clock: Clock | None = None,
+    state: Path | None = None,
 ) -> AsyncIterator[Devnet]:
     """Run a development chain with the marketplace's contracts for the length of the block.
 
     With `block_time` there is a block every so many seconds of trio's clock; without, every transaction gets
     a block at once and there are no others. Its time is that of `clock` (the system's). With `port` 0 it
-    listens on any free port, with None on none. Raises NoEmbeddedChain, PortTaken.
+    listens on any free port, with None on none.
+
+    Nothing is kept, unless `state` names a file: then the chain goes on from what is in it, whatever `config`
+    and `chain_id` say, and is written to it in the end. Raises NoEmbeddedChain, PortTaken, WrongDump, and
+    OSError for the file.
     """
     keys = [account(number) for number in range(accounts)]
     now = (clock or SystemClock()).now
-    # A block takes a second at least: the chain begins in the past, and has caught up when all is there.
-    behind = BLOCKS_BEFORE + CONTRACTS + accounts
-    chain = Chain(now, accounts=keys, funds=FUNDS, chain_id=chain_id, behind=behind)
-    deployed = deploy(chain, config, tokens=TOKENS)
-    chain.follow_clock()
+    kept = _kept(state)
+    if kept is None:
+        # A block takes a second at least: the chain begins in the past, and has caught up when all is there.
+        behind = BLOCKS_BEFORE + CONTRACTS + accounts
+        chain = Chain(now, accounts=keys, funds=FUNDS, chain_id=chain_id, behind=behind)
+        deployed = deploy(chain, config, tokens=TOKENS)
+        chain.follow_clock()
+    else:
+        chain, deployed = restore(kept, now, keys)
     chain.automine = block_time is None
     server = Server(Methods(chain))
     with unwrapped():
@@ -98,6 +109,19 @@ async def open_devnet(
                 async with listening(server, host, port) as bound:
                     yield _told(chain, server, deployed, keys, f"{host}:{bound}")
             nursery.cancel_scope.cancel()
+    if state is not None:
+        _keep(state, dump(chain, deployed))
+
+
+def _kept(state: Path | None) -> bytes | None:
+    return state.read_bytes() if state is not None and state.exists() else None
+
+
+def _keep(state: Path, data: bytes) -> None:
+    # Beside the old one first: a disk that is full does not cost the chain that was there.
+    fresh = state.with_name(state.name + ".new")
+    fresh.write_bytes(data)
+    fresh.replace(state)
 
 
 async def _mine(chain: Chain, block_time: float) -> None:

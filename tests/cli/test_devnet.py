@@ -41,7 +41,7 @@ def ask(url: str, method: str, *params: Any) -> Any:
 
 @needs_evm
 def test_programs_get_a_line_and_foreign_tools_an_answer(environ: dict[str, str], tmp_path: Path) -> None:
-    with running(environ, tmp_path, "--json", "--block-time=0", "--keys=keys") as process:
+    with running(environ, tmp_path, "--json", "--block-time=0", "--keys=keys", "--state=chain") as process:
         told = json.loads(process.stdout.readline())
         assert ask(told["httpUrl"], "eth_chainId") == hex(told["chainId"])
         assert ask(told["httpUrl"], "eth_accounts") == [account["address"] for account in told["accounts"]]
@@ -52,6 +52,7 @@ def test_programs_get_a_line_and_foreign_tools_an_answer(environ: dict[str, str]
             file = tmp_path / "keys" / f"{number}.key"
             assert file.read_text() == account["key"] + "\n"
             assert os.stat(file).st_mode & 0o777 == 0o600
+    assert (tmp_path / "chain").stat().st_size > 10_000
 
 
 @needs_evm
@@ -69,6 +70,17 @@ def test_a_port_that_is_taken_is_said(here: Here) -> None:
         code, out, err = here("devnet", f"--port={taken.getsockname()[1]}", "--json")
     assert (code, out) == (1, "")
     assert json.loads(err)["code"] == "port-taken"
+
+
+@needs_evm
+def test_a_file_that_holds_no_chain_is_said(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = here("devnet", "--port=0", f"--state={tmp_path / 'file'}")
+    assert code == 2
+    assert "no state of a development chain" in err
+    code, _, err = here("devnet", "--port=0", f"--state={tmp_path}")
+    assert code == 1
+    assert str(tmp_path) in err
 
 
 @needs_evm

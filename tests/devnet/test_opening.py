@@ -1,3 +1,5 @@
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from trio.testing import MockClock
 
 from codex.devnet import CONFIG, open_devnet
 from codex.devnet.contracts import contract
+from codex.devnet.errors import WrongDump
 from codex.devnet.opening import TOKENS, account
 from codex.runtime import VirtualClock
 
@@ -63,3 +66,37 @@ async def test_what_goes_wrong_inside_comes_out_as_it_is(autojump_clock: MockClo
     with pytest.raises(ZeroDivisionError):
         async with open_devnet(clock=VirtualClock(START), block_time=1):
             raise ZeroDivisionError
+
+
+async def test_a_chain_is_kept_where_one_wants_it(tmp_path: Path, autojump_clock: MockClock) -> None:
+    file = tmp_path / "chain"
+    clock = VirtualClock(START)
+    async with open_devnet(port=None, clock=clock, state=file) as devnet:
+        devnet.chain.mine(5)
+        last = devnet.chain.latest
+    await trio.sleep(1000)
+    async with open_devnet(port=None, clock=clock, state=file) as again:
+        assert again.chain.latest == last
+        assert again.marketplace == devnet.marketplace
+        assert again.chain.next_timestamp() >= int(START) + 1000
+        again.chain.mine()
+    async with open_devnet(port=None, clock=clock, state=file) as devnet:
+        assert devnet.chain.latest.number == last.number + 1
+    assert os.listdir(tmp_path) == [file.name]
+
+
+async def test_what_was_kept_stays_when_something_goes_wrong(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    file = tmp_path / "chain"
+    async with open_devnet(port=None, clock=VirtualClock(START), state=file):
+        pass
+    kept = file.read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        async with open_devnet(port=None, clock=VirtualClock(START), state=file) as devnet:
+            raise ZeroDivisionError(devnet.chain.mine())
+    assert file.read_bytes() == kept
+    file.write_bytes(kept[:-1])
+    with pytest.raises(WrongDump):
+        async with open_devnet(port=None, clock=VirtualClock(START), state=file):
+            pass
