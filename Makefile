@@ -5,8 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
-# Seconds that the long runs may take before they are stopped and counted as failed.
-SOAK_LIMIT ?= 540
+# Seconds that the long runs may take before they are stopped and counted as failed. Half of that goes into networks
+# of thirty nodes, each in one process: a day of coming and going, everyone's files for everyone, and so on.
+SOAK_LIMIT ?= 780
 # The same for the published clients, with what they are installed from.
 CLIENTS_LIMIT ?= 600
 # The same for py-libp2p, which is compiled in part.
