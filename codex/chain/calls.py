@@ -25,8 +25,13 @@ class Transact(Call[Receipt]):
 
 
 @frozen
+class GetChain(Call[int]):
+    pass
+
+
+@frozen
 class GetHeader(Call[Header | None]):
-    number: int
+    number: int | None
 
 
 @frozen

@@ -105,8 +105,8 @@ class Marketplace:
         return self._chain.account
 
     async def address(self) -> Address:
-        """Where it is. Waits, as long as it takes, until a provider has answered, ever."""
-        return marketplace_on((await self._chain.connected()).chain, self._options)
+        """Where it is."""
+        return marketplace_on(await self._chain.chain_id(), self._options)
 
     async def configuration(self) -> MarketplaceConfig:
         """The numbers it was set up with."""

@@ -74,8 +74,14 @@ class Chain:
         """
         return await self._mailbox.ask(calls.Transact(to, payload, margin, spending))
 
-    async def header(self, number: int) -> Header | None:
-        """The block of this number, None when there is none yet."""
+    async def chain_id(self) -> int:
+        """The number by which the chain is known. It stays what it was when a provider first answered."""
+        if self._board.chain is not None:
+            return self._board.chain
+        return await self._mailbox.ask(calls.GetChain())
+
+    async def header(self, number: int | None = None) -> Header | None:
+        """The block of this number, None when there is none yet; by default the newest one."""
         return await self._mailbox.ask(calls.GetHeader(number))
 
     async def logs(self, address: Address, first: int, last: int, topics: Sequence[bytes]) -> tuple[Log, ...]:
@@ -93,7 +99,8 @@ class Chain:
         """The number of the first block of `moment` (chain time) or later; the one after the newest when
         there is none yet.
         """
-        low, high = 0, (await self.next_head(None)).number + 1
+        head = await self.header()
+        low, high = 0, head.number + 1 if head is not None else 0
         while low < high:
             middle = (low + high) // 2
             header = await self.header(middle)

@@ -102,8 +102,7 @@ class Lane:
         InsufficientFunds, ChainUnreachable, ChainFailed; TransactionUnsettled when it is not known what
         became of it. Who is cancelled once it was sent may find it done.
         """
-        head = await self._board.next_head(None)
-        fees = await self._fees(head)
+        fees = await self._fees(self._board.head or await self._newest())
         gas = await self._gas(to, payload, margin, fees)
         async with self._turn:
             try:
@@ -150,6 +149,12 @@ class Lane:
         return found if found is not None else await self._board.next_head(None)
 
     # -- what it takes
+
+    async def _newest(self) -> Header:
+        try:
+            return Header.from_json(await self._rpc.call("eth_getBlockByNumber", "latest", False))
+        except RpcError as error:
+            raise translated(error) from error
 
     async def _fees(self, head: Header) -> Fees:
         try:

@@ -137,8 +137,11 @@ class _Desk:
             case calls.Transact(to, payload, margin, Spending() as spending):
                 async with self._purse.spend(spending):
                     return await self.send(to, payload, margin)
+            case calls.GetChain():
+                return number(await self._uplink.call("eth_chainId"), "the chain's id")
             case calls.GetHeader(block):
-                found = await self._uplink.call("eth_getBlockByNumber", quantity(block), False)
+                at = "latest" if block is None else quantity(block)
+                found = await self._uplink.call("eth_getBlockByNumber", at, False)
                 return None if found is None else Header.from_json(found)
             case calls.GetLogs():
                 return await self._logs(call)

@@ -16,7 +16,7 @@ from codex.chain.board import ChainBoard
 from codex.chain.jsonrpc import Push, RpcError
 from codex.chain.link import Link, LinkLost, Wire
 from codex.chain.values import Connected, Disconnected, Header
-from codex.errors import ChainUnreachable, ConfigError, DecodeError
+from codex.errors import ChainFailed, ChainUnreachable, ConfigError, DecodeError
 from codex.logs import get_logger
 from codex.runtime import Clock, Offload, unwrapped
 
@@ -28,6 +28,8 @@ PAUSE_MIN, PAUSE_MAX = 0.5, 30.0
 """Seconds between two rounds of attempts."""
 STEADY = 30.0
 """Seconds that a connection must have lasted to count as a good one, after which pauses are short again."""
+ATTEMPTS = 4
+"""How often a call is asked when the connection is lost each time."""
 POLL = 2.0
 """Seconds between two looks for a new block where the provider does not tell."""
 QUIET = 15.0
@@ -175,14 +177,20 @@ class Uplink:
     async def call(self, method: str, *params: Any) -> Any:
         """Have a method answered by whichever provider there is, again by the next when one is lost over it.
 
-        For what may be asked twice. Raises RpcError and ChainUnreachable.
+        For what may be asked twice. Raises RpcError, ChainUnreachable, and ChainFailed when it is this call
+        that providers are lost over.
         """
-        while True:
+        for _ in range(ATTEMPTS):
             link = await self._present()
             try:
                 return await link.call(method, *params)
-            except LinkLost:
+            except LinkLost as error:
                 self._drop(link)
+                last = error
+        raise ChainFailed(
+            f"the providers were lost {ATTEMPTS} times in a row over {method}: {last}",
+            remedy="Try again in a moment, or name another provider with --eth-provider.",
+        )
 
     async def call_once(self, method: str, *params: Any) -> Any:
         """As `call`, for what must not be asked twice. Raises LinkLost when nobody knows what came of it."""

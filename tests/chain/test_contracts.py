@@ -176,9 +176,11 @@ async def test_proofs_are_asked_for_and_taken(town: Any, request_of_alice: Stora
         request = asked_by(alice, request_of_alice, ask=evolve(request_of_alice.ask, duration=7200))
         slot, market = request.slot(0), bob.marketplace
         await alice.marketplace.request_storage(request)
+        proofs = (await market.configuration()).proofs
+        # At the beginning of a period, so that the next one is far.
+        town.pass_time(proofs.period - town.devnet.chain.latest.timestamp % proofs.period)
         await fill(bob, request, 0)
         assert not await market.is_proof_required(slot.id)
-        proofs = (await market.configuration()).proofs
         seen = set()
         for _ in range(40):
             town.pass_time(proofs.period)

@@ -1,5 +1,7 @@
 """The service: what it starts with, what it refuses, and how it shows an outage."""
 
+import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from attrs import evolve
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.chain import Connected, Disconnected
-from codex.config import MarketConfig
+from codex.config import LogConfig, MarketConfig
 from codex.errors import ChainUnreachable, ConfigError, DecodeError, ServiceUnavailable
+from codex.logs import configured
 from codex.market import Address
 from codex.testing.chain import ProviderError, SimulatedChain, SimulatedProvider
-from codex.testing.chain_service import open_chain
+from codex.testing.chain_service import ALICE_KEY, open_chain
 
 
 async def test_it_starts_with_the_account_of_the_key(
@@ -220,3 +223,62 @@ async def test_an_error_of_the_provider_is_told_as_what_it_means(
         with pytest.raises(Exception, match="rate limited") as caught:
             await opened.chain.call(contract, b"")
         assert getattr(caught.value, "code", None) == "chain-failed"
+
+
+async def test_nothing_hangs_while_no_provider_has_ever_answered(
+    autojump_clock: MockClock, provider: SimulatedProvider, config: MarketConfig, contract: Address
+) -> None:
+    provider.go_down()
+    async with open_chain(provider.dial, config) as opened:
+        began = trio.current_time()
+        for ask in (
+            opened.marketplace.configuration,
+            opened.marketplace.my_slots,
+            opened.chain.chain_id,
+            opened.chain.balance,
+            partial(opened.chain.send, contract, b""),
+            partial(opened.chain.block_at, 5),
+            partial(opened.marketplace.events, 0),
+        ):
+            with pytest.raises(ChainUnreachable):
+                await ask()
+        assert trio.current_time() - began < 30
+
+
+async def test_nothing_hangs_while_providers_are_gone(
+    autojump_clock: MockClock, provider: SimulatedProvider, config: MarketConfig, contract: Address
+) -> None:
+    async with open_chain(provider.dial, config) as opened:
+        provider.go_down()
+        began = trio.current_time()
+        assert await opened.marketplace.address() == contract
+        for ask in (opened.marketplace.my_slots, partial(opened.chain.send, contract, b"")):
+            with pytest.raises(ChainUnreachable):
+                await ask()
+        assert trio.current_time() - began < 30
+        # The time goes on.
+        await opened.chain.clock.until(await opened.chain.clock.now() + 3600)
+
+
+async def test_no_secret_is_logged(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    stream = io.StringIO()
+    urls = ("ws://alice:hush@one:1/v3/sesame?key=sesame", "ws://two/sesame")
+    with configured(LogConfig("trace", "json"), stream=stream):
+        async with open_chain(provider.dial, evolve(config, providers=urls)) as opened:
+            with trio.move_on_after(1):
+                await opened.chain.send(contract, b"\x01")
+            provider.go_down()
+            with pytest.raises(ChainUnreachable) as caught:
+                await opened.chain.call(contract, b"")
+            said = f"{caught.value} {caught.value.remedy} {opened.chain.state} {opened.supervisor.states()}"
+    logged = stream.getvalue()
+    assert "no provider of the chain answers" in logged
+    for secret in ("sesame", "hush", "alice", ALICE_KEY):
+        assert secret not in logged
+        assert secret not in said

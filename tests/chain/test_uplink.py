@@ -12,7 +12,7 @@ from codex.chain import ChainBoard, Connected, Disconnected, LinkLost, Wire
 from codex.chain.jsonrpc import RpcError, number
 from codex.chain.link import Link
 from codex.chain.uplink import PATIENCE, PAUSE_MAX, POLL, QUIET, Uplink, shown_url
-from codex.errors import ChainUnreachable, ConfigError
+from codex.errors import ChainFailed, ChainUnreachable, ConfigError
 from codex.runtime import Inline, VirtualClock
 from codex.testing.chain import ProviderError, SimulatedChain, SimulatedProvider
 
@@ -268,3 +268,18 @@ async def test_connections_that_never_last_are_not_made_in_a_hurry(autojump_cloc
 )
 def test_what_may_be_secret_in_a_url_is_not_shown(url: str, shown: str) -> None:
     assert shown_url(url) == shown
+
+
+async def test_a_call_that_providers_are_lost_over_is_given_up(autojump_clock: MockClock) -> None:
+    chain = SimulatedChain()
+
+    async def poison(method: str, params: list[Any]) -> Any:
+        if method == "eth_getLogs":
+            provider.drop()
+        return await chain.answer(method, params)
+
+    provider = SimulatedProvider(poison)
+    async with running(one=provider) as world:
+        with pytest.raises(ChainFailed, match="lost 4 times in a row over eth_getLogs"):
+            await world.uplink.call("eth_getLogs", {"fromBlock": "0x0", "toBlock": "0x0", "topics": [[]]})
+        assert await world.uplink.call("eth_chainId") == "0x7a69"
