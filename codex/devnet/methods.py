@@ -7,11 +7,12 @@ from collections.abc import Callable
 from inspect import signature
 
 import trio
-from attrs import define, evolve, field
+from attrs import evolve
 
-from codex.devnet.chain import TIP, Chain, News, Reorganised, raise_failure
+from codex.devnet.chain import TIP, Chain, raise_failure
 from codex.devnet.errors import INVALID_PARAMS, METHOD_NOT_FOUND, REFUSED, Refused
-from codex.devnet.values import GAS_LIMIT, Block, Filter, Log
+from codex.devnet.polling import Polling
+from codex.devnet.values import GAS_LIMIT, Block
 from codex.devnet.wire import (
     Json,
     data,
@@ -34,20 +35,7 @@ BLOCKS_AT_ONCE = 1_000_000
 """Blocks that one call may mine."""
 BATCH = 100
 """Blocks between two looks at what else there is to do."""
-POLLED = 10_000
-"""Items that a filter which is polled holds; one that is not polled for so long is forgotten."""
-FILTERS = 1000
-
 _NAMED = {"latest", "safe", "finalized", "pending"}
-
-
-@define
-class _Polled:
-    """A filter that is asked for news; without `wanted` for the hashes of blocks."""
-
-    wanted: Filter | None
-    first: int = 0
-    news: list[Json] = field(factory=list)
 
 
 class Methods:
@@ -55,8 +43,7 @@ class Methods:
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
-        self._filters: dict[int, _Polled] = {}
-        self._named = 0
+        self._polling = Polling(chain)
         self._table: dict[str, Callable[..., Json]] = {
             "web3_clientVersion": lambda: f"codex-devnet/{VERSION}",
             "net_version": lambda: str(chain.chain_id),
@@ -87,10 +74,10 @@ class Methods:
             "eth_sendTransaction": self._send,
             "eth_getLogs": self._logs,
             "eth_newFilter": self._new_filter,
-            "eth_newBlockFilter": lambda: self._poll(_Polled(None)),
-            "eth_getFilterChanges": self._changes,
-            "eth_getFilterLogs": self._all_of_filter,
-            "eth_uninstallFilter": lambda name: self._filters.pop(read_quantity(name), None) is not None,
+            "eth_newBlockFilter": self._polling.for_blocks,
+            "eth_getFilterChanges": self._polling.changes,
+            "eth_getFilterLogs": self._polling.all,
+            "eth_uninstallFilter": self._polling.end,
             "evm_increaseTime": self._increase_time,
             "evm_setNextBlockTimestamp": self._set_next_timestamp,
             "evm_setAutomine": self._set_automine,
@@ -106,7 +93,6 @@ class Methods:
             "hardhat_mine": self._mine_many,
             "anvil_mine": self._mine_many,
         }
-        chain.listeners.append(self._hear)
 
     def names(self) -> list[str]:
         """Every method there is."""
@@ -269,41 +255,7 @@ class Methods:
         return [json_log(log) for log in self.chain.ledger.logs(wanted, first, last)]
 
     def _new_filter(self, given: Json) -> Json:
-        return self._poll(_Polled(read_filter(given), self._range(given)[0]))
-
-    def _poll(self, polled: _Polled) -> Json:
-        if len(self._filters) >= FILTERS:
-            raise Refused(REFUSED, f"more than {FILTERS} filters are not kept")
-        self._named += 1
-        self._filters[self._named] = polled
-        return quantity(self._named)
-
-    def _polled(self, name: Json) -> _Polled:
-        polled = self._filters.get(read_quantity(name))
-        if polled is None:
-            raise Refused(REFUSED, "filter not found")
-        return polled
-
-    def _changes(self, name: Json) -> Json:
-        polled = self._polled(name)
-        news, polled.news = polled.news, []
-        return news
-
-    def _all_of_filter(self, name: Json) -> Json:
-        polled = self._polled(name)
-        if polled.wanted is None:
-            raise Refused(REFUSED, "filter not found")
-        logs = self.chain.ledger.logs(polled.wanted, polled.first, self.chain.latest.number)
-        return [json_log(log) for log in logs]
-
-    def _hear(self, news: News) -> None:
-        for name, polled in list(self._filters.items()):
-            if polled.wanted is None:
-                polled.news += [data(block.hash) for block in added(news)]
-            else:
-                polled.news += news_of(polled.wanted, news)
-            if len(polled.news) > POLLED:
-                del self._filters[name]
+        return self._polling.for_logs(read_filter(given), self._range(given)[0])
 
     # Blocks and time, for those who develop.
 
@@ -345,18 +297,3 @@ class Methods:
             first = False
             await trio.lowlevel.checkpoint()
         return "0x0"
-
-
-def added(news: News) -> tuple[Block, ...]:
-    """The blocks that are new."""
-    return news.added if isinstance(news, Reorganised) else (news,)
-
-
-def news_of(wanted: Filter, news: News) -> list[Json]:
-    """The logs that `wanted` takes, as they are told: first those that no longer count."""
-
-    def taken(blocks: tuple[Block, ...]) -> list[Log]:
-        return [log for block in blocks for log in block.logs if wanted.takes(log.event)]
-
-    gone = taken(news.removed) if isinstance(news, Reorganised) else []
-    return [json_log(log, removed=True) for log in gone] + [json_log(log) for log in taken(added(news))]

