@@ -74,6 +74,7 @@ class Reader:
         self._kept = 0  # bytes that arrived, and wait for others before them
         self._at = self._first  # the first leaf that was not handed on
         self._met = False  # whether anything came from others
+        self._failure: BlockNotFound | None = None  # why what is missing cannot be had
 
     async def read(self) -> None:
         """Read everything and end the feed; with an error where one comes between."""
@@ -106,7 +107,9 @@ class Reader:
     # -- from this node
 
     async def _from_here(self, first: int, stop: int) -> None:
-        """Read leaves from the store; what turns out to be missing or damaged is fetched first."""
+        """Read leaves from the store; what turns out to be missing or damaged is fetched first, unless that
+        has failed already.
+        """
         at, mended = first, -1
         while at < stop:
             blocks = await self._room()
@@ -116,10 +119,22 @@ class Reader:
                     self._tree, at, until, self._feed, blocks=blocks, block_size=self._block_size
                 )
             except (BlockNotFound, CorruptData):
+                if self._failure is not None:
+                    raise self._failed() from None
                 if (self._network is None and self._rows is None) or at == mended:
                     raise
                 mended = at
-                await self._mend(at, min(at + MENDED, stop))
+                try:
+                    await self._mend(at, min(at + MENDED, stop))
+                except BlockNotFound as error:
+                    self._failure = error  # over one leaf: those before it may be here now
+        self._failure = None
+
+    def _failed(self) -> BlockNotFound:
+        """Why what is missing cannot be had. No frame of a caller keeps it, for it will have that frame."""
+        failure, self._failure = self._failure, None
+        assert failure is not None
+        return failure
 
     async def _mend(self, first: int, stop: int) -> None:
         """Have leaves here that are missing or damaged: from the network, or from the other rows."""
@@ -152,7 +167,10 @@ class Reader:
             stop = min(self._rows.stop(self._at), self._stop)
             self._share.hold(self._ahead)
             self._kept = 0
-            await self._rows.mend(self._at, stop)
+            try:
+                await self._rows.mend(self._at, stop)
+            except BlockNotFound as error:
+                self._failure = error  # over one leaf: those before it may be here now
             await self._from_here(self._at, stop)
             await self._as_far_as_it_comes(network)
 

@@ -115,6 +115,25 @@ async def test_a_fetch_is_done_although_rows_are_gone(
     assert idle(people["carol"])
 
 
+async def test_the_bytes_end_where_they_are_lost_and_not_before(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    # Of row 1 a leaf in column 2 is lost, which can be had again, and one in column 5, which cannot.
+    lost = {DATASET.layout.index(row, column) for row, column in ((1, 2), (1, 5), (0, 5), (4, 5))}
+    await give(people, DATASET, alice=())
+    await DATASET.put(store_of(people["alice"]), DATASET.others(lost))
+    got = bytearray()
+
+    async def gather() -> None:
+        async with people["carol"].retrieve(DATASET.cid, offset=STEPS * SIZE) as found:
+            async for piece in found:
+                got.extend(piece)
+
+    with pytest.raises(NotOnNetwork, match="column 5 takes K = 4"):
+        await gather()
+    assert bytes(got) == DATASET.content[STEPS * SIZE : (STEPS + 5) * SIZE]
+
+
 async def test_a_repair_takes_rows_of_others(people: Neighbourhood, autojump_clock: MockClock) -> None:
     await give(people, DATASET, alice=(0, 1), carol=(3, 4))
     view = await (await people["carol"].verify(DATASET.cid, repair=True)).wait()

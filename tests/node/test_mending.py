@@ -261,3 +261,22 @@ async def test_several_readers_of_a_lost_row_have_it_recovered_once(
             nursery.start_soon(reader)
     assert got == [True] * 5
     assert closed == [range(5, 15)]  # neither row can be proved without the other
+
+
+async def test_the_bytes_end_where_they_are_lost_and_not_before(node: Node) -> None:
+    dataset = protect(noise(20 * SIZE), 4, 2, SIZE)
+    # Of row 1 two leaves are lost, of which only the first can be had again.
+    lost = {5, 8, 3, 13}
+    await dataset.keep(store_of(node), dataset.others(lost))
+    got = bytearray()
+
+    async def gather() -> None:
+        async with node.retrieve(dataset.cid, offset=4 * SIZE, local=True) as found:
+            async for piece in found:
+                got.extend(piece)
+
+    with pytest.raises(
+        BlockNotFound, match="column 3 takes K = 4 of its 6 blocks and has 3, for rows 0, 1, 2"
+    ):
+        await gather()
+    assert bytes(got) == dataset.content[4 * SIZE : 8 * SIZE]
