@@ -39,9 +39,12 @@ def decode(data: bytes | memoryview, offset: int = 0, *, minimal: bool = False) 
     Looks at no more than ten bytes. With `minimal`, the shortest form is the only one. Raises DecodeError
     when the data ends inside the number, or the number needs more than 64 bits.
     """
-    # Nearly every number of a message is a tag or a small length.
-    if offset < len(data) and (first := data[offset]) < 0x80:
-        return first, offset + 1
+    # Nearly every number of a message is a tag, a small length, or the place of a leaf.
+    if offset < (end := len(data)):
+        if (first := data[offset]) < 0x80:
+            return first, offset + 1
+        if offset + 1 < end and 0 < (second := data[offset + 1]) < 0x80:
+            return first & 0x7F | second << 7, offset + 2
     value = shift = 0
     for at in range(offset, min(len(data), offset + MAX_BYTES)):
         byte = data[at]
