@@ -1,4 +1,4 @@
-"""Hosts on a simulated marketplace: the real services over a real store, on trio's clock.
+"""Hosts and clients on a simulated marketplace: the real services over a real store, on trio's clock.
 
 What the node would do for the sales is simulated: a slot's blocks are made up instead of fetched, and a proof
 is what the simulated contract takes.
@@ -24,6 +24,8 @@ from codex.market import (
     StorageContent,
     StorageRequest,
 )
+from codex.purchasing import Purchasing, PurchasingBoard
+from codex.purchasing.service import PurchasingService
 from codex.runtime import Inbox, Mailbox, Policy, SeededEntropy, VirtualClock, open_supervisor, serve
 from codex.sales import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore, Sales, SalesBoard
 from codex.sales.service import SalesService
@@ -201,6 +203,36 @@ async def open_host(
                 )
                 yield Host(name, door, store, book, Sales(sales, board), duties)
             nursery.cancel_scope.cancel()
+
+
+@define(eq=False)
+class Client:
+    """A client that runs."""
+
+    door: MarketDoor
+    purchasing: Purchasing
+
+
+@asynccontextmanager
+async def open_client(market: SimulatedMarket, data_dir: Path, name: str = "alice") -> AsyncIterator[Client]:
+    """Run a client's store and purchasing for the length of the block."""
+    async with open_test_store(data_dir, disk=FaultyDisk()) as store:
+        door, board = MarketDoor(market, account(name)), PurchasingBoard()
+        entropy = SeededEntropy(f"{name}/{trio.current_time()}")
+        async with open_supervisor(clock=VirtualClock(EPOCH)) as supervisor:
+            mailbox = await supervisor.start(
+                "purchasing",
+                lambda: PurchasingService(
+                    market=door,
+                    chain=SimulatedChain(market),
+                    book=book_of(store),
+                    board=board,
+                    clock=VirtualClock(EPOCH),
+                    entropy=entropy,
+                ),
+                Policy(),
+            )
+            yield Client(door, Purchasing(mailbox, board))
 
 
 async def post(market: SimulatedMarket, request: StorageRequest) -> RequestId:

@@ -1,0 +1,239 @@
+"""Purchases on a simulated marketplace: to each end, through restarts, outages and forgetful chains."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from codex.errors import ChainRefused, InsufficientFunds, InvalidInput
+from codex.market import RequestId, RequestState, Slot
+from codex.purchasing import Purchase, State
+from codex.testing.hosts import Client, a_request, account, open_client, post
+from codex.testing.market import SimulatedMarket, proof_for
+from codex.testing.market_door import MarketDoor
+
+RICH = 10**9
+
+
+@pytest.fixture
+def market() -> SimulatedMarket:
+    market = SimulatedMarket()
+    for name in ("alice", "bob"):
+        market.fund(account(name), RICH)
+    return market
+
+
+async def fill(market: SimulatedMarket, purchase: Purchase) -> None:
+    """Have bob fill all slots."""
+    assert purchase.request is not None
+    door = MarketDoor(market, account("bob"))
+    for index in range(purchase.request.ask.slots):
+        slot = Slot(purchase.request, index)
+        await door.reserve_slot(purchase.id, index)
+        await door.fill_slot(slot, proof_for(await door.get_challenge(slot.id)))
+
+
+async def until(client: Client, id: RequestId, reached: Callable[[Purchase], bool]) -> Purchase:
+    with trio.fail_after(50_000):
+        while True:
+            purchase = await client.purchasing.purchase(id)
+            if purchase is not None and reached(purchase):
+                return purchase
+            await trio.sleep(1)
+
+
+def stands(state: State) -> Callable[[Purchase], bool]:
+    return lambda purchase: purchase.state is state
+
+
+async def test_a_purchase_runs_to_its_end(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice, alice.purchasing.events(100) as events:
+        # The account is this node's, and what is left out is filled in.
+        purchase = await alice.purchasing.buy(a_request("carol", slots=2, probability=0))
+        assert purchase.request is not None
+        assert purchase.request.client == account("alice")
+        assert purchase.request.ask.proof_probability == 100
+        assert any(purchase.request.nonce)
+        assert purchase.state is State.PENDING
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        await fill(market, purchase)
+        await until(alice, purchase.id, stands(State.STARTED))
+        paid = sum(market.request(purchase.id).ends - s.filled_at for s in market.books.slots.values())
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, ended.error, ended.withdrawn) == (State.FINISHED, None, True)
+        assert market.books.balances[account("alice")] == RICH - paid * 4096
+        said = []
+        async for event in events:
+            said.append(event.purchase.state.value)  # type: ignore[union-attr]
+            if event.purchase.over:  # type: ignore[union-attr]
+                break
+        assert said == ["pending", "submitted", "started", "finished", "finished"]
+
+
+async def test_what_is_not_filled_in_time_costs_nothing(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, ended.error) == (State.CANCELLED, "Purchase cancelled due to timeout")
+        assert market.books.balances[account("alice")] == RICH
+
+
+async def test_a_request_that_fails_is_paid_back(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        await fill(market, purchase)
+        await until(alice, purchase.id, stands(State.STARTED))
+        (slot,) = market.books.slots
+        market.free(slot)
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, ended.error) == (State.ERRORED, "Purchase failed")
+        assert market.books.balances[account("alice")] == RICH
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"expiry": 600}, InvalidInput, "Expiry"),
+        ({"duration": 10**9}, InvalidInput, "Duration exceeds"),
+        ({"price": 10**6}, InsufficientFunds, "has 1000000000"),
+        ({"collateral": 0}, InvalidInput, "Collateral"),
+    ],
+)
+async def test_what_cannot_be_bought_is_said_before_anything_is_paid(
+    market: SimulatedMarket,
+    tmp_path: Path,
+    autojump_clock: MockClock,
+    wrong: dict[str, int],
+    error: type[Exception],
+    says: str,
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        for ask in (alice.purchasing.check, alice.purchasing.buy):
+            with pytest.raises(error, match=says):
+                await ask(a_request(**wrong))  # type: ignore[arg-type]
+        assert await alice.purchasing.purchases() == []
+        await alice.purchasing.check(a_request())
+        assert alice.door.sent == []
+
+
+async def test_what_the_chain_refuses_is_an_error_that_is_remembered(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.refuse["request_storage"] = [ChainRefused("no", remedy="Do otherwise", reason="Whatever")]
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, ended.error) == (State.ERRORED, "no. Do otherwise")
+    async with open_client(market, tmp_path) as alice:
+        assert await alice.purchasing.purchases() == [ended]
+
+
+@pytest.mark.parametrize("at", [State.PENDING, State.SUBMITTED, State.STARTED, State.FAILED, State.FINISHED])
+async def test_a_client_that_restarts_in_any_state_goes_on(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, at: State
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        if at is not State.PENDING:
+            await until(alice, purchase.id, stands(State.SUBMITTED))
+        if at in (State.STARTED, State.FAILED, State.FINISHED):
+            await fill(market, purchase)
+            await until(alice, purchase.id, stands(State.STARTED))
+        if at is State.FAILED:
+            market.free(next(iter(market.books.slots)))
+            market.refuse["withdraw_funds"] = [ValueError("a mistake")] * 3
+            await until(alice, purchase.id, stands(at))
+        if at is State.FINISHED:
+            market.refuse["withdraw_funds"] = [ValueError("a mistake")] * 3
+            await until(alice, purchase.id, stands(at))
+    market.refuse.clear()
+    async with open_client(market, tmp_path) as alice:
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert ended.request == purchase.request
+        if at is State.PENDING:
+            assert (ended.state, market.books.balances[account("alice")]) == (State.ERRORED, RICH)
+            assert "nothing was paid" in (ended.error or "")
+        elif at is State.FAILED:
+            assert ended.error == "Purchase failed"
+        else:
+            expected = State.CANCELLED if at is State.SUBMITTED else State.FINISHED
+            assert ended.state is expected
+    # The chain has forgotten it, and this node has not.
+    async with open_client(market, tmp_path) as alice:
+        assert await alice.door.my_requests() == ()
+        assert await alice.purchasing.purchases() == [ended]
+        assert await alice.purchasing.purchase(ended.id) == ended
+
+
+async def test_a_restart_after_the_request_was_sent_and_not_answered(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.lose.add("request_storage")
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await market.next_block()
+        await market.next_block()
+    async with open_client(market, tmp_path) as alice:
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        assert len(market.books.requests) == 1
+
+
+async def test_requests_of_this_account_from_elsewhere_are_looked_after(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request(nonce=4)
+    await post(market, request)
+    async with open_client(market, tmp_path) as alice:
+        found = await until(alice, request.id, stands(State.SUBMITTED))
+        assert found.request == request
+        assert (await until(alice, request.id, lambda there: there.over)).state is State.CANCELLED
+
+
+async def test_the_chain_is_gone_while_a_request_starts_and_ends(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        await fill(market, purchase)
+        market.go_offline()
+        await trio.sleep(3600)
+        assert market.request_state(purchase.id) is RequestState.FINISHED
+        there = await alice.purchasing.purchase(purchase.id)
+        assert there is not None
+        assert not there.over
+        market.go_online()
+        assert (await until(alice, purchase.id, lambda there: there.over)).state is State.FINISHED
+
+
+async def test_a_request_that_the_chain_takes_back(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        market.reorganise(3)
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert ended.state is State.ERRORED
+        assert "does not know" in (ended.error or "")
+        assert market.books.balances[account("alice")] == RICH
+
+
+async def test_many_at_a_time(market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_client(market, tmp_path) as alice:
+        bought = [await alice.purchasing.buy(a_request()) for _ in range(20)]
+        assert len({purchase.id for purchase in bought}) == 20
+        for purchase in bought:
+            await until(alice, purchase.id, lambda there: there.over)
+        listed = await alice.purchasing.purchases()
+        assert [there.id for there in listed] == [there.id for there in reversed(bought)]
+        assert market.total() == 2 * RICH
