@@ -1,4 +1,5 @@
 import json
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,10 @@ from codex.errors import PortTaken
 
 ALICE = Account.of(keccak256(b"alice"))
 SAYING = bytes.fromhex("60ff60005260aa60206000a15f5ff3")
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 TOPIC = "0x" + "00" * 31 + "aa"
 
 
@@ -264,8 +269,7 @@ async def test_other_requests_get_a_status(chain: Chain, request_: bytes, status
         b"what is this\r\n\r\n",
         b"x" * 20_000,
         b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n\xff\xff\xff\xff",
+        UPGRADE + b"\xff\xff\xff\xff",
     ],
 )
 async def test_what_makes_no_sense_ends_the_connection_and_nothing_else(
@@ -312,3 +316,39 @@ async def test_both_are_on_one_port(chain: Chain) -> None:
                 pass
     with pytest.raises(OSError):
         await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_who_leaves_without_a_word_is_let_go(chain: Chain) -> None:
+    """In the middle of what is told, of a question, and of an answer."""
+    server = Server(Methods(chain))
+    for told in (True, False):
+        here, there = memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, there)
+            async with trio.open_nursery() as client:
+                socket = await wrap_client_stream(client, here, "devnet", "/")
+                if told:
+                    await Talk(socket).ask("eth_subscribe", "newHeads")
+                else:
+                    await socket.send_message('{"id":1,"method":"evm_mine"}')
+                await here.aclose()
+                client.cancel_scope.cancel()
+            chain.mine(3)
+
+
+async def test_a_connection_that_breaks_breaks_no_other(chain: Chain) -> None:
+    async with listening(Server(Methods(chain)), "127.0.0.1", 0) as port:
+        for sent in (
+            b"",
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{",
+            http(b"{}") * 50,
+            UPGRADE,
+        ):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(sent)
+            # Closed like this the other side is told that it was reset.
+            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await stream.aclose()
+            chain.mine()
+        async with open_websocket_url(f"ws://127.0.0.1:{port}") as socket:
+            assert await Talk(socket).ask("eth_blockNumber") == "0x4"
