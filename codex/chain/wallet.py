@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from codex.market import Address
 from codex.market.ids import keccak256
 
 _READ = 65536  # bytes; keystores have less than one thousand
+_NEEDED = ("eth_abi", "eth_keyfile", "rlp")
 _KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _HOW = (
     "Name a file with the 64 hexadecimal digits of a key, or an encrypted keystore, with --eth-private-key."
@@ -103,8 +105,14 @@ def load_signer(config: MarketConfig) -> Signer:
     seconds: call it off the loop.
 
     Raises ConfigError: neither account nor key is named, the key file is open to others or holds no key, or
-    both are named and are not the same account.
+    both are named and are not the same account; or what the marketplace needs is not installed.
     """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the marketplace needs packages that are not installed: {', '.join(missing)}",
+            remedy="Run: pip install 'codex-node[market]'",
+        )
     if config.private_key_file is None:
         if config.account is None:
             raise ConfigError(

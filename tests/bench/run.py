@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import calls
+import chain
 import commands
 import dht
 import download
@@ -50,6 +51,7 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "erasure": erasure.figures,
     "poseidon": poseidon.figures,
     "protect": protect.figures,
+    "chain": chain.figures,
 }
 
 RESULTS = Path("bench-results")

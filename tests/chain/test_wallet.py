@@ -171,3 +171,10 @@ def test_signing_leaves_the_process_as_it_was(tmp_path: Path) -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert said.stdout.split() == ["True", "False"]
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rlp", None)
+    with pytest.raises(ConfigError, match="not installed: rlp") as caught:
+        load_signer(MarketConfig(private_key_file=written(tmp_path / "key", KEY)))
+    assert caught.value.remedy == "Run: pip install 'codex-node[market]'"
