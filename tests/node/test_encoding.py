@@ -14,6 +14,7 @@ from codex.data import Block, LeafAddress, Manifest, MerkleTree, Protection, Ver
 from codex.erasure import Layout
 from codex.errors import BlockNotFound
 from codex.kernels import leopard_spec
+from codex.kernels.engine import Kernel
 from codex.node.encoding import Encoding, batch_bytes, memory_of
 from codex.node.job import Progress
 from codex.runtime.threads import Inline
@@ -137,3 +138,14 @@ def test_memory_is_that_of_three_batches_or_of_a_large_one() -> None:
     assert batch_bytes(manifest, Layout(16384, 4, 2), 42) == 42 * 6 * 65536
     assert memory_of(16 << 20) == 80 << 20
     assert memory_of(375 << 20) == 3 * (375 << 20)
+
+
+async def test_without_the_kernels_it_comes_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
+        manifest = await stored(store, blocks_of(7, "alice"))
+        cid = await encoded(store, manifest, Layout(7, 3, 2), 1, 2)
+        await store.delete_dataset(cid)
+        monkeypatch.setattr(Kernel, "fault", "no engine here")
+        assert await encoded(store, manifest, Layout(7, 3, 2), 1, 2) == cid
