@@ -5,7 +5,7 @@ speaks JSON-RPC over WebSocket and HTTP, so that several nodes and foreign tools
 """
 
 from codex.devnet.chain import Chain, Reorganised
-from codex.devnet.contracts import CONFIG
+from codex.devnet.deploying import CONFIG
 from codex.devnet.errors import NoEmbeddedChain
 from codex.devnet.opening import Devnet, Funded, open_devnet
 

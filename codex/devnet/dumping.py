@@ -10,7 +10,7 @@ from typing import Any
 import cbor2
 
 from codex.devnet.chain import Chain
-from codex.devnet.contracts import Deployed
+from codex.devnet.deploying import Deployed
 from codex.devnet.errors import Refused, WrongDump
 from codex.devnet.ledger import Ledger, Recorded
 from codex.devnet.transactions import Account

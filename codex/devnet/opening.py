@@ -8,7 +8,7 @@ import trio
 from attrs import frozen
 
 from codex.devnet.chain import CHAIN_ID, Chain, Reorganised
-from codex.devnet.contracts import BLOCKS_BEFORE, CONFIG, CONTRACTS, Deployed, deploy
+from codex.devnet.deploying import BLOCKS_BEFORE, CONFIG, CONTRACTS, Deployed, deploy
 from codex.devnet.dumping import dump, restore
 from codex.devnet.methods import Methods
 from codex.devnet.server import Server, listening

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from codex.devnet.chain import Chain
-from codex.devnet.contracts import CONFIG, Contract, contract, deploy
+from codex.devnet.deploying import CONFIG, Contract, contract, deploy
 from codex.devnet.transactions import Account
 from codex.devnet.values import Message, Receipt, keccak256
 from codex.market import MarketplaceConfig

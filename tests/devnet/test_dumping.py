@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex.devnet.contracts import contract
+from codex.devnet.deploying import contract
 from codex.devnet.dumping import dump, restore
 from codex.devnet.errors import WrongDump
 

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from codex.devnet.compiling import compiled
-from codex.devnet.contracts import CONFIG, contract, creation
+from codex.devnet.deploying import CONFIG, contract, creation
 
 NEW, STARTED, CANCELLED, FINISHED, FAILED = range(5)
 FREE, FILLED, SLOT_FINISHED, SLOT_FAILED, PAID, SLOT_CANCELLED, REPAIR = range(7)

@@ -8,7 +8,7 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from codex.devnet import CONFIG, open_devnet
-from codex.devnet.contracts import contract
+from codex.devnet.deploying import contract
 from codex.devnet.errors import WrongDump
 from codex.devnet.opening import TOKENS, account
 from codex.runtime import VirtualClock

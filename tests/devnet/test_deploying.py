@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from codex.devnet.chain import Chain
-from codex.devnet.contracts import BLOCKS_BEFORE, CONFIG, contract, deploy
+from codex.devnet.deploying import BLOCKS_BEFORE, CONFIG, contract, deploy
 from codex.devnet.errors import Refused
 from codex.devnet.transactions import Account
 from codex.devnet.values import keccak256
@@ -152,7 +152,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(tools: Any, config: Any,
 
 def test_a_marketplace_needs_blocks_to_make_challenges_of(tools: Any) -> None:
     made = chain()
-    from codex.devnet.contracts import creation
+    from codex.devnet.deploying import creation
     from codex.devnet.values import Message
 
     code = creation(CONFIG, bytes(20), bytes(20))
