@@ -6,6 +6,8 @@ The contract has the collateral now. Nothing here gives up; what fails is done a
 from contextlib import suppress
 from math import ceil
 
+import trio
+
 from codex.errors import ChainRefused, ProofInvalid, UnknownRequest
 from codex.logs import get_logger
 from codex.market import Groth16Proof, Period, Slot, SlotState
@@ -64,6 +66,7 @@ async def hold(sale: Sale) -> Event:
             return told
         period = bench.config.proofs.period_at(int(await bench.time.now()))
         if period.number > sale.proved_period:
+            await _reached(sale, period)
             await _prove(sale, slot, period)
         next_look = period.end + 1
         if await bench.time.now() <= end:
@@ -71,6 +74,18 @@ async def hold(sale: Sale) -> Event:
         await bench.time.until(next_look)
         # Where blocks are rare the state may be behind the clock: at least a second goes by between looks.
         await bench.time.until(await bench.time.now() + 1)
+
+
+async def _reached(sale: Sale, period: Period) -> None:
+    """Wait for a block of the period: the contract judges by blocks. But not for long, for some chains make
+    none unless something is sent.
+    """
+    chain = sale.bench.chain
+    most = period.start + period.seconds // 4
+    while (head := chain.head) is not None and head.timestamp < period.start:
+        if await chain.clock.now() >= most:
+            return
+        await trio.sleep(0.5)
 
 
 async def _prove(sale: Sale, slot: Slot, period: Period) -> None:

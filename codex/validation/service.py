@@ -1,0 +1,138 @@
+"""Validation as a service: after each period a round over the slots that are watched.
+
+All slots are looked at side by side and at once: whether a proof was required is judged by the newest block,
+and who comes late may find the moment gone. What a life before this one watched is read from what the
+marketplace has told since the oldest request that may still run.
+"""
+
+from functools import partial
+from typing import Any
+
+import trio
+
+from codex.chain import Reorganised
+from codex.errors import CodexError
+from codex.logs import get_logger
+from codex.market import MarketplaceConfig, Period, SlotId, SlotState
+from codex.runtime import Inbox, serve
+from codex.validation.board import ProofMarked, ValidationBoard
+from codex.validation.calls import GetValidated, Validated
+from codex.validation.ports import Chain, Marketplace
+from codex.validation.rounds import Rounds, Share
+
+LIMIT = 8
+"""Calls in work at once."""
+ABREAST = 16
+"""Slots that are looked at at the same time."""
+PAUSE = 5.0
+"""Seconds after which what could not be done is tried again."""
+
+_log = get_logger("validation")
+
+
+class ValidationService:
+    """The task behind `Validation`. One object is one life."""
+
+    def __init__(self, *, market: Marketplace, chain: Chain, share: Share, board: ValidationBoard) -> None:
+        self._market = market
+        self._chain = chain
+        self._board = board
+        self._rounds = Rounds(share)
+        self._marked = 0
+
+    async def run(
+        self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Watch until `inbox` ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+    async def _answer(self, call: Any) -> Any:
+        match call:
+            case GetValidated():
+                return Validated(self._rounds.watched, self._rounds.waiting, self._marked)
+        raise TypeError(f"validation has no answer to {type(call).__name__}")
+
+    async def _watch(self) -> None:
+        config = await self._configuration()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow, config)
+            while True:
+                period = config.proofs.period_at(int(await self._chain.clock.now()))
+                await self._chain.clock.until(period.end + 1)
+                await self._past(period, config.proofs.timeout)
+                await self._round(period, config)
+
+    async def _past(self, period: Period, timeout: int) -> None:
+        """Wait for a block that is past the period, by which contracts judge; but not for long: some chains
+        make none unless something is sent.
+        """
+        most = period.end + timeout // 3
+        while await self._chain.clock.now() < most:
+            head = self._chain.head
+            if head is not None and head.timestamp > period.end:
+                return
+            await trio.sleep(0.5)
+
+    async def _configuration(self) -> MarketplaceConfig:
+        while True:
+            try:
+                return await self._market.configuration()
+            except CodexError as error:
+                _log.warning("the marketplace cannot be asked yet", why=error.message, remedy=error.remedy)
+            await trio.sleep(PAUSE)
+
+    async def _follow(self, config: MarketplaceConfig) -> None:
+        """Hear which slots are filled and freed."""
+        begin: int | None = None
+        while True:
+            try:
+                if begin is None:
+                    since = int(await self._chain.clock.now()) - config.duration_limit
+                    begin = await self._chain.block_at(max(0, since))
+                async for told in await self._market.events(begin):
+                    if isinstance(told, Reorganised):
+                        continue  # what is no longer so is seen at the next round
+                    for event, _ in told.events:
+                        self._rounds.hear(event)
+                    begin = told.cursor.next
+            except CodexError as error:
+                _log.warning("validation waits for the chain", why=error.message, remedy=error.remedy)
+            await trio.sleep(PAUSE)
+            await self._chain.connected()
+
+    async def _round(self, period: Period, config: MarketplaceConfig) -> None:
+        """Look at every slot once; what failed, and only that, again while there is time."""
+        left = self._rounds.watched
+        while left:
+            failed: list[SlotId] = []
+            limiter = trio.CapacityLimiter(ABREAST)
+            async with trio.open_nursery() as nursery:
+                for slot in left:
+                    nursery.start_soon(partial(self._look, slot, period, failed=failed, limiter=limiter))
+            left = tuple(failed)
+            if left:
+                await trio.sleep(1)
+                if await self._chain.clock.now() >= period.end + config.proofs.timeout:
+                    _log.warning(
+                        "slots could not be looked at in time", slots=len(left), period=period.number
+                    )
+                    return
+
+    async def _look(
+        self, slot: SlotId, period: Period, *, failed: list[SlotId], limiter: trio.CapacityLimiter
+    ) -> None:
+        async with limiter:
+            try:
+                if await self._market.slot_state(slot) is not SlotState.FILLED:
+                    self._rounds.drop(slot)
+                elif await self._market.can_mark_proof_as_missing(slot, period):
+                    await self._market.mark_proof_as_missing(slot, period)
+                    self._marked += 1
+                    self._board.events.publish(ProofMarked(slot, period.number))
+                    _log.info("a proof was missing", slot=str(slot), period=period.number)
+            except CodexError as error:
+                failed.append(slot)
+                _log.warning("a slot could not be validated", slot=str(slot), why=error.message)
