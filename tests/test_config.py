@@ -494,7 +494,18 @@ def test_persistence_is_checked() -> None:
     for wrong in (
         ["--eth-account=0x12"],
         [account, "--eth-provider=ftp://x"],
-        [account, "--eth-provider=ws://a,"],
+        *[
+            [account, f"--eth-provider={url}"]
+            for url in (
+                "ws://a,",
+                "ws://",
+                "a:8545",
+                "ws://a:99999",
+                "ws://[::1",
+                "http://\u00fc",
+                "ws://a/ b",
+            )
+        ],
         [account, "--validator-groups=1"],
         [account, "--validator-groups=65536"],
         [account, "--validator-group-index=1"],

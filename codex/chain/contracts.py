@@ -229,7 +229,8 @@ class Marketplace:
         """
         if self._options.reward_recipient is None:
             return await self._send("freeSlot", id.raw)
-        payload = abi.FREE_SLOT_TO.call(id.raw, self._options.reward_recipient, str(self.account))
+        recipient = Address.parse(self._options.reward_recipient)
+        payload = abi.FREE_SLOT_TO.call(id.raw, str(recipient), str(self.account))
         return await self._chain.send(await self.address(), payload, margin=_MARGINS["freeSlot"])
 
     # -- proofs

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -190,9 +191,19 @@ def _eth_address(text: str) -> str:
     raise InvalidInput("not an Ethereum address", remedy="Give 0x and 40 hexadecimal digits.")
 
 
+def _is_provider(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # one that is out of range is found when it is asked for
+    except ValueError:
+        return False
+    known = parts.scheme in ("ws", "wss", "http", "https")
+    return known and bool(parts.hostname) and port != 0 and re.fullmatch(r"[!-~]+", url) is not None
+
+
 def _providers(text: str) -> tuple[str, ...]:
     urls = tuple(text.split(","))
-    if all(re.fullmatch(r"(ws|wss|http|https)://[^\s/?#]+\S*", url) for url in urls):
+    if all(map(_is_provider, urls)):
         return urls
     raise InvalidInput(
         "not the URL of a provider",

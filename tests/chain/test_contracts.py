@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from trio.testing import wait_all_tasks_blocked
 
-from codex.chain import Chain, Receipt, Reorganised, Told, abi
+from codex.chain import Chain, Follower, Log, Receipt, Reorganised, Told, abi
 from codex.errors import (
     ChainRefused,
     DecodeError,
@@ -22,6 +23,7 @@ from codex.market import (
     ZERO_PROOF,
     Address,
     Groth16Proof,
+    MarketEvent,
     Period,
     RequestFailed,
     RequestFulfilled,
@@ -199,10 +201,10 @@ async def test_proofs_are_asked_for_and_taken(town: Any, request_of_alice: Stora
 async def test_a_cancelled_request_pays_for_what_was_stored(
     town: Any, request_of_alice: StorageRequest
 ) -> None:
-    recipient = Address(b"\x55" * 20)
+    recipient = Address(b"\xab" * 20)
     async with (
         town.person(1) as alice,
-        town.person(2, lambda config: evolve(config, reward_recipient=str(recipient))) as bob,
+        town.person(2, lambda config: evolve(config, reward_recipient="0x" + "aB" * 20)) as bob,
     ):
         request = asked_by(alice, request_of_alice)
         before = await balance(alice), await balance(bob)
@@ -351,3 +353,36 @@ async def test_more_gas_is_allowed_where_others_make_it_dearer(
         "freeSlot": 3.0,
         "markProofAsMissing": 1.5,
     }
+
+
+async def test_a_reorganisation_of_three_blocks_is_outlived(
+    town: Any, request_of_alice: StorageRequest
+) -> None:
+    async with town.person(1) as alice, town.person(2) as bob:
+        chain = town.devnet.chain
+        request = asked_by(alice, request_of_alice)
+        events = await bob.marketplace.events(chain.latest.number + 1)
+        await alice.marketplace.request_storage(request)
+        reserved = await bob.marketplace.reserve_slot(request.id, 0)
+        seen = [type(event) for event, _ in (await following(events))]
+        assert seen == [StorageRequested]
+        # The reservation is lost with its block, and known to nobody any more but to bob.
+        town.devnet.reorganise(3, without=("0x" + reserved.transaction.hex(),))
+        chain.mine(2)
+        await wait_all_tasks_blocked()
+        assert chain.transaction(reserved.transaction) is not None
+        item = await events.__anext__()
+        assert isinstance(item, Reorganised)
+        again = await following(events)
+        assert [type(event) for event, _ in again] == [StorageRequested]
+        await bob.marketplace.fill_slot(request.slot(0), PROOF)
+        assert await bob.marketplace.my_slots() == (request.slot(0).id,)
+
+
+async def following(events: Follower[MarketEvent]) -> list[tuple[MarketEvent, Log]]:
+    """What is told until there is something."""
+    while True:
+        item = await events.__anext__()
+        assert isinstance(item, Told)
+        if item.events:
+            return list(item.events)
