@@ -1,15 +1,19 @@
 """Nodes that hold rows of a protected dataset, and somebody who wants it: whole, though rows are gone."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from codex.codec import Multiaddr
 from codex.errors import NotOnNetwork
 from codex.node import JobState, Node
+from codex.p2p import SignedPeerRecord
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import damage, noise
+from codex.testing.liars import LIES, Content, open_liar
 from codex.testing.neighbourhood import Neighbourhood, open_test_network
 from codex.testing.network import MemoryNetwork
 from codex.testing.nodes import holdings, store_of
@@ -132,6 +136,32 @@ async def test_the_bytes_end_where_they_are_lost_and_not_before(
     with pytest.raises(NotOnNetwork, match="column 5 takes K = 4"):
         await gather()
     assert bytes(got) == DATASET.content[STEPS * SIZE : (STEPS + 5) * SIZE]
+
+
+@pytest.mark.parametrize("lie", ["wrong blocks", "wrong proofs", "boast"])
+async def test_rows_of_a_liar_count_as_lost(
+    people: Neighbourhood, tmp_path: Path, lie: str, autojump_clock: MockClock
+) -> None:
+    await give(people, DATASET, alice=(0, 2, 4, 5))
+    host = people.network.host("10.0.66.1")
+    async with open_liar(
+        lie,
+        LIES[lie],
+        Content(DATASET.blocks, DATASET.tree),
+        transport=host.transport,
+        open_socket=host.bind,
+        address=Multiaddr.parse("/ip4/10.0.66.1/tcp/8070"),
+        bootstrap=[SignedPeerRecord.parse(people["alice"].info().spr)],
+        directory=tmp_path / "liar",
+    ) as liar:
+        await liar.discovery.wait_for_peers()
+        await people["carol"].connect(liar.peer_id)
+        began = trio.current_time()
+        assert await read(people["carol"], DATASET) == DATASET.content
+        assert trio.current_time() - began < 120
+        assert liar.asked
+    assert DATASET.leaves(0, 1, 2) <= await here(people["carol"], DATASET)
+    assert idle(people["carol"])
 
 
 async def test_a_repair_takes_rows_of_others(people: Neighbourhood, autojump_clock: MockClock) -> None:
