@@ -2,7 +2,7 @@
 
 The library keeps the whole life of a chain in one journal, as if it were a single transaction. So going back
 is cheap, and gas is not what a live chain takes: what was touched once stays warm, and a storage word that
-was written before costs little; transactions use less here.
+was written before costs little; transactions use less here. The base fee that contracts see is always 0.
 """
 
 import re
