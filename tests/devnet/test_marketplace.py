@@ -484,3 +484,31 @@ def test_lists_of_what_is_open_lose_what_is_over_and_keep_the_rest(world: Any) -
     assert world.market.ask("mySlots", by="carol") == (slots[0], slots[4], slots[2], slots[3])
     world.market.do("freeSlot", slots[3], by="carol")
     assert world.market.ask("mySlots", by="carol") == (slots[0], slots[4], slots[2])
+
+
+def test_a_year_of_daily_proofs_is_paid_to_the_unit(worlds: Any, tools: Any) -> None:
+    day, year = 24 * 3600, 365 * 24 * 3600
+    config = tools.quick(period=day, timeout=3600)
+    world = worlds(evolve(config, duration_limit=366 * day))
+    request = world.requested(slots=1, loss=0, duration=year, expiry=day)
+    begun = world.chain.latest.timestamp
+    slot = world.filled(request, 0, "carol")
+    filled = world.chain.latest.timestamp
+    proved = 0
+    while (world.period + 1) * day < begun + year:
+        world.to_period(world.period + 1, 60)
+        assert world.market.ask("isProofRequired", slot) is True
+        world.market.do("submitProof", slot, PROOF, by="carol")
+        proved += 1
+    assert proved == 365
+    world.at(begun + year + 1)
+    before = world.balance("carol")
+    world.market.do("freeSlot", slot, by="carol")
+    assert world.balance("carol") - before == (begun + year - filled) * 100 + 1000
+    world.market.do("withdrawFunds", request, by="alice")
+    assert world.held() == 0
+
+
+def test_what_is_stored_of_a_request_has_bounds(world: Any) -> None:
+    world.requested(cid=bytes(512))
+    assert world.market.refused("requestStorage", world.request(cid=bytes(513)), by="alice") == ""
