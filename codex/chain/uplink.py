@@ -1,8 +1,9 @@
 """Keeps this node connected with one of its providers, and follows the newest block there.
 
-Providers are tried in the order they were named. A round in which none answers is followed by a pause, twice
-as long each time up to half a minute, for as long as it takes: an outage is a state, which the board shows,
-and no error. Calls made meanwhile wait a little for a provider to come back, then say that there is none.
+Providers are tried in the order they were named, and the one that answers is kept until it is lost. A round
+in which none answers is followed by a pause, twice as long each time up to half a minute, for as long as it
+takes: an outage is a state, which the board shows, and no error. Calls made meanwhile wait a little for a
+provider to come back, then say that there is none.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -152,6 +153,7 @@ class Uplink:
         if self._link is link:
             self._link = None
             self._lost_at = trio.current_time()
+            self._hint.set()  # so that whoever follows it finds out
             self._tell()
 
     # -- the newest block

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.chain import ChainBoard, Connected, Disconnected, LinkLost, Wire
 from codex.chain.jsonrpc import RpcError, number
-from codex.chain.link import Link
+from codex.chain.link import SENDING, Link
 from codex.chain.uplink import PATIENCE, PAUSE_MAX, POLL, QUIET, Uplink, shown_url
 from codex.errors import ChainFailed, ChainUnreachable, ConfigError
 from codex.runtime import Inline, VirtualClock
@@ -283,3 +283,21 @@ async def test_a_call_that_providers_are_lost_over_is_given_up(autojump_clock: M
         with pytest.raises(ChainFailed, match="lost 4 times in a row over eth_getLogs"):
             await world.uplink.call("eth_getLogs", {"fromBlock": "0x0", "toBlock": "0x0", "topics": [[]]})
         assert await world.uplink.call("eth_chainId") == "0x7a69"
+
+
+async def test_a_connection_that_one_call_has_found_dead_is_made_anew_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    chain = SimulatedChain()
+
+    async def stuck(method: str, params: list[Any]) -> Any:
+        if method == "eth_call":
+            await trio.sleep_forever()
+        return await chain.answer(method, params)
+
+    async with running(one=SimulatedProvider(stuck)) as world, trio.open_nursery() as nursery:
+        await wait_all_tasks_blocked()
+        nursery.start_soon(world.uplink.call, "eth_call")
+        await trio.sleep(SENDING + 1)
+        assert world.uplink.connections == 2
+        nursery.cancel_scope.cancel()
