@@ -1,4 +1,5 @@
-"""Hosts and clients on a simulated marketplace: the real services over a real store, on trio's clock.
+"""Hosts, clients and validators on a marketplace, mostly a simulated one: the real services over real stores,
+on trio's clock.
 
 What the node would do for the sales is simulated: a slot's blocks are made up instead of fetched, and a proof
 is what the simulated contract takes.
@@ -12,6 +13,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
+from codex.chain import Chain, Marketplace
 from codex.config import StoreConfig
 from codex.data import Block
 from codex.market import (
@@ -26,7 +28,16 @@ from codex.market import (
 )
 from codex.purchasing import Purchasing, PurchasingBoard
 from codex.purchasing.service import PurchasingService
-from codex.runtime import Inbox, Mailbox, Policy, SeededEntropy, VirtualClock, open_supervisor, serve
+from codex.runtime import (
+    Clock,
+    Inbox,
+    Mailbox,
+    Policy,
+    SeededEntropy,
+    VirtualClock,
+    open_supervisor,
+    serve,
+)
 from codex.sales import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore, Sales, SalesBoard
 from codex.sales.service import SalesService
 from codex.store import Availability, BlockStore, MarketBook
@@ -34,6 +45,8 @@ from codex.testing.disks import FaultyDisk
 from codex.testing.market import EPOCH, SimulatedChain, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
 from codex.testing.stores import book_of, open_test_store, payload
+from codex.validation import Share, Validation, ValidationBoard
+from codex.validation.service import ValidationService
 
 BLOCK = 1024
 """Bytes of the made-up blocks."""
@@ -145,7 +158,8 @@ class Host:
     """A host that runs."""
 
     name: str
-    door: MarketDoor
+    door: Any
+    """Its account's view of the marketplace."""
     store: BlockStore
     book: MarketBook
     sales: Sales
@@ -178,24 +192,42 @@ async def open_host(
     market: SimulatedMarket, data_dir: Path, name: str = "bob", *, quota: int = 1 << 20, leave_out: int = 0
 ) -> AsyncIterator[Host]:
     """Run a host's store, sales and (simulated) node for the length of the block."""
+    door, chain = MarketDoor(market, account(name)), SimulatedChain(market)
+    async with open_host_at(door, chain, data_dir, name, quota=quota, leave_out=leave_out) as host:
+        yield host
+
+
+@asynccontextmanager
+async def open_host_at(
+    door: Marketplace | MarketDoor,
+    chain: Chain | SimulatedChain,
+    data_dir: Path,
+    name: str,
+    *,
+    quota: int = 1 << 20,
+    leave_out: int = 0,
+    clock: Clock | None = None,
+) -> AsyncIterator[Host]:
+    """As `open_host`, on any marketplace."""
+    clock = clock or VirtualClock(EPOCH)
     async with open_test_store(data_dir, StoreConfig(quota=quota), disk=FaultyDisk()) as store:
         duties = SimulatedDuties(store)
         mailbox = Mailbox("duties")
-        door, book, board = MarketDoor(market, account(name)), book_of(store), SalesBoard()
+        book, board = book_of(store), SalesBoard()
         # A life that comes after another must not draw the same names again.
         entropy = SeededEntropy(f"{name}/{trio.current_time()}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(duties.run, mailbox.inbox)
-            async with open_supervisor(clock=VirtualClock(EPOCH)) as supervisor:
+            async with open_supervisor(clock=clock) as supervisor:
                 sales = await supervisor.start(
                     "sales",
                     lambda: SalesService(
                         market=door,
-                        chain=SimulatedChain(market),
+                        chain=chain,
                         book=book,
                         duties=Duties(mailbox),
                         board=board,
-                        clock=VirtualClock(EPOCH),
+                        clock=clock,
                         entropy=entropy,
                         leave_out=leave_out,
                     ),
@@ -216,23 +248,54 @@ class Client:
 @asynccontextmanager
 async def open_client(market: SimulatedMarket, data_dir: Path, name: str = "alice") -> AsyncIterator[Client]:
     """Run a client's store and purchasing for the length of the block."""
+    door = MarketDoor(market, account(name))
+    async with open_client_at(door, SimulatedChain(market), data_dir, name) as purchasing:
+        yield Client(door, purchasing)
+
+
+@asynccontextmanager
+async def open_client_at(
+    door: Marketplace | MarketDoor,
+    chain: Chain | SimulatedChain,
+    data_dir: Path,
+    name: str,
+    *,
+    clock: Clock | None = None,
+) -> AsyncIterator[Purchasing]:
+    """As `open_client`, on any marketplace."""
+    clock = clock or VirtualClock(EPOCH)
     async with open_test_store(data_dir, disk=FaultyDisk()) as store:
-        door, board = MarketDoor(market, account(name)), PurchasingBoard()
+        board = PurchasingBoard()
         entropy = SeededEntropy(f"{name}/{trio.current_time()}")
-        async with open_supervisor(clock=VirtualClock(EPOCH)) as supervisor:
+        async with open_supervisor(clock=clock) as supervisor:
             mailbox = await supervisor.start(
                 "purchasing",
                 lambda: PurchasingService(
                     market=door,
-                    chain=SimulatedChain(market),
+                    chain=chain,
                     book=book_of(store),
                     board=board,
-                    clock=VirtualClock(EPOCH),
+                    clock=clock,
                     entropy=entropy,
                 ),
                 Policy(),
             )
-            yield Client(door, Purchasing(mailbox, board))
+            yield Purchasing(mailbox, board)
+
+
+@asynccontextmanager
+async def open_validator_at(
+    door: Marketplace | MarketDoor, chain: Chain | SimulatedChain, share: Share
+) -> AsyncIterator[Validation]:
+    """Run a validator for the length of the block."""
+    board = ValidationBoard()
+    async with open_supervisor() as supervisor:
+        mailbox = await supervisor.start(
+            "validation",
+            lambda: ValidationService(market=door, chain=chain, share=share, board=board),
+            Policy(),
+        )
+        yield Validation(mailbox, board)
 
 
 async def post(market: SimulatedMarket, request: StorageRequest) -> RequestId:

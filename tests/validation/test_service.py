@@ -8,31 +8,19 @@ import trio
 from trio.testing import MockClock
 
 from codex.market import SlotState
-from codex.runtime import Policy, open_supervisor
-from codex.testing.hosts import a_request, account, open_host, post
+from codex.testing.hosts import a_request, account, open_host, open_validator_at, post
 from codex.testing.market import SimulatedChain, SimulatedMarket
 from codex.testing.market_door import MarketDoor
-from codex.validation import Share, Validation, ValidationBoard
-from codex.validation.service import ValidationService
+from codex.validation import Share, Validation
 
 EVERYTHING = Share(most=0)
 
 
 @asynccontextmanager
 async def open_validator(market: SimulatedMarket, share: Share = EVERYTHING) -> AsyncIterator[Validation]:
-    board = ValidationBoard()
-    async with open_supervisor() as supervisor:
-        mailbox = await supervisor.start(
-            "validation",
-            lambda: ValidationService(
-                market=MarketDoor(market, account("victor")),
-                chain=SimulatedChain(market),
-                share=share,
-                board=board,
-            ),
-            Policy(),
-        )
-        yield Validation(mailbox, board)
+    door = MarketDoor(market, account("victor"))
+    async with open_validator_at(door, SimulatedChain(market), share) as validation:
+        yield validation
 
 
 async def a_market(tmp_path: Path, slots: int = 2) -> SimulatedMarket:
