@@ -70,9 +70,10 @@ async def survey(store: Holdings, manifest: Manifest, missing: Sequence[int] = (
     rows = []
     for row, count in enumerate(present):
         leaves = layout.row(row)
-        gone = sum(index not in layout.padding for index in _within(missing, leaves))
-        corrupt = len(leaves) - _padding(layout, leaves) - count - gone
-        rows.append(Row(row, "data" if row < layout.k else "parity", count, gone, corrupt))
+        leaves = leaves[: len(leaves) - _padding(layout, leaves)]
+        gone = len(_within(missing, leaves))
+        kind = "data" if row < layout.k else "parity"
+        rows.append(Row(row, kind, count, gone, len(leaves) - count - gone))
     spare = max(0, least - layout.k)
     return Survey(layout.k, layout.m, tuple(rows), spare, _lost(layout, manifest, holes, short))
 
@@ -99,6 +100,14 @@ async def _few_holes(store: Holdings, manifest: Manifest) -> bool:
         count = len(leaves) - _padding(layout, leaves)
         holed += await store.missing(manifest.tree_cid, leaves.start, count) > 0
     return holed <= layout.m
+
+
+def without_padding(manifest: Manifest, missing: Sequence[int]) -> Sequence[int]:
+    """Those of some leaves, which ascend, that somebody has to hold. There may be very many."""
+    if not has_rows(manifest):
+        return missing
+    padding = Layout.of(manifest).padding
+    return [*missing[: bisect_left(missing, padding.start)], *missing[bisect_left(missing, padding.stop) :]]
 
 
 def runs(indices: Sequence[int]) -> Iterator[range]:

@@ -5,17 +5,16 @@ beside it does not.
 """
 
 import errno
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from codex.codec import Cid
 from codex.data import Manifest
-from codex.erasure import Layout
 from codex.errors import InvalidInput
 from codex.node.fetching import Rows
 from codex.node.job import JobKind, JobState, Json
 from codex.node.jobs import Job, Jobs
-from codex.node.rows import Survey, has_rows, survey
+from codex.node.rows import Survey, has_rows, survey, without_padding
 from codex.store import BlockStore, Progress, try_target
 
 LISTED = 1000
@@ -38,11 +37,7 @@ async def verify(
     """
     job.phase = "verifying"
     found = await _last(job, store.verify(cid))
-    missing: Sequence[int] = found.missing
-    rows = has_rows(manifest)
-    if rows:
-        padding = Layout.of(manifest).padding
-        missing = [index for index in missing if index not in padding]
+    missing = without_padding(manifest, found.missing)
     result: dict[str, Json] = {
         "blocks": manifest.block_count,
         "bytes": found.bytes_done,
@@ -58,7 +53,7 @@ async def verify(
         await mended_by.mend(0, manifest.block_count)
         missing = []
         result |= {"sound": True, "repaired": before}
-    if rows:
+    if has_rows(manifest):
         result |= _surveyed(await survey(store, manifest, missing))
     return result
 
