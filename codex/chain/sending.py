@@ -10,12 +10,13 @@ from collections import deque
 from typing import Any, Protocol
 
 import trio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from codex.chain.board import ChainBoard
 from codex.chain.fees import Fees
 from codex.chain.jsonrpc import RpcError, data, hexed, number, quantity, shown
 from codex.chain.link import LinkLost
+from codex.chain.outgoing import Outgoing, is_known, is_nonce, is_underpriced
 from codex.chain.refusals import translated
 from codex.chain.values import Header, Receipt
 from codex.chain.wallet import Signer, Transaction
@@ -50,33 +51,6 @@ class Rpc(Protocol):
     def look(self) -> None: ...
     @property
     def connections(self) -> int: ...
-
-
-@define(eq=False)
-class Outgoing:
-    """One nonce, and what was sent with it: every replacement has a hash of its own."""
-
-    transaction: Transaction
-    block: int
-    """The newest one when it was first sent; later the one that it is in."""
-    sent_block: int
-    sent_at: float
-    raw: bytes | None = None
-    adrift: bool = False
-    """Whether the provider may not have it."""
-    hashes: list[bytes] = field(factory=list)
-    passed_over: int = 0
-    settled: trio.Event = field(factory=trio.Event)
-    receipt: Receipt | None = None
-    error: CodexError | None = None
-
-    def settle(self, receipt: Receipt | None = None, error: CodexError | None = None) -> None:
-        """Tell whoever waits; the first telling counts for them."""
-        if receipt is not None:
-            self.receipt = receipt
-        if not self.settled.is_set():
-            self.error = error
-            self.settled.set()
 
 
 class Lane:
@@ -206,10 +180,10 @@ class Lane:
             except RpcError as error:
                 self._pending.pop(transaction.nonce, None)
                 last, resync = error, True
-                if _is_underpriced(error):
+                if is_underpriced(error):
                     # Of this nonce there is one already, which another program sent, or fees went up.
                     transaction = evolve(transaction, fees=transaction.fees.raised())
-                elif not _is_nonce(error):
+                elif not is_nonce(error):
                     self._next = None
                     raise translated(error) from error
             except LinkLost as error:
@@ -265,7 +239,7 @@ class Lane:
         try:
             await self._rpc.call("eth_sendRawTransaction", hexed(raw))
         except BaseException as error:
-            if not isinstance(error, RpcError) or not _is_known(error):
+            if not isinstance(error, RpcError) or not is_known(error):
                 outgoing.adrift = True
                 raise
         outgoing.adrift = False
@@ -296,7 +270,7 @@ class Lane:
             elif (again or outgoing.adrift) and outgoing.raw is not None:
                 await self._resend(outgoing, outgoing.raw)
             if head.number - outgoing.block >= HOPELESS and not outgoing.settled.is_set():
-                outgoing.settle(error=_unsettled(outgoing, f"is in none of {HOPELESS} blocks"))
+                outgoing.settle(error=outgoing.unsettled(f"is in none of {HOPELESS} blocks"))
         while self._done and self._done[0].block < head.number - KEPT:
             self._done.popleft()
 
@@ -317,7 +291,7 @@ class Lane:
         # A provider of several machines may count a transaction before it has the receipt.
         if outgoing.passed_over > 3:
             del self._pending[outgoing.transaction.nonce]
-            outgoing.settle(error=_unsettled(outgoing, "had its turn taken by another one of this account"))
+            outgoing.settle(error=outgoing.unsettled("had its turn taken by another one of this account"))
 
     def _is_stuck(self, outgoing: Outgoing, head: Header) -> bool:
         return (
@@ -361,27 +335,3 @@ class Lane:
             f"transaction {hexed(receipt.transaction)} failed in block {receipt.block}, and would not now",
             remedy="Try again: what it met has changed meanwhile.",
         )
-
-
-def _unsettled(outgoing: Outgoing, why: str) -> TransactionUnsettled:
-    return TransactionUnsettled(
-        f"transaction {hexed(outgoing.hashes[-1])} with nonce {outgoing.transaction.nonce} {why}",
-        remedy="See on the chain what became of it before it is sent again.",
-    )
-
-
-def _is_known(error: RpcError) -> bool:
-    """Whether the provider has this very transaction already."""
-    words = error.message.lower()
-    return "already known" in words or "already imported" in words or "known transaction" in words
-
-
-def _is_nonce(error: RpcError) -> bool:
-    """Whether the nonce is what is wrong: used already, or too far ahead."""
-    words = error.message.lower()
-    return "nonce" in words and ("low" in words or "high" in words or "expected" in words or "used" in words)
-
-
-def _is_underpriced(error: RpcError) -> bool:
-    words = error.message.lower()
-    return "underpriced" in words or "less than block base fee" in words or "fee too low" in words

@@ -9,7 +9,7 @@ from pathlib import Path
 from codex.chain import Chain, Marketplace
 from codex.config import MarketConfig
 from codex.runtime import Clock
-from codex.testing.chain import SimulatedProvider
+from codex.testing.chain_provider import SimulatedProvider
 from codex.testing.chain_service import OpenChain, key_file, open_chain
 
 

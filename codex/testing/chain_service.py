@@ -11,7 +11,7 @@ from codex.chain.service import ChainService
 from codex.config import MarketConfig
 from codex.runtime import Clock, Inline, Policy, Supervisor, VirtualClock, open_supervisor
 from codex.runtime.supervisor import ServiceEvent
-from codex.testing.chain import Dial
+from codex.testing.chain_provider import Dial
 
 ALICE_KEY = "a1" * 32
 """A secret key that is none: everybody can read it here."""
