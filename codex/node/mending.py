@@ -21,7 +21,7 @@ import trio
 from attrs import frozen
 
 from codex.codec import Cid
-from codex.data import Block, Manifest
+from codex.data import Block, LeafAddress, Manifest
 from codex.data.runs import Witness
 from codex.erasure import Layout, columns_at_once, recover
 from codex.errors import BlockNotFound, InvalidInput
@@ -29,7 +29,7 @@ from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
-from codex.node.restoring import Staging, open_restoration
+from codex.node.restoring import Restoration, Staging, open_restoration
 from codex.node.rows import has_rows, join, runs
 from codex.runtime import Budget
 from codex.runtime.threads import Offload
@@ -37,6 +37,10 @@ from codex.runtime.threads import Offload
 COLUMN_MOST = 256 << 20
 """Bytes of data of the largest column that is decoded: K = 4096 rows of blocks of 64 KiB. Whoever claims more
 would have this node hold them all at once."""
+
+NEAR = 1024
+"""Leaves from the first to the last of several gaps that are closed together: one by one, a thousand holes of
+a block each would take as many rounds through the store."""
 
 log = get_logger("node")
 
@@ -102,31 +106,54 @@ class Mender:
         QuotaExceeded.
         """
         came = 0
-        failure: BlockNotFound | None = None
+        failures: list[BlockNotFound] = []
         steps = max(1, self.layout.steps)
         for row in range(first // steps, -(-stop // steps)):
-            for gap in await self.gaps(row, range(first, stop)):
-                if not await self._store.missing(self._tree, gap.start, len(gap)):
-                    continue  # it was closed together with another
-                try:
-                    came += await self._close(gap)
-                except BlockNotFound as error:
-                    failure = failure or error
-        if failure is not None:
-            raise failure
+            for gaps in near(await self.gaps(row, range(first, stop))):
+                came += await self._close_all(gaps, failures)
+        if came:
+            log.info("leaves were recovered", tree=str(self._tree), leaves=came)
+        if failures:
+            raise failures.pop(0)
         return came
 
-    async def _close(self, gap: range) -> int:
-        self.gatherer.avoid([self.layout.place(gap.start)[0]])
-        run, witnesses = await self.provable(gap)
-        log.info("leaves are recovered", tree=str(self._tree), first=run.start, leaves=len(run))
+    async def _close_all(self, gaps: Sequence[range], failures: list[BlockNotFound]) -> int:
+        """Close gaps of a row that are near each other together, or else one by one; how many leaves came."""
+        span = range(gaps[0].start, gaps[-1].stop)
+        if not await self._store.missing(self._tree, span.start, len(span)):
+            return 0  # they were closed together with others
+        try:
+            return await self._close(span)
+        except BlockNotFound as error:
+            if len(gaps) == 1:
+                failures.append(error)
+                return 0
+        return sum([await self._close_all([gap], failures) for gap in gaps])
+
+    async def _close(self, span: range) -> int:
+        """Bring back what is not here of these leaves, all of it or none; how many leaves came."""
+        self.gatherer.avoid([self.layout.place(span.start)[0]])
+        run, witnesses = await self.provable(span)
         total = self.layout.total
         async with open_restoration(self._store, self._offload, self._tree, total, run) as made:
-            async with aclosing(self.rebuild(run)) as parts:
+            known = await self._between(span, made)
+            async with aclosing(self.rebuild(run, without=known)) as parts:
                 async for blocks in parts:
                     await made.add(blocks)
-            await made.adopt(await made.prove(witnesses), run)
-        return len(run)
+            lost = [index for index in run if index not in known] if known else run
+            await made.adopt(await made.prove(witnesses), lost)
+        return len(lost)
+
+    async def _between(self, span: range, made: Restoration) -> set[int]:
+        """Note the leaves of a span that are here; which those are."""
+        if await self._store.missing(self._tree, span.start, len(span)) == len(span):
+            return set()
+        here = await self._store.has_many([LeafAddress(self._tree, index) for index in span])
+        leaves = await self._store.leaves(self._tree, span.start, len(span))
+        sound = [leaf for leaf in leaves if here[leaf.index - span.start]]
+        for leaf in sound:
+            made.note(leaf.index, leaf.cid)
+        return {leaf.index for leaf in sound}
 
     async def provable(self, run: range) -> tuple[range, list[Witness]]:
         """The least run around this one that can be proved by leaves beside it, and those leaves."""
@@ -186,6 +213,18 @@ class Mender:
         made = await self._offload.run(recover, self.layout, self._size, data, wanted)
         found = dict(zip(wanted, made, strict=True))
         return {index: found.get(index) or known[index] for index in leaves}
+
+
+def near(gaps: Sequence[range]) -> Iterator[Sequence[range]]:
+    """Gaps that ascend, in groups of which each has few enough leaves from its first to its last."""
+    group: list[range] = []
+    for gap in gaps:
+        if group and gap.stop - group[0].start > NEAR:
+            yield group
+            group = []
+        group.append(gap)
+    if group:
+        yield group
 
 
 class Mending:

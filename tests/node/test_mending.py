@@ -2,7 +2,7 @@
 what is missing.
 """
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Container
 from itertools import combinations
 
 import pytest
@@ -15,7 +15,7 @@ from codex.config import StoreConfig
 from codex.data import Block, MerkleTree
 from codex.errors import BlockNotFound, InvalidInput, NotADataset, QuotaExceeded
 from codex.node import Node
-from codex.node.mending import COLUMN_MOST, Mender
+from codex.node.mending import COLUMN_MOST, NEAR, Mender, near
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import damage, noise
 from codex.testing.nodes import holdings, open_test_node, store_of
@@ -246,9 +246,11 @@ async def test_several_readers_of_a_lost_row_have_it_recovered_once(
     closed: list[range] = []
     real = Mender.rebuild
 
-    def rebuild(self: Mender, run: range) -> AsyncGenerator[dict[int, Block], None]:
+    def rebuild(
+        self: Mender, run: range, *, without: Container[int]
+    ) -> AsyncGenerator[dict[int, Block], None]:
         closed.append(run)
-        return real(self, run)
+        return real(self, run, without=without)
 
     monkeypatch.setattr(Mender, "rebuild", rebuild)
     got = []
@@ -280,3 +282,33 @@ async def test_the_bytes_end_where_they_are_lost_and_not_before(node: Node) -> N
     ):
         await gather()
     assert bytes(got) == dataset.content[4 * SIZE : 8 * SIZE]
+
+
+async def test_gaps_that_are_near_are_closed_together(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = protect(noise(4 * 300 * 64), 4, 2, 64)
+    lost = {index for index in dataset.leaves(1) if index % 3} | {7, 1250}
+    await dataset.keep(store_of(node), dataset.others(lost))
+    closed: list[int] = []
+    real = Mender._close
+
+    async def close(self: Mender, span: range) -> int:
+        closed.append(len(span))
+        return await real(self, span)
+
+    monkeypatch.setattr(Mender, "_close", close)
+    assert await mend(node, dataset) == len(lost)
+    assert closed == [1, 299, 1]
+    assert await here(node, dataset) == set(range(dataset.layout.total))
+
+
+def test_groups_of_gaps_have_a_bound() -> None:
+    gaps = [range(n, n + 1) for n in range(0, 3 * NEAR, 2)]
+    groups = list(near(gaps))
+    assert [gap for group in groups for gap in group] == gaps
+    assert all(group[-1].stop - group[0].start <= NEAR for group in groups)
+    assert len(groups) == 3
+    assert list(near([range(5 * NEAR), range(6 * NEAR, 6 * NEAR + 1)])) == [
+        [range(5 * NEAR)],
+        [range(6 * NEAR, 6 * NEAR + 1)],
+    ]
+    assert list(near([])) == []
