@@ -7,6 +7,7 @@ its message.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -162,20 +163,17 @@ def _texts(data: Any, depth: int) -> Iterator[str]:
 
 def refused(raw: bytes) -> CodexError:
     """The error that the bytes of a refusal are."""
-    selector, rest = raw[:4], raw[4:]
-    try:
+    selector = raw[:4]
+    with suppress(DecodeError):  # one whose own form is broken is told by its selector
         if selector == _REASON.selector:
-            (reason,) = abi.decode(_REASON.inputs, rest)
+            (reason,) = abi.decode(_REASON.inputs, raw[4:])
             return ChainRefused(f"the contract refused: {shown(reason)}", reason=shown(reason))
         if selector == _PANIC.selector:
-            (code,) = abi.decode(_PANIC.inputs, rest)
+            (code,) = abi.decode(_PANIC.inputs, raw[4:])
             return ChainRefused(f"the contract failed (panic {code:#x})", remedy=_OTHER, reason="Panic")
         known = abi.refusals_by_selector().get(selector)
         if known is not None:
-            return named(known.name, abi.decode(known.inputs, rest))
-    except DecodeError:
-        # Its own form is broken: it is told by its selector, as one that nobody knows.
-        known = None
+            return named(known.name, abi.decode(known.inputs, raw[4:]))
     return ChainRefused(
         f"the contract refused with an error that is not known here: 0x{selector.hex()}",
         remedy=_OTHER,
