@@ -8,6 +8,20 @@ serving.py act on it.
 from codex.exchange.board import ExchangeBoard
 from codex.exchange.handle import Arrivals, Exchange
 from codex.exchange.ledger import Trade
-from codex.exchange.messages import PROTOCOL
+from codex.exchange.messages import PROTOCOL, Delivery, Entry, Message, Presence
+from codex.exchange.messages import decode as decode_message
+from codex.exchange.messages import encode as encode_message
 
-__all__ = ["PROTOCOL", "Arrivals", "Exchange", "ExchangeBoard", "Trade"]
+__all__ = [
+    "PROTOCOL",
+    "Arrivals",
+    "Delivery",
+    "Entry",
+    "Exchange",
+    "ExchangeBoard",
+    "Message",
+    "Presence",
+    "Trade",
+    "decode_message",
+    "encode_message",
+]

@@ -18,8 +18,15 @@ from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, MerkleProof
 from codex.discovery import Board, DatagramSocket, Discovery
 from codex.discovery.service import DiscoveryService
 from codex.errors import CodexError
-from codex.exchange import PROTOCOL
-from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
+from codex.exchange import (
+    PROTOCOL,
+    Delivery,
+    Entry,
+    Message,
+    Presence,
+    decode_message,
+    encode_message,
+)
 from codex.p2p import (
     Handlers,
     MessageReader,
@@ -177,11 +184,11 @@ async def open_liar(
         reader = MessageReader(stream, MAX_MESSAGE)
         answers: Stream | None = None
         while (data := await reader.receive()) is not None:
-            message = decode(data)
+            message = decode_message(data)
             asked.extend(message.entries)
             for part in lie(content, message):
                 victims.add(stream.peer)
-                parts = [part] if isinstance(part, bytes) else encode(part)
+                parts = [part] if isinstance(part, bytes) else encode_message(part)
                 try:
                     if answers is None:
                         answers = await switch.open_stream(stream.peer, PROTOCOL)
