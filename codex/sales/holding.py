@@ -8,7 +8,7 @@ from math import ceil
 
 import trio
 
-from codex.errors import ChainRefused, ProofInvalid, UnknownRequest
+from codex.errors import ChainRefused, CodexError, CorruptData, NotFound, ProofInvalid, UnknownRequest
 from codex.logs import get_logger
 from codex.market import Groth16Proof, Period, Slot, SlotState
 from codex.sales.bench import ProofMissed, ProofSent, SlotLost, SlotPaid
@@ -31,8 +31,18 @@ async def settle_in(sale: Sale) -> Event:
     if told is not None:
         return told
     end = await sale.bench.market.request_end(sale.request_id)
-    await sale.bench.duties.on_expiry_update(await sale.known(), end)
+    try:
+        await sale.bench.duties.on_expiry_update(await sale.known(), end)
+    except NotFound as error:
+        await _mend(sale, end, error)
     return Event.STORED
+
+
+async def _mend(sale: Sale, end: int, error: CodexError) -> None:
+    """What we hold is not (all) here, after a disk was lost, say: get it back before it costs the slot."""
+    _log.warning("a slot that is held is fetched again", slot=str(sale.slot), why=error.message)
+    room = sale.reservation.room if sale.reservation is not None else None
+    await sale.bench.duties.on_store(await sale.known(), end, repair=True, reservation=room)
 
 
 async def look(sale: Sale) -> Event | None:
@@ -67,7 +77,11 @@ async def hold(sale: Sale) -> Event:
         period = bench.config.proofs.period_at(int(await bench.time.now()))
         if period.number > sale.proved_period:
             await _reached(sale, period)
-            await _prove(sale, slot, period)
+            try:
+                await _prove(sale, slot, period)
+            except (NotFound, CorruptData) as error:
+                await _mend(sale, end, error)
+                continue
         next_look = period.end + 1
         if await bench.time.now() <= end:
             next_look = min(next_look, end + 1)

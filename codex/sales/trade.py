@@ -40,7 +40,7 @@ WORKERS = 3
 QUEUE = 1024
 """Slots in the queue: some 500 bytes each."""
 RECONSIDER = 600.0
-"""Seconds after which slots that were not wanted are judged anew at the latest."""
+"""Seconds after which slots that were not wanted are judged anew at the latest, or a period if longer."""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
 
@@ -128,7 +128,7 @@ class Trade:
         and disks change, too, and nobody says so.
         """
         while True:
-            with trio.move_on_after(RECONSIDER):
+            with trio.move_on_after(max(RECONSIDER, self._bench.config.proofs.period)):
                 await self._offered.wait()
             self._offered = trio.Event()
             if self._queue.overflowed and len(self._queue) < QUEUE // 2:

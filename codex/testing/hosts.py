@@ -50,6 +50,7 @@ from codex.validation.service import ValidationService
 
 BLOCK = 1024
 """Bytes of the made-up blocks."""
+SMALL = StoreConfig(quota=1 << 20)
 
 
 def account(name: str) -> Address:
@@ -189,11 +190,16 @@ class Host:
 
 @asynccontextmanager
 async def open_host(
-    market: SimulatedMarket, data_dir: Path, name: str = "bob", *, quota: int = 1 << 20, leave_out: int = 0
+    market: SimulatedMarket,
+    data_dir: Path,
+    name: str = "bob",
+    *,
+    store: StoreConfig = SMALL,
+    leave_out: int = 0,
 ) -> AsyncIterator[Host]:
     """Run a host's store, sales and (simulated) node for the length of the block."""
     door, chain = MarketDoor(market, account(name)), SimulatedChain(market)
-    async with open_host_at(door, chain, data_dir, name, quota=quota, leave_out=leave_out) as host:
+    async with open_host_at(door, chain, data_dir, name, config=store, leave_out=leave_out) as host:
         yield host
 
 
@@ -204,13 +210,13 @@ async def open_host_at(
     data_dir: Path,
     name: str,
     *,
-    quota: int = 1 << 20,
+    config: StoreConfig = SMALL,
     leave_out: int = 0,
     clock: Clock | None = None,
 ) -> AsyncIterator[Host]:
     """As `open_host`, on any marketplace."""
     clock = clock or VirtualClock(EPOCH)
-    async with open_test_store(data_dir, StoreConfig(quota=quota), disk=FaultyDisk()) as store:
+    async with open_test_store(data_dir, config, disk=FaultyDisk()) as store:
         duties = SimulatedDuties(store)
         mailbox = Mailbox("duties")
         book, board = book_of(store), SalesBoard()

@@ -132,6 +132,8 @@ class SimulatedMarket:
         self.lose: set[str] = set()
         """Methods whose next transaction is done without an answer."""
         self.books = _Books()
+        self.remembers = False
+        """Whether the books are kept block by block, for `reorganise`; it takes time."""
         self.forks: list[int] = []
         """First blocks of reorganisations, in order."""
         self._before: list[tuple[int, _Books]] = []
@@ -176,7 +178,8 @@ class SimulatedMarket:
             await self._back_online.wait()
 
     def reorganise(self, depth: int) -> None:
-        """Take the last `depth` blocks back, with all that was done in them."""
+        """Take the last `depth` blocks back, with all that was done in them; they must be remembered."""
+        assert self.remembers
         first = self.block - depth + 1
         while self._before and self._before[-1][0] >= first:
             self.books = self._before.pop()[1]
@@ -200,7 +203,8 @@ class SimulatedMarket:
 
     def remember(self) -> None:
         """Keep the books as they are before the block in the making; for `reorganise`."""
-        self._before = [*self._before[-40:], (self.block, copy.deepcopy(self.books))]
+        if self.remembers:
+            self._before = [*self._before[-40:], (self.block, copy.deepcopy(self.books))]
 
     def tell(self, event: MarketEvent) -> None:
         self.books.logs.append((self.block, event))

@@ -218,6 +218,7 @@ async def test_the_chain_is_gone_while_a_request_starts_and_ends(
 async def test_a_request_that_the_chain_takes_back(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
+    market.remembers = True
     async with open_client(market, tmp_path) as alice:
         purchase = await alice.purchasing.buy(a_request())
         await until(alice, purchase.id, stands(State.SUBMITTED))

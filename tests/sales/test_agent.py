@@ -105,7 +105,7 @@ async def test_a_sale_may_be_stopped_anywhere(tmp_path: Path, autojump_clock: Mo
             await Agent(bench, begun[-1].id, item_of(market, begun[-1].request), None).run()
 
         async def next_request() -> None:
-            begun.append(a_request(nonce=len(begun), duration=150, expiry=60).slot(0))
+            begun.append(a_request(nonce=len(begun), duration=90, expiry=60).slot(0))
             await post(market, begun[-1].request)
 
         async def check() -> None:

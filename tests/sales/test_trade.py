@@ -9,7 +9,8 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from codex.errors import ChainRefused, NotOnNetwork
+from codex.config import StoreConfig
+from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork
 from codex.market import RequestState, Slot, SlotId, SlotState, StorageRequested
 from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, State
@@ -437,6 +438,7 @@ async def test_what_was_done_and_never_answered_is_not_done_twice(
 async def test_three_blocks_are_taken_back(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
+    market.remembers = True
     async with open_host(market, tmp_path) as bob:
         await bob.offer()
         bob.duties.store_seconds = 10
@@ -523,6 +525,44 @@ async def test_a_mistake_while_the_slot_is_held_does_not_give_it_up(
         await trio.sleep(800)
         assert not market.refuse["get_challenge"]
         assert market.slot_state(request.slot(0).id) is SlotState.PAID
+        assert await bob.untouched()
+
+
+async def test_what_a_disk_has_lost_of_a_slot_is_fetched_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with watching(market), open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.fail["OnExpiryUpdate"] = [BlockNotFound("it is not here")]
+        request = a_request(duration=900)
+        await post(market, request)
+        await trio.sleep(30)
+        slot = request.slot(0).id
+        assert bob.duties.repaired == [slot]
+        bob.duties.fail["OnProve"] = [CorruptData("a block is damaged")]
+        await trio.sleep(900)
+        assert bob.duties.repaired == [slot] * 2
+        assert (market.slot(slot).missed, market.slot_state(slot)) == (0, SlotState.PAID)
+        assert await bob.untouched()
+
+
+async def test_a_year_with_a_proof_a_day(tmp_path: Path, autojump_clock: MockClock) -> None:
+    day = 86400
+    proofs = evolve(CONFIG.proofs, period=day, timeout=day // 2)
+    market = SimulatedMarket(evolve(CONFIG, proofs=proofs, duration_limit=500 * day), block_time=3600)
+    market.fund(account("bob"), RICH)
+    store = StoreConfig(quota=1 << 20, maintenance_interval=day)
+    async with open_host(market, tmp_path, store=store) as bob:
+        await bob.offer(duration=400 * day)
+        request = a_request(duration=365 * day, expiry=5 * day)
+        await post(market, request)
+        await trio.sleep(366 * day)
+        slot = market.slot(request.slot(0).id)
+        assert market.slot_state(request.slot(0).id) is SlotState.PAID
+        # Every day but the first and those that the downtime spared.
+        assert 250 < len(slot.received) <= 366
+        earned = (market.request(request.id).ends - slot.filled_at) * SIZE
+        assert market.books.balances[account("bob")] == RICH + earned
         assert await bob.untouched()
 
 
