@@ -177,7 +177,9 @@ async def test_a_missed_proof_is_marked_and_a_lost_slot_is_repaired_for_less(
 
 async def test_proofs_are_asked_for_and_taken(town: Any, request_of_alice: StorageRequest) -> None:
     async with town.person(1) as alice, town.person(2) as bob:
-        request = asked_by(alice, request_of_alice, ask=evolve(request_of_alice.ask, duration=7200))
+        # Not cancelled while this goes on, though two slots stay free.
+        ask = evolve(request_of_alice.ask, duration=7200)
+        request = asked_by(alice, request_of_alice, ask=ask, expiry=7000)
         slot, market = request.slot(0), bob.marketplace
         await alice.marketplace.request_storage(request)
         proofs = (await market.configuration()).proofs
