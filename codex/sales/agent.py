@@ -20,7 +20,7 @@ from codex.sales.queue import Item
 from codex.sales.sale import Sale
 from codex.sales.states import SALE, SETTLED, STAKED, Event, State
 from codex.sales.steps import STEPS
-from codex.store import SlotReservation
+from codex.store import SlotReservation, Stage
 
 TRIES = 5
 """How often a step is tried that does not succeed, while nothing is at stake."""
@@ -40,7 +40,6 @@ _VERDICTS = {
     Event.LOST: Verdict.LOST,
     Event.SLOT_FREED: Verdict.LOST,
     Event.REQUEST_CANCELLED: Verdict.CANCELLED,
-    Event.REQUEST_FAILED: Verdict.LOST,
     Event.REQUEST_FINISHED: Verdict.CLOSED,
 }
 """What an event means that ends a sale, or lets it end."""
@@ -121,6 +120,8 @@ class Agent:
     async def _failed(self, error: Exception) -> Event:
         """What to make of a step that raised: try again, after a pause, or give up."""
         self.sale.reason = str(error) or type(error).__name__
+        if isinstance(error, CodexError) and error.remedy:
+            self.sale.reason += f". {error.remedy}"
         if isinstance(error, ChainUnreachable):
             # An outage is nobody's fault, and the chain's clock stands still in it as far as money goes.
             await self._bench.chain.connected()
@@ -166,6 +167,8 @@ class Agent:
             verdict = Verdict.FINISHED
         elif event is Event.MATCHED:
             verdict = Verdict.TAKEN
+        elif event is Event.LOST and sale.stage < Stage.STAKED:
+            verdict = Verdict.CLOSED
         elif event is Event.REQUEST_FINISHED and self.state is State.PAYOUT:
             verdict = None  # the payment tells it
         if verdict is None:
@@ -233,7 +236,6 @@ _REASONS = {
     Event.LOST: "the slot is another's or nobody's now, and its collateral is gone",
     Event.SLOT_FREED: "the slot was taken away for missed proofs, and its collateral is gone",
     Event.REQUEST_CANCELLED: "the request was not filled in time",
-    Event.REQUEST_FAILED: "the request failed: too many of its slots were lost",
     Event.REQUEST_FINISHED: "the request is over",
     Event.STORED: "the slot is filled, and proved from now on",
     Event.PAID: "the slot was held to the end and is paid",

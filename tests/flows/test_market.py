@@ -150,3 +150,43 @@ async def test_a_contract_with_a_loss_and_a_repair(tmp_path: Path, autojump_cloc
             (offer,) = await bob.sales.availabilities()
             assert offer.lost == SIZE
             assert (await bob.sales.decisions(lost))[0].verdict == "lost"
+
+
+async def test_a_contract_that_is_not_filled_and_one_that_fails(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with (
+        open_town(tmp_path) as town,
+        town.person("alice") as alice,
+        town.host("bob") as bob,
+        open_client_at(
+            alice.marketplace, alice.chain, tmp_path / "alice", "alice", clock=CLOCK
+        ) as purchasing,
+        town.person("victor") as victor,
+        open_validator_at(victor.marketplace, victor.chain, Share(most=0)),
+    ):
+        await bob.offer(total=SIZE)
+        before = await tokens(alice), await tokens(bob)
+        # One of two slots: paid until the expiry, and not a token longer.
+        half = await purchasing.buy(a_request(slots=2, duration=1000, expiry=200))
+        there = await reached(purchasing, half.id, lambda there: there.over)
+        assert there.error == "Purchase cancelled due to timeout"
+        await trio.sleep(20)
+        assert await bob.untouched()
+        earned = await tokens(bob) - before[1]
+        assert earned == before[0] - await tokens(alice) > 0
+        assert earned % SIZE == 0
+        assert earned < 200 * SIZE
+        # Two hosts of whom one goes: the other loses its collateral, and the client nothing.
+        async with town.host("carol") as carol:
+            await carol.offer(total=SIZE)
+            lost = await purchasing.buy(a_request(slots=2, duration=3000, expiry=200))
+            await reached(purchasing, lost.id, lambda there: there.state is Purchased.STARTED)
+        there = await reached(purchasing, lost.id, lambda there: there.over)
+        assert there.error == "Purchase failed"
+        await trio.sleep(20)
+        assert await bob.untouched()
+        assert (await bob.sales.availabilities())[0].lost == SIZE
+        assert await tokens(bob) == before[1] + earned - SIZE
+        assert await tokens(alice) == before[0] - earned
+        assert await bob.door.my_slots() == ()

@@ -11,9 +11,9 @@ from trio.testing import MockClock
 
 from codex.config import StoreConfig
 from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork
-from codex.market import RequestState, Slot, SlotId, SlotState, StorageRequested
+from codex.market import RequestFailed, RequestState, Slot, SlotId, SlotState, StorageRequested
 from codex.runtime import Lagged
-from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, State
+from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, State, Verdict
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import CONFIG, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
@@ -289,11 +289,33 @@ async def test_an_honest_host_of_a_failed_request_gets_its_bytes_back(
         assert (there.remaining, there.lost) == (RICH - SIZE, SIZE)
         assert await bob.untouched()
         assert await bob.door.my_slots() == ()
+        told = [await bob.sales.decisions(slot) for slot in market.books.slots]
+        (mine,) = [decisions for decisions in told if Verdict.FILLED in [d.verdict for d in decisions]]
+        assert mine[0].verdict == "lost", mine
+        assert "too many of its slots" in mine[0].reason
         # What is left is still for sale.
         again = a_request(nonce=9)
         await post(market, again)
         await trio.sleep(20)
         assert market.request(again.id).filled == 1
+
+
+async def test_a_request_that_fails_before_its_slot_is_filled_costs_nothing(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 50
+        request = a_request()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post, market, request)
+            await moved_to(bob, State.DOWNLOADING)
+        market.request(request.id).state = RequestState.FAILED
+        market.tell(RequestFailed(request.id))
+        await trio.sleep(10)
+        assert await bob.untouched()
+        assert (await bob.sales.availabilities())[0].lost == 0
+        assert (await verdicts(bob, request.slot(0).id))[0] == "closed"
 
 
 async def test_proofs_are_left_out_on_purpose(
