@@ -310,8 +310,8 @@ def give_back(change: Change, id: bytes, collateral: int) -> bool:
 
 
 _SLOT_SQL = (
-    "SELECT s.id, s.availability, s.request, s.slot, s.size, r.bytes, s.collateral, s.until, s.stage,"
-    " s.returned, s.room FROM slot_reservations s JOIN reservations r ON r.id = s.room"
+    "SELECT s.id, s.availability, s.request, s.slot, s.size, coalesce(r.bytes, 0), s.collateral, s.until,"
+    " s.stage, s.returned, s.room FROM slot_reservations s LEFT JOIN reservations r ON r.id = s.room"
 )
 
 

@@ -134,6 +134,17 @@ def test_more_comes_back_than_went_in(repo: Repo) -> None:
     assert there(repo) == offer()
 
 
+def test_all_comes_back_though_the_room_was_released_by_name(repo: Repo) -> None:
+    repo.stall.put(offer())
+    taken = take(repo)
+    repo.release(int(taken.room))
+    assert repo.stall.slots()[0].left == 0
+    assert repo.stall.advance(taken.id, Stage.STAKED).stage is Stage.STAKED
+    assert repo.stall.give_back(taken.id, 100)
+    assert there(repo) == offer()
+    assert repo.catalogue.space().quota_reserved == 10_000
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
