@@ -11,20 +11,17 @@ import stat
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 from attrs import frozen
-from coincurve import PrivateKey
 
 from codex.chain.fees import Fees
 from codex.config import MarketConfig
 from codex.errors import ConfigError, DecodeError
 from codex.market import Address
-from codex.market.ids import keccak256
 
 _READ = 65536  # bytes; keystores have less than one thousand
-_NEEDED = ("eth_abi", "eth_keyfile", "rlp")
+_NEEDED = ("eth_abi", "eth_account")
 _KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _HOW = (
     "Name a file with the 64 hexadecimal digits of a key, or an encrypted keystore, with --eth-private-key."
@@ -60,9 +57,10 @@ class KeySigner:
     first kind, for one chain only (EIP-155).
     """
 
-    def __init__(self, key: PrivateKey) -> None:
-        self._key = key
-        self._address = Address(keccak256(key.public_key.format(compressed=False)[1:])[-20:])
+    def __init__(self, key: bytes) -> None:
+        """Raises ValueError, which may have the key in it, for a number that is no key."""
+        self._account = _accounts().from_key(key)
+        self._address = Address.parse(self._account.address)
 
     def __repr__(self) -> str:
         return f"<KeySigner {self._address}>"
@@ -72,21 +70,18 @@ class KeySigner:
         return self._address
 
     def sign(self, transaction: Transaction, chain: int) -> bytes | None:
-        import rlp
-
-        call = [transaction.gas, transaction.to.raw, 0, transaction.data]
-        fees = transaction.fees
-        if fees.tip is None:
-            fields = [transaction.nonce, fees.most, *call]
-            parity, r, s = self._signed(rlp.encode([*fields, chain, 0, 0]))
-            return bytes(rlp.encode([*fields, chain * 2 + 35 + parity, r, s]))
-        fields = [chain, transaction.nonce, fees.tip, fees.most, *call, []]
-        return b"\x02" + bytes(rlp.encode([*fields, *self._signed(b"\x02" + rlp.encode(fields))]))
-
-    def _signed(self, message: bytes) -> tuple[int, int, int]:
-        signature = self._key.sign_recoverable(keccak256(message), hasher=None)
-        r, s = (int.from_bytes(signature[at : at + 32], "big") for at in (0, 32))
-        return signature[64], r, s
+        fields = {
+            "to": transaction.to.raw,
+            "data": transaction.data,
+            "value": 0,
+            "gas": transaction.gas,
+            "nonce": transaction.nonce,
+            "chainId": chain,
+            **transaction.fees.fields(),
+        }
+        if transaction.fees.tip is not None:
+            fields["type"] = 2
+        return bytes(self._account.sign_transaction(fields).raw_transaction)
 
 
 @frozen
@@ -121,7 +116,13 @@ def load_signer(config: MarketConfig) -> Signer:
                 "where the provider keeps its key.",
             )
         return ProviderSigner(Address.parse(config.account))
-    signer = KeySigner(_key(config.private_key_file, config.password_file))
+    try:
+        signer = KeySigner(_key(config.private_key_file, config.password_file))
+    except ValueError:
+        # What the library says may have the key in it.
+        raise ConfigError(
+            f"the key file {config.private_key_file} holds a number that is no key", remedy=_HOW
+        ) from None
     if config.account is not None and Address.parse(config.account) != signer.address:
         raise ConfigError(
             f"the key in {config.private_key_file} is that of {signer.address}, and not of {config.account}",
@@ -130,11 +131,11 @@ def load_signer(config: MarketConfig) -> Signer:
     return signer
 
 
-def _key(path: Path, password: Path | None) -> PrivateKey:
+def _key(path: Path, password: Path | None) -> bytes:
     text = read_secret(path, "key", _HOW)
     match = _KEY.fullmatch(text)
     if match is not None:
-        return _usable(bytes.fromhex(match[1]), path)
+        return bytes.fromhex(match[1])
     try:
         keystore = json.loads(text)
     except (ValueError, RecursionError):
@@ -142,7 +143,7 @@ def _key(path: Path, password: Path | None) -> PrivateKey:
     if not isinstance(keystore, dict):
         # What stands there instead is not shown: it may be most of a key.
         raise ConfigError(f"the key file {path} holds no key", remedy=_HOW)
-    return _usable(_decrypted(keystore, path, password), path)
+    return _decrypted(keystore, path, password)
 
 
 def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> bytes:
@@ -153,7 +154,7 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
         )
     secret = read_secret(password, "password", "Name the file with the password with --eth-password-file.")
     try:
-        return bytes(_keyfiles().decode_keyfile_json(keystore, secret.encode()))
+        return bytes(_accounts().decrypt(keystore, secret))
     except (ValueError, KeyError, TypeError, NotImplementedError, AttributeError):
         # The library's own words are left out, with what they may quote.
         raise ConfigError(
@@ -162,24 +163,17 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
         ) from None
 
 
-def _keyfiles() -> ModuleType:
-    """The library that decrypts keys. Something it is made of lets the whole process recurse a hundred times
-    deeper, so deep that nested input of strangers would crash it: that is taken back.
+def _accounts() -> Any:
+    """The library that knows accounts, which takes a second to load. Something it is made of lets the whole
+    process recurse a hundred times deeper, so deep that nested input of strangers would crash it: that is
+    taken back.
     """
     limit = sys.getrecursionlimit()
     try:
-        from eth_keyfile import keyfile
+        from eth_account import Account
     finally:
         sys.setrecursionlimit(limit)
-    return keyfile
-
-
-def _usable(key: bytes, path: Path) -> PrivateKey:
-    try:
-        return PrivateKey(key)
-    except ValueError:
-        # What the library says may have the key in it.
-        raise ConfigError(f"the key file {path} holds a number that is no key", remedy=_HOW) from None
+    return Account
 
 
 def read_secret(path: Path, what: str, how: str) -> str:
