@@ -9,6 +9,13 @@ from codex.node.events import (
     NodeEvent,
     PeerJoined,
     PeerLeft,
+    ProofMarked,
+    ProofMissed,
+    ProofSent,
+    PurchaseMoved,
+    SlotLost,
+    SlotMoved,
+    SlotPaid,
 )
 from codex.node.info import NodeInfo
 from codex.node.job import JobKind, JobState, JobView
@@ -18,6 +25,7 @@ from codex.node.node import Node, open_node
 from codex.node.protecting import Protected
 from codex.node.retrieving import Retrieval
 from codex.node.storing import Source
+from codex.node.terms import Terms
 from codex.node.wiring import Seams, Wires
 
 __all__ = [
@@ -37,10 +45,18 @@ __all__ = [
     "PeerJoined",
     "PeerLeft",
     "PeerView",
+    "ProofMarked",
+    "ProofMissed",
+    "ProofSent",
     "Protected",
+    "PurchaseMoved",
     "Retrieval",
     "Seams",
+    "SlotLost",
+    "SlotMoved",
+    "SlotPaid",
     "Source",
+    "Terms",
     "Wires",
     "open_node",
 ]

@@ -72,7 +72,77 @@ class PeerLeft:
     why: str
 
 
-NodeEvent = JobStarted | JobProgressed | JobEnded | ManifestStored | ManifestDeleted | PeerJoined | PeerLeft
+@frozen
+class PurchaseMoved:
+    """A purchase has come to another state; `error` says what went wrong, None when nothing did."""
+
+    purchase: str
+    state: str
+    error: str | None
+
+
+@frozen
+class SlotMoved:
+    """The sale of a slot has come to another state."""
+
+    slot: str
+    state: str
+
+
+@frozen
+class ProofSent:
+    """The marketplace has taken a proof of a slot; `spare` seconds of its period were left."""
+
+    slot: str
+    period: int
+    spare: int
+
+
+@frozen
+class ProofMissed:
+    """A period has ended without a proof of a slot that was asked for, and why."""
+
+    slot: str
+    period: int
+    why: str
+
+
+@frozen
+class SlotPaid:
+    """A slot is paid, and so much collateral came back, in the token's smallest unit."""
+
+    slot: str
+    collateral: int
+
+
+@frozen
+class SlotLost:
+    """The marketplace has taken a slot from this host, and its collateral."""
+
+    slot: str
+
+
+@frozen
+class ProofMarked:
+    """This node, as a validator, has marked another host's proof as missing; that host is slashed."""
+
+    slot: str
+    period: int
+
+
+MarketNews = PurchaseMoved | SlotMoved | ProofSent | ProofMissed | SlotPaid | SlotLost | ProofMarked
+"""What a node tells that takes part in the marketplace. Purchases and slots are named by 0x and 64 digits."""
+
+NodeEvent = (
+    JobStarted
+    | JobProgressed
+    | JobEnded
+    | ManifestStored
+    | ManifestDeleted
+    | PeerJoined
+    | PeerLeft
+    | MarketNews
+)
 
 
 class Events:

@@ -30,6 +30,7 @@ class JobKind(StrEnum):
     SCRUB = "scrub"
     BACKUP = "backup"
     PROTECT = "protect"
+    REQUEST = "request"
 
 
 class JobState(StrEnum):

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -18,11 +18,12 @@ from codex.codec.cid import CODEX_MANIFEST
 from codex.config import Config
 from codex.data import Block, Manifest
 from codex.discovery import Advertising
-from codex.errors import BlockNotFound, InvalidInput, NotAManifest, NotEnabled, NotFound, ServiceUnavailable
+from codex.errors import BlockNotFound, InvalidInput, NotEnabled, ServiceUnavailable
 from codex.exchange import Trade
 from codex.logs import get_logger
 from codex.node import fetching, retrieving, storing, tasks
 from codex.node.events import ManifestDeleted, ManifestStored, NodeEvent
+from codex.node.finding import not_here
 from codex.node.hosting import Slot
 from codex.node.info import NodeInfo, about
 from codex.node.job import JobKind, JobState
@@ -31,6 +32,7 @@ from codex.node.network import Network, PeerView
 from codex.node.retrieving import Retrieval
 from codex.node.rows import has_rows, lost
 from codex.node.storing import Source
+from codex.node.terms import Terms
 from codex.node.wiring import Parts, Seams, open_parts
 from codex.p2p import PeerId, SignedPeerRecord
 from codex.runtime.broadcast import Subscription
@@ -38,6 +40,9 @@ from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.slots import SlotTree
 from codex.store import Space
+
+if TYPE_CHECKING:
+    from codex.node.desk import MarketDesk
 
 log = get_logger("node")
 
@@ -196,7 +201,7 @@ class Node:
             [block] = await parts.store.get_many([cid])
         except BlockNotFound:
             if local or parts.network is None:
-                raise _not_here(local) from None
+                raise not_here(local) from None
             block = await parts.network.fetch_block(cid)
         return block.data
 
@@ -206,17 +211,7 @@ class Node:
         Raises BlockNotFound (NotOnNetwork when others were asked), and NotAManifest when the CID names
         something else.
         """
-        parts = self._running
-        try:
-            return await parts.store.get_manifest(cid)
-        except NotAManifest:
-            raise NotAManifest("Unable to decode as manifest") from None
-        except BlockNotFound:
-            if local or parts.network is None:
-                raise _not_here(local) from None
-        manifest = await parts.network.fetch_manifest(cid)
-        parts.events.publish(ManifestStored(cid))
-        return manifest
+        return await self._running.finder.find(cid, local=local)
 
     async def iterate_manifests(
         self, *, after: Cid | None = None
@@ -432,9 +427,20 @@ class Node:
             )
         return network
 
-    async def request_storage(self, cid: Cid, **terms: Any) -> None:
-        """Buy storage for a dataset. Raises NotEnabled: this node has no marketplace yet."""
-        raise _no_market(f"storage for {cid} cannot be requested")
+    @property
+    def market(self) -> "MarketDesk":
+        """Buying and selling storage. Raises NotEnabled on a node that was started without a marketplace."""
+        market = self._running.market
+        if market is None:
+            raise NotEnabled(
+                "Persistence is not enabled",
+                remedy="start the node as `codex persistence --eth-private-key=FILE`",
+            )
+        return market
+
+    async def request_storage(self, cid: Cid, terms: Terms) -> Job:
+        """Buy storage for a dataset in the background; see `MarketDesk.request_storage`."""
+        return await self.market.request_storage(cid, terms)
 
     # -- slots
 
@@ -499,15 +505,3 @@ async def open_node(config: Config, *, seams: Seams | None = None) -> AsyncItera
             finally:
                 with trio.CancelScope(shield=True):
                     await node.stop()
-
-
-def _not_here(local: bool) -> NotFound:
-    message = "The requested CID could not be retrieved (Block not found in local store)."
-    remedy = "" if local else "this node keeps to its own store: it was started without a network"
-    return BlockNotFound(message, remedy=remedy)
-
-
-def _no_market(what: str) -> NotEnabled:
-    return NotEnabled(
-        f"{what}: the marketplace is not part of this version", remedy="store and retrieve without it"
-    )

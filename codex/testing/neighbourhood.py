@@ -9,16 +9,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
-from codex.config import Config, DiscoveryConfig, ExchangeConfig, P2pConfig, StoreConfig
+from codex.config import Config, DiscoveryConfig, ExchangeConfig, MarketConfig, P2pConfig, StoreConfig
 from codex.discovery import DatagramSocket
 from codex.node import Node, Wires
 from codex.runtime.groups import unwrapped
 from codex.testing.network import Host, MemoryNetwork
 from codex.testing.nodes import ServedNode, serve, simulated
+
+if TYPE_CHECKING:
+    from codex.testing.chain_provider import Dial
 
 PEOPLE = ("alice", "bob", "carol")
 LISTEN = "/ip4/0.0.0.0/tcp/8070"
@@ -40,10 +44,19 @@ class Neighbourhood:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
-    async def add(self, name: str, *, bootstrap: Sequence[str] | None = None, upload_limit: int = 0) -> Node:
+    async def add(
+        self,
+        name: str,
+        *,
+        bootstrap: Sequence[str] | None = None,
+        upload_limit: int = 0,
+        market: MarketConfig | None = None,
+        dial: "Dial | None" = None,
+    ) -> Node:
         """Start a node and wait until it knows another one, if there is one; the very same as before when it
         was stopped. `bootstrap` are the names of those it asks first, and else is whoever runs longest.
-        `upload_limit` is in bytes per second; 0 is none.
+        `upload_limit` is in bytes per second; 0 is none. With `market` it takes part in a marketplace, to
+        whose chain `dial` is the way.
         """
         ip = self.hosts.setdefault(name, f"10.0.0.{len(self.hosts) + 1}")
         known = list(self.nodes)[:1] if bootstrap is None else bootstrap
@@ -58,8 +71,12 @@ class Neighbourhood:
                 bootstrap_nodes=tuple(self.nodes[other].info().spr for other in known),
             ),
             discovery=DiscoveryConfig(port_explicit=True, lan=False),
+            market=market,
         )
-        node = Node(config, seams=simulated(name, wires=wires(self.network.host(ip))))
+        # A life that comes after another must not draw the same names again.
+        life = f"{name}/{trio.current_time()}" if market else name
+        seams = evolve(simulated(life, wires=wires(self.network.host(ip))), dial=dial)
+        node = Node(config, seams=seams)
         await self.nursery.start(node.start)
         self.nodes[name] = node
         if known:

@@ -21,7 +21,7 @@ from codex.errors import (
     ServiceUnavailable,
 )
 from codex.lock import running_node
-from codex.node import Node, open_node
+from codex.node import Node, Terms, open_node
 from codex.runtime.lifecycle import State
 from codex.testing.content import noise
 from codex.testing.nodes import holdings, open_test_node, simulated, store_of
@@ -276,6 +276,11 @@ async def test_time_goes_on_while_a_node_is_stopped(tmp_path: Path, autojump_clo
 # -- what it cannot do
 
 
+TERMS = Terms(
+    duration=600, proof_probability=1, price_per_byte_per_second=1, collateral_per_byte=1, expiry=60
+)
+
+
 async def test_what_needs_a_network_or_a_market_says_so(node: Node) -> None:
     await node.store(CONTENT)
     peer = node.info().peer_id
@@ -283,7 +288,7 @@ async def test_what_needs_a_network_or_a_market_says_so(node: Node) -> None:
         lambda: node.find_peer(peer),
         lambda: node.connect(peer),
         lambda: node.connect(peer, ["/ip4/127.0.0.1/tcp/8070"]),
-        lambda: node.request_storage(CID, nodes=3),
+        lambda: node.request_storage(CID, TERMS),
     ):
         with pytest.raises(NotEnabled) as caught:
             await call()

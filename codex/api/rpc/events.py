@@ -3,7 +3,8 @@
 Each kind of event is a notification of its own, with the number of the subscription in it. Only what was
 asked for is kept, at most as many events as the subscription's size; when a connection takes them more
 slowly than they come, the oldest are dropped, and in their place comes `lagged` with how many there were.
-Then, and at the beginning, the present state is a matter of asking (`jobs`, `iterateManifests`, `peers`).
+Then, and at the beginning, the present state is a matter of asking (`jobs`, `iterateManifests`, `peers`, and
+for the marketplace `purchases` and `sales`).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,13 @@ from codex.api.rpc.results import (
     ManifestEvent,
     PeerJoinedEvent,
     PeerLeftEvent,
+    ProofMarkedEvent,
+    ProofMissedEvent,
+    ProofSentEvent,
+    PurchaseMovedEvent,
+    SlotEvent,
+    SlotMovedEvent,
+    SlotPaidEvent,
 )
 from codex.node import (
     JobEnded,
@@ -30,6 +38,13 @@ from codex.node import (
     NodeEvent,
     PeerJoined,
     PeerLeft,
+    ProofMarked,
+    ProofMissed,
+    ProofSent,
+    PurchaseMoved,
+    SlotLost,
+    SlotMoved,
+    SlotPaid,
 )
 from codex.runtime.broadcast import Lagged
 
@@ -61,6 +76,34 @@ def _left(event: PeerLeft) -> Object:
     return {"peerId": str(event.peer_id), "why": event.why}
 
 
+def _purchase(event: PurchaseMoved) -> Object:
+    return {"purchase": event.purchase, "state": event.state, "error": event.error}
+
+
+def _slot(event: SlotMoved) -> Object:
+    return {"slot": event.slot, "state": event.state}
+
+
+def _sent(event: ProofSent) -> Object:
+    return {"slot": event.slot, "period": event.period, "spare": event.spare}
+
+
+def _missed(event: ProofMissed) -> Object:
+    return {"slot": event.slot, "period": event.period, "why": event.why}
+
+
+def _paid(event: SlotPaid) -> Object:
+    return {"slot": event.slot, "collateral": str(event.collateral)}
+
+
+def _lost(event: SlotLost) -> Object:
+    return {"slot": event.slot}
+
+
+def _marked(event: ProofMarked) -> Object:
+    return {"slot": event.slot, "period": event.period}
+
+
 EVENTS: Mapping[type, Event] = {
     JobStarted: Event("jobStarted", JobEvent, Topic.JOBS, _job, "A job has begun."),
     JobProgressed: Event(
@@ -85,6 +128,41 @@ EVENTS: Mapping[type, Event] = {
     ),
     PeerJoined: Event("peerJoined", PeerJoinedEvent, Topic.PEERS, _joined, "A node is connected."),
     PeerLeft: Event("peerLeft", PeerLeftEvent, Topic.PEERS, _left, "A node is connected no more."),
+    PurchaseMoved: Event(
+        "purchaseMoved",
+        PurchaseMovedEvent,
+        Topic.PURCHASES,
+        _purchase,
+        "A purchase has come to another state, or its money has come back.",
+    ),
+    SlotMoved: Event(
+        "slotMoved", SlotMovedEvent, Topic.SLOTS, _slot, "The sale of a slot has come to another state."
+    ),
+    ProofSent: Event(
+        "proofSent", ProofSentEvent, Topic.SLOTS, _sent, "The marketplace has taken a proof of a slot."
+    ),
+    ProofMissed: Event(
+        "proofMissed",
+        ProofMissedEvent,
+        Topic.SLOTS,
+        _missed,
+        "A period has ended without a proof of a slot that was asked for.",
+    ),
+    SlotPaid: Event("slotPaid", SlotPaidEvent, Topic.SLOTS, _paid, "A slot is over, and paid."),
+    SlotLost: Event(
+        "slotLost",
+        SlotEvent,
+        Topic.SLOTS,
+        _lost,
+        "The marketplace has taken a slot from this host, and its collateral.",
+    ),
+    ProofMarked: Event(
+        "proofMarked",
+        ProofMarkedEvent,
+        Topic.SLOTS,
+        _marked,
+        "This node, as a validator, has marked a proof as missing; the slot's host is slashed.",
+    ),
     Lagged: Event(
         "lagged",
         LaggedEvent,

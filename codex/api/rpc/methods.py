@@ -51,7 +51,7 @@ from codex.api.rpc.params import (
 from codex.api.rpc.streams import Streams, Upload
 from codex.api.uploads import BadFilename, is_valid_filename, media_type
 from codex.errors import InvalidInput, NotFound
-from codex.node import Job, Node, Retrieval
+from codex.node import Job, Node, Retrieval, Terms
 from codex.version import VERSION
 
 Id = int | str | None
@@ -330,10 +330,11 @@ async def connect(call: Call, params: Dial) -> None:
     await call.node.connect(params.peer_id, params.addrs)
 
 
-async def request_storage(call: Call, params: StorageRequest) -> None:
-    """Buy storage for a dataset."""
-    await call.node.request_storage(
-        params.cid,
+async def request_storage(call: Call, params: StorageRequest) -> Object:
+    """Buy storage for a dataset in the background. The job of it, once the manifest is here and it is known
+    that the terms, the room and the account's tokens are right; its result has the `purchaseId`.
+    """
+    terms = Terms(
         duration=params.duration,
         proof_probability=params.proof_probability,
         price_per_byte_per_second=params.price_per_byte_per_second,
@@ -342,6 +343,7 @@ async def request_storage(call: Call, params: StorageRequest) -> None:
         nodes=params.nodes,
         tolerance=params.tolerance,
     )
+    return _seen(await call.node.request_storage(params.cid, terms))
 
 
 # -- the node itself

@@ -17,7 +17,7 @@ from codex.api.cors import PREFIX
 from codex.api.rpc import limits, params, results, session, streams
 from codex.api.rpc.events import EVENTS
 from codex.api.rpc.faults import NUMBERS
-from codex.api.rpc.shapes import MOST, Bounds, camel
+from codex.api.rpc.shapes import MOST, Amount, Bounds, camel
 from codex.api.rpc.table import METHODS
 from codex.codec import Cid
 from codex.p2p import PeerId
@@ -60,6 +60,7 @@ _LIMITS = (
 
 _WORDS: dict[object, str] = {
     str: "text",
+    Amount: "decimal text",
     int: "number",
     float: "number",
     bool: "true or false",

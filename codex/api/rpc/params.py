@@ -10,7 +10,7 @@ from typing import Annotated
 from attrs import frozen
 
 from codex.api.rpc.limits import MAX_PAGE, MAX_QUEUE, MAX_WINDOW, PAGE, QUEUE, WINDOW
-from codex.api.rpc.shapes import Bounds
+from codex.api.rpc.shapes import Amount, Bounds
 from codex.codec import Cid
 from codex.node import JobKind, JobState
 from codex.p2p import PeerId
@@ -22,6 +22,8 @@ class Topic(StrEnum):
     JOBS = "jobs"
     MANIFESTS = "manifests"
     PEERS = "peers"
+    PURCHASES = "purchases"
+    SLOTS = "slots"
 
 
 @frozen
@@ -142,9 +144,9 @@ class StorageRequest:
 
     cid: Annotated[Cid, "the CID of the dataset's manifest"]
     duration: Annotated[int, "seconds that it is to be kept", Bounds(1)]
-    proof_probability: Annotated[str, "how often it is to be proven: once in so many periods"]
-    price_per_byte_per_second: Annotated[str, "what is paid"]
-    collateral_per_byte: Annotated[str, "what hosts put at stake"]
+    proof_probability: Annotated[Amount, "how often it is to be proven: once in so many periods"]
+    price_per_byte_per_second: Annotated[Amount, "what is paid"]
+    collateral_per_byte: Annotated[Amount, "what hosts put at stake"]
     expiry: Annotated[int, "seconds until the request ends when nobody takes it", Bounds(1)]
     nodes: Annotated[int, "over how many hosts it is spread", Bounds(1)] = 3
     tolerance: Annotated[int, "how many of them may be lost", Bounds(1)] = 1

@@ -139,7 +139,7 @@ class Job:
     """A piece of long work at one moment."""
 
     id: Annotated[str, "its id"]
-    kind: Annotated[str, "upload, download, fetch, verify, scrub, backup or protect"]
+    kind: Annotated[str, "upload, download, fetch, verify, scrub, backup, protect or request"]
     state: Annotated[str, "running, done, failed or cancelled"]
     phase: Annotated[str, "a word for what is being done"]
     subject: Annotated[str | None, "what it is about: a CID, a file's name or a path"]
@@ -297,6 +297,71 @@ class PeerLeftEvent:
     subscription: Annotated[int, "which subscription this is for"]
     peer_id: Annotated[str, "its peer id"]
     why: Annotated[str, "why the connection ended; may be empty"]
+
+
+@frozen
+class PurchaseMovedEvent:
+    """A purchase has come to another state."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    purchase: Annotated[str, "its id, which is the request's: 0x and 64 digits"]
+    state: Annotated[str, "pending, submitted, started, finished, cancelled, failed, errored or unknown"]
+    error: Annotated[str | None, "what went wrong; null when nothing did"]
+
+
+@frozen
+class SlotMovedEvent:
+    """The sale of a slot has come to another state."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+    state: Annotated[str, "SalePreparing, SaleProving and so on"]
+
+
+@frozen
+class ProofSentEvent:
+    """A proof was taken."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+    period: Annotated[int, "the number of the period, counted from the unix epoch"]
+    spare: Annotated[int, "seconds that were left of the period"]
+
+
+@frozen
+class ProofMissedEvent:
+    """A proof was not brought in time."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+    period: Annotated[int, "the number of the period, counted from the unix epoch"]
+    why: Annotated[str, "in words"]
+
+
+@frozen
+class SlotPaidEvent:
+    """A slot is paid."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+    collateral: Annotated[str, "what came back of it, a decimal text"]
+
+
+@frozen
+class SlotEvent:
+    """Something about a slot."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+
+
+@frozen
+class ProofMarkedEvent:
+    """A missing proof was marked."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+    period: Annotated[int, "the number of the period, counted from the unix epoch"]
 
 
 @frozen

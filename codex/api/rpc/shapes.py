@@ -5,6 +5,7 @@ Pure. Names are camelCase in JSON and snake_case here. Nothing is converted that
 number, 1 is no true, a text is no list. Each field is `Annotated` with its documentation.
 """
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,10 @@ TOLD = 3  # faults that one refusal names; who made more sees the rest next time
 _ECHO = 40  # characters of a foreign name that are repeated
 
 T = TypeVar("T")
+
+
+class Amount(int):
+    """Tokens, or another number that JSON's do not reach: a text of decimal digits in JSON."""
 
 
 class _Unfit(ValueError):
@@ -114,6 +119,12 @@ def _text(value: object, _: Any = None) -> str:
     return value
 
 
+def _amount(value: object, _: Any) -> Amount:
+    if not isinstance(value, str) or re.fullmatch(r"[0-9]{1,78}", value) is None:
+        raise _Unfit("must be a text of 1 to 78 decimal digits")
+    return Amount(value)
+
+
 def _cid(value: object, _: Any) -> Cid:
     if not isinstance(value, str):
         raise _Unfit("must be the text of a CID")
@@ -185,6 +196,7 @@ def _object(kind: type[Any]) -> Callable[[Any, Any], Any]:
 
 _converter.register_structure_hook(int, _exactly(int, "a whole number"))
 _converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(Amount, _amount)
 _converter.register_structure_hook(bool, _exactly(bool, "true or false"))
 _converter.register_structure_hook(StrEnum, _word)
 _converter.register_structure_hook(Cid, _cid)

@@ -58,7 +58,7 @@ _ROWS: tuple[Method[Any], ...] = (
     Method("peers", params.Nothing, results.Peers, methods.peers),
     Method("findPeer", params.Peer, results.PeerRecord, methods.find_peer),
     Method("connect", params.Dial, None, methods.connect),
-    Method("requestStorage", params.StorageRequest, None, methods.request_storage),
+    Method("requestStorage", params.StorageRequest, results.Job, methods.request_storage),
     Method("health", params.Nothing, results.Health, methods.health),
     Method("setLogLevel", params.Level, None, methods.set_log_level),
     Method("subscribe", params.Subscribe, results.Subscribed, methods.subscribe),

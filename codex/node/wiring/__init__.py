@@ -8,21 +8,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
+from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 
 from codex.codec import Multiaddr
 from codex.config import Config
 from codex.config.values import is_loopback
-from codex.discovery import (
-    Advertiser,
-    Board,
-    DatagramSocket,
-    Discovery,
-    MulticastSocket,
-    open_multicast,
-    open_udp,
-)
+from codex.discovery import Advertiser, Board, DatagramSocket, Discovery, MulticastSocket
 from codex.discovery.service import AdvertiserService, DiscoveryService, LanService
 from codex.errors import CodexError, PortTaken
 from codex.exchange import Exchange, ExchangeBoard
@@ -30,12 +23,14 @@ from codex.exchange.service import ExchangeService
 from codex.lock import DataDir, open_data_dir
 from codex.logs import get_logger
 from codex.node.events import Events
+from codex.node.finding import Finder
 from codex.node.herald import Herald
 from codex.node.hosting import Hosting
 from codex.node.jobs import Jobs
 from codex.node.mending import Mending
 from codex.node.network import Network
 from codex.node.protecting import Protector
+from codex.node.wiring.seams import Seams, Wires
 from codex.p2p import (
     Handlers,
     Identity,
@@ -43,13 +38,10 @@ from codex.p2p import (
     SignedPeerRecord,
     Switch,
     Switchboard,
-    TcpTransport,
-    Transport,
     load_or_create,
 )
 from codex.p2p.service import SwitchService
 from codex.runtime.budget import Budget
-from codex.runtime.clock import Clock, Entropy, SystemClock, SystemEntropy
 from codex.runtime.memory import give_back
 from codex.runtime.supervisor import (
     CRITICAL,
@@ -60,8 +52,13 @@ from codex.runtime.supervisor import (
     open_supervisor,
 )
 from codex.runtime.threads import Offload, Threads
-from codex.store import BlockStore, Disk
+from codex.store import BlockStore, MarketBook
 from codex.store.service import StoreService
+
+if TYPE_CHECKING:
+    from codex.node.desk import MarketDesk
+
+__all__ = ["MEMORY", "NEIGHBOURS", "Parts", "Seams", "Wires", "open_parts"]
 
 THREADS = 4  # at least so many hops at once: hashing, reading and the writer each have one, with one to spare
 
@@ -78,29 +75,6 @@ DHT = "dht"  # the directory of what the network taught us, in the data director
 NEIGHBOURS = 32  # peers up to which nodes nearby are connected to as they are found; more are known of
 
 log = get_logger("node")
-
-
-@frozen
-class Wires:
-    """What joins a node to others. The defaults are the real things."""
-
-    transport: Transport = field(factory=TcpTransport)
-    open_socket: Callable[[int, str], DatagramSocket] = open_udp
-    """Opens a UDP port at an IP address of this machine, 0.0.0.0 for all."""
-    open_multicast: Callable[[], MulticastSocket] | None = open_multicast
-    """None where there is no looking for nodes nearby."""
-
-
-@frozen
-class Seams:
-    """What a node takes from the world, and a test may replace. The defaults are the real things."""
-
-    clock: Clock = field(factory=SystemClock)
-    entropy: Entropy = field(factory=SystemEntropy)
-    offload: Offload | None = None
-    disk: Disk | None = None
-    wires: Wires | None = field(factory=Wires)
-    """None for a node by itself."""
 
 
 @frozen
@@ -123,15 +97,18 @@ class Parts:
     protector: Protector
     mending: Mending
     hosting: Hosting
+    finder: Finder
+    market: "MarketDesk | None"
+    """None when the node was started without a marketplace."""
 
 
 @asynccontextmanager
 async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
     """Lock the data directory, read the identity, and run the services for the length of a block.
 
-    Start: store, p2p, discovery, exchange, advertiser, herald, lan, jobs. Stop: the reverse, each service
-    within its bound; then the events end. Raises DataDirLocked, ConfigError, PortTaken, DiskFailed, and what
-    a critical service crashed with.
+    Start: store, chain, p2p, discovery, exchange, advertiser, herald, lan, jobs, duties, purchasing, sales,
+    validation. Stop: the reverse, each service within its bound; then the events end. Raises DataDirLocked,
+    ConfigError, PortTaken, DiskFailed, and what a critical service crashed with.
     """
     offload = seams.offload or Threads(config.num_threads or max(THREADS, min(os.cpu_count() or 1, 16)))
     with open_data_dir(config.data_dir) as data_dir:
@@ -147,6 +124,13 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     stop_timeout=STOP,
                 )
                 store = BlockStore(mailbox)
+                trading = None
+                if config.market is not None:
+                    # Of use to few, and a quarter of a second to load.
+                    from codex.node.wiring.trading import Trading
+
+                    trading = Trading(config, config.market, seams, supervisor, offload, events)
+                    await trading.connect()
                 network = None
                 if seams.wires is not None:
                     joining = _Joining(config, seams, seams.wires, supervisor, identity, offload)
@@ -160,6 +144,11 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     store, offload, budget=budget, events=events, network=network, cores=cores
                 )
                 mending = Mending(store, offload, budget)
+                hosting = Hosting(store, offload, mending, cores)
+                finder = Finder(store, network, events)
+                market = None
+                if trading is not None:
+                    market = await trading.open(MarketBook(mailbox), finder, hosting, protector, jobs)
                 yield Parts(
                     supervisor,
                     store,
@@ -173,7 +162,9 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     budget,
                     protector,
                     mending,
-                    Hosting(store, offload, mending, cores),
+                    hosting,
+                    finder,
+                    market,
                 )
 
 

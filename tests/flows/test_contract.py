@@ -1,0 +1,109 @@
+"""A contract among whole nodes: alice buys 2 + 1, three hosts sell, and all have what the contract says."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from codex.codec import Cid
+from codex.data import BLOCK_SIZE
+from codex.devnet.town import open_town
+from codex.market import RequestId, SlotState
+from codex.node import JobState, Node, Terms
+from codex.testing.content import noise
+
+pytestmark = pytest.mark.skipif(
+    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
+)
+
+HOSTS = ("bob", "carol", "dave")
+CONTENT = noise(4 * BLOCK_SIZE)
+SLOT = 2 * BLOCK_SIZE
+TERMS = Terms(
+    duration=600,
+    proof_probability=1,
+    price_per_byte_per_second=2,
+    collateral_per_byte=3,
+    expiry=300,
+    nodes=3,
+    tolerance=1,
+)
+
+
+async def offer(node: Node, slots: int = 1) -> None:
+    await node.market.add_availability(
+        total=slots * SLOT, duration=10_000, price=1, collateral=slots * SLOT * 3
+    )
+
+
+async def buy(node: Node, cid: Cid, terms: Terms = TERMS) -> RequestId:
+    job = await node.request_storage(cid, terms)
+    ended = await job.wait()
+    assert ended.state is JobState.DONE, ended.error
+    assert isinstance(ended.result, dict)
+    return RequestId.parse(str(ended.result["purchaseId"]))
+
+
+async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 2000) -> None:
+    with trio.fail_after(seconds):
+        while not await reached():  # noqa: ASYNC110 - on virtual time, of what no event tells
+            await trio.sleep(1)
+
+
+async def stands(node: Node, id: RequestId, state: str, settled: bool = False) -> None:
+    async def reached() -> bool:
+        purchase = await node.market.purchase(id)
+        assert purchase is not None
+        return purchase.state.value == state and (purchase.over or not settled)
+
+    await until(reached)
+
+
+async def free(node: Node) -> bool:
+    """Whether a host has back all that it offered, and nothing is left of the slot."""
+    offered = await node.market.availabilities()
+    space = await node.space()
+    return (
+        all(there.free == there.total and there.remaining == there.collateral for there in offered)
+        and not space.quota_used
+        and not await node.market.sales()
+    )
+
+
+async def test_alice_buys_and_three_hosts_are_paid(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_town(tmp_path, "alice", *HOSTS) as town:
+        alice = town["alice"]
+        accounts = {name: town[name].market.account for name in ("alice", *HOSTS)}
+        before = {name: await town.tokens(account) for name, account in accounts.items()}
+        for name in HOSTS:
+            await offer(town[name])
+        cid = await alice.store(CONTENT)
+        id = await buy(alice, cid)
+        await stands(alice, id, "started")
+        held = {name: await town[name].market.slots() for name in HOSTS}
+        assert sorted(slot.index for slots in held.values() for slot in slots) == [0, 1, 2]
+        for name in HOSTS:
+            (slot,) = held[name]
+            assert slot.request.id == id
+            assert before[name] - await town.tokens(accounts[name]) == SLOT * 3
+            verdicts = [str(there.verdict) for there in await town[name].market.decisions(slot.id)]
+            assert verdicts[0] == "filled"
+            assert "taken" in verdicts
+
+        # The client and its data may go: the hosts have it.
+        await stands(alice, id, "finished", settled=True)
+        market = alice.market.parts.marketplace
+        ids = [slot.id for slots in held.values() for slot in slots]
+        for name in HOSTS:
+            await until(partial(free, town[name]))
+        assert [await market.slot_state(slot) for slot in ids] == [SlotState.PAID] * 3
+        earned = [await town.tokens(accounts[name]) - before[name] for name in HOSTS]
+        assert before["alice"] - await town.tokens(accounts["alice"]) == sum(earned)
+        # Each second of a slot is paid with its bytes times the price.
+        assert all(0 < amount <= 600 * SLOT * 2 and amount % (SLOT * 2) == 0 for amount in earned)
+        missed = [await market.missing_proofs(slot) for slot in ids]
+        assert missed == [0, 0, 0]
