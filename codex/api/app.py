@@ -67,7 +67,7 @@ def make_app(node: Node, cors: Cors, access: Access, sockets: Sockets) -> QuartT
 
 def rows(node: Node) -> list[Route]:
     """Every JSON call, on `node`."""
-    return [*data.routes(node), *jobs.routes(node), *debug.routes(node), *market.routes()]
+    return [*data.routes(node), *jobs.routes(node), *debug.routes(node), *market.routes(node)]
 
 
 def _endpoint(route: Route) -> str:

@@ -9,6 +9,8 @@ from attrs import field, frozen
 
 from codex.chain import Chain, ChainState, Connected, Marketplace
 from codex.codec import Cid
+from codex.data import Manifest
+from codex.erasure import Layout
 from codex.market import Address, MarketplaceConfig, RequestId, Slot, SlotId
 from codex.node.finding import Finder
 from codex.node.jobs import Job
@@ -103,10 +105,18 @@ class MarketDesk:
         A dataset that is protected already is protected anew, from the data alone. Raises InvalidInput in
         the network's words, BlockNotFound, NotAManifest, QuotaExceeded, InsufficientFunds, TooManyJobs.
         """
+        return self.requesting.begin(cid, *await self._planned(cid, terms))
+
+    async def buy_storage(self, cid: Cid, terms: Terms) -> RequestId:
+        """As `request_storage`, in the caller's own task: returns the purchase's id when it is on its way to
+        the chain. Raises also what `Protector.protect` raises, and JobCancelled.
+        """
+        return await self.requesting.run(cid, *await self._planned(cid, terms))
+
+    async def _planned(self, cid: Cid, terms: Terms) -> tuple[Manifest, Layout, Terms]:
         terms.check(await self.configuration())
         original = (await self.finder.find(cid)).as_original()
-        layout = await self.requesting.plan(original, terms)
-        return self.requesting.begin(cid, original, layout, terms)
+        return original, await self.requesting.plan(original, terms), terms
 
     async def purchases(self, limit: int = 1000) -> list[Purchase]:
         """Every purchase, those of former lives too, the newest first."""

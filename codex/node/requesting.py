@@ -11,7 +11,7 @@ from codex.data import Manifest
 from codex.erasure import Layout
 from codex.errors import InvalidInput
 from codex.logs import get_logger
-from codex.market import Address, StorageAsk, StorageContent, StorageRequest
+from codex.market import Address, RequestId, StorageAsk, StorageContent, StorageRequest
 from codex.node.encoding import slot_shape
 from codex.node.job import JobKind, Json
 from codex.node.jobs import Job, Jobs
@@ -54,14 +54,29 @@ class Requesting:
         """
 
         async def work(job: Job) -> Json:
-            made = await self.protector.protect(cid, original, layout, job)
-            job.phase = "buying"
-            content = StorageContent(made.cid.raw, made.verify_root.digest)
-            purchase = await self.purchasing.buy(_request(original, layout, terms, content))
-            log.info("storage requested", cid=str(cid), purchase=str(purchase.id))
-            return _result(made, str(purchase.id))
+            made, id = await self._request(cid, original, layout, terms, job)
+            return _result(made, id)
 
         return self.jobs.start(JobKind.REQUEST, work, subject=str(cid))
+
+    async def run(self, cid: Cid, original: Manifest, layout: Layout, terms: Terms) -> RequestId:
+        """The same in the caller's own task, as a job still; the purchase's id. Raises what protecting and
+        buying raise, JobCancelled, TooManyJobs.
+        """
+        async with self.jobs.track(JobKind.REQUEST, subject=str(cid)) as job:
+            made, id = await self._request(cid, original, layout, terms, job)
+            job.result = _result(made, id)
+        return id
+
+    async def _request(
+        self, cid: Cid, original: Manifest, layout: Layout, terms: Terms, job: Job
+    ) -> tuple[Protected, RequestId]:
+        made = await self.protector.protect(cid, original, layout, job)
+        job.phase = "buying"
+        content = StorageContent(made.cid.raw, made.verify_root.digest)
+        purchase = await self.purchasing.buy(_request(original, layout, terms, content))
+        log.info("storage requested", cid=str(cid), purchase=str(purchase.id))
+        return made, purchase.id
 
 
 def _request(original: Manifest, layout: Layout, terms: Terms, content: StorageContent) -> StorageRequest:
@@ -77,5 +92,5 @@ def _request(original: Manifest, layout: Layout, terms: Terms, content: StorageC
     return StorageRequest(client=_NOBODY, ask=ask, content=content, expiry=terms.expiry, nonce=bytes(32))
 
 
-def _result(made: Protected, purchase: str) -> Json:
-    return {"purchaseId": purchase, "verifiableCid": str(made.cid), "treeCid": str(made.tree_cid)}
+def _result(made: Protected, purchase: RequestId) -> Json:
+    return {"purchaseId": str(purchase), "verifiableCid": str(made.cid), "treeCid": str(made.tree_cid)}

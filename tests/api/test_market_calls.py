@@ -22,6 +22,12 @@ CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
         ("POST", f"/storage/request/{CID}"),
         ("POST", "/storage/request/garbage"),
         ("GET", "/storage/purchases"),
+        ("DELETE", f"/sales/availability/{ID}"),
+        ("GET", "/sales/decisions"),
+        ("GET", "/sales/decisions?slot=garbage&limit=0"),
+        ("GET", "/sales/history"),
+        ("GET", "/storage/history"),
+        ("GET", "/market/balances"),
         ("GET", f"/storage/purchases/{ID}"),
         ("GET", "/storage/purchases/garbage"),
     ],
@@ -40,7 +46,6 @@ async def test_without_a_marketplace_each_call_says_so(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("DELETE", f"/sales/availability/{ID}"),
         ("GET", f"/sales/availability/{ID}"),
         ("GET", f"/storage/request/{CID}"),
         ("POST", "/storage/purchases"),

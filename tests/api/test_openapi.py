@@ -11,7 +11,10 @@ from codex.api import bulk
 from codex.api.app import rows
 from codex.api.debug import description
 from codex.node import JobKind, JobState
+from codex.purchasing import State as PurchaseState
 from codex.runtime.lifecycle import State
+from codex.sales import State as SaleState
+from codex.sales import Verdict
 from codex.testing.http import Client
 from codex.testing.nodes import ServedNode
 
@@ -99,6 +102,12 @@ ANSWERS = {
     "verify": {"202", "404", "422", "503"},
     "scrub": {"202", "503"},
     "backup": {"202", "422", "503"},
+    "offer": {"201", "403", "422", "503"},
+    "changeOffer": {"204", "404", "422", "503"},
+    "withdrawOffer": {"204", "404", "422", "503"},
+    "requestStorage": {"200", "202", "403", "404", "422", "503"},
+    "purchase": {"200", "404", "503"},
+    "slot": {"200", "404", "503"},
     "health": {"200", "503"},
     "ready": {"200", "503"},
 }
@@ -129,6 +138,15 @@ def test_the_words_are_the_nodes(document: dict[str, Any]) -> None:
     assert schemas["JobState"]["enum"] == [state.value for state in JobState]
     states = schemas["Health"]["properties"]["services"]["items"]["properties"]["state"]["enum"]
     assert set(states) == {state.value for state in State}
+
+
+def test_the_words_of_the_marketplace_are_those_of_its_tables(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["SlotAgent"]["properties"]["state"]["enum"] == [state.value for state in SaleState]
+    for name in ("Purchase", "RememberedPurchase"):
+        states = schemas[name]["properties"]["state"]["enum"]
+        assert states == [state.value for state in PurchaseState]
+    assert schemas["Decision"]["properties"]["verdict"]["enum"] == [verdict.value for verdict in Verdict]
 
 
 def test_no_line_is_too_long_to_read() -> None:

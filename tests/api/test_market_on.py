@@ -1,0 +1,245 @@
+"""The marketplace's calls on a node that takes part: statuses, texts and forms, on the embedded chain.
+
+One node serves all of these, for what is asked here leaves nothing behind that the others would see.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codex.data import BLOCK_SIZE
+from codex.devnet.town import Town, open_town
+from codex.testing.content import noise
+from codex.testing.http import Client, Reply
+
+pytestmark = pytest.mark.skipif(
+    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
+)
+
+ID = "12" * 32
+OFFER = {
+    "totalSize": 1_000_000,
+    "duration": "86400",
+    "minPricePerBytePerSecond": "1000",
+    "totalCollateral": "0x10",
+}
+TERMS = {
+    "duration": 600,
+    "proofProbability": "3",
+    "pricePerBytePerSecond": "1",
+    "collateralPerByte": 1,
+    "expiry": 300,
+}
+
+
+@asynccontextmanager
+async def open_alice(directory: Path) -> AsyncIterator[tuple[Town, Client]]:
+    async with open_town(directory, "alice") as town:
+        yield town, (await town.neighbourhood.serve("alice")).client
+
+
+async def ask(client: Client, method: str, path: str, body: Any = None) -> Reply:
+    data = b"" if body is None else json.dumps(body).encode()
+    return await client.ask(method, path, body=data, headers=[("Content-Type", "text/plain")])
+
+
+async def test_room_for_sale(tmp_path: Path) -> None:
+    async with open_alice(tmp_path) as (_, client):
+        assert (await ask(client, "GET", "/sales/availability")).json() == []
+        for change, text in (
+            ({"totalSize": 0}, "Total size must be larger then zero"),
+            ({"duration": ""}, "duration must be larger then zero"),
+            ({"minPricePerBytePerSecond": "0"}, "minPricePerBytePerSecond must be larger then zero"),
+            ({"totalCollateral": 0}, "totalCollateral must be larger then zero"),
+            ({"totalSize": 2**63 - 1}, "Not enough storage quota"),
+            ({"totalSize": 20 * 2**30}, "Not enough storage quota"),
+            ({"totalSize": 2**64 - 1}, "Not enough storage quota"),
+            ({"until": -1}, "Cannot set until to a negative value"),
+            # What is looked at first is told first.
+            ({"until": -1, "totalSize": 0}, "Total size must be larger then zero"),
+        ):
+            reply = await ask(client, "POST", "/sales/availability", {**OFFER, **change})
+            assert (reply.status, reply.text) == (422, text)
+        for body, text in (
+            ({**OFFER, "totalSize": -1}, "Parsed integer outside of valid range"),
+            ({**OFFER, "duration": "abc"}, "invalid unsigned integer: abc"),
+            ([], "the body must be a JSON object, and not a list"),
+        ):
+            reply = await ask(client, "POST", "/sales/availability", body)
+            assert (reply.status, reply.text) == (400, text)
+        reply = await ask(client, "POST", "/sales/availability", OFFER)
+        made = reply.json()
+        assert reply.status == 201
+        assert made == {
+            "id": made["id"],
+            "totalSize": 1_000_000,
+            "freeSize": 1_000_000,
+            "duration": 86400,
+            "minPricePerBytePerSecond": "1000",
+            "totalCollateral": "16",
+            "totalRemainingCollateral": "16",
+            "enabled": True,
+            "until": 0,
+        }
+        assert next(iter(made)) == "id"
+        assert (await ask(client, "GET", "/sales/availability")).json() == [made]
+        assert (await ask(client, "GET", "/space")).json()["quotaReservedBytes"] == 1_000_000
+
+        path = f"/sales/availability/{made['id']}"
+        for body, text in (
+            ({"freeSize": 1}, "Updating freeSize is not allowed"),
+            ({"totalSize": 0}, "Total size must be larger then zero"),
+            ({"totalSize": 20 * 2**30 + 1}, "Not enough storage quota"),
+            ({"until": -1}, "Cannot set until to a negative value"),
+        ):
+            reply = await ask(client, "PATCH", path, body)
+            assert (reply.status, reply.text) == (422, text)
+        reply = await ask(client, "PATCH", path, {"totalSize": 2_000_000, "enabled": False, "until": 1})
+        assert (reply.status, reply.body) == (204, b"")
+        [changed] = (await ask(client, "GET", "/sales/availability")).json()
+        assert changed == {
+            **made,
+            "totalSize": 2_000_000,
+            "freeSize": 2_000_000,
+            "enabled": False,
+            "until": 1,
+        }
+        assert (await ask(client, "GET", f"{path}/reservations")).json() == []
+        for method, tail in (("PATCH", ""), ("DELETE", ""), ("GET", "/reservations")):
+            reply = await ask(client, method, f"/sales/availability/{ID}{tail}", {} if tail == "" else None)
+            assert (reply.status, reply.text) == (404, "Availability not found")
+            reply = await ask(client, method, f"/sales/availability/12{tail}", {} if tail == "" else None)
+            assert reply.status == 400
+        reply = await ask(client, "DELETE", path)
+        assert (reply.status, reply.body) == (204, b"")
+        assert (await ask(client, "GET", "/space")).json()["quotaReservedBytes"] == 0
+
+
+async def test_what_a_request_is_refused_for(tmp_path: Path) -> None:
+    async with open_alice(tmp_path) as (town, client):
+        cid = await town["alice"].store(noise(2 * BLOCK_SIZE))
+        path = f"/storage/request/{cid}"
+        for change, text in (
+            ({"expiry": 0}, "Expiry must be greater than zero and less than the request's duration"),
+            ({"expiry": 600}, "Expiry must be greater than zero and less than the request's duration"),
+            ({"proofProbability": "0"}, "Proof probability must be greater than zero"),
+            ({"collateralPerByte": 0}, "Collateral per byte must be greater than zero"),
+            ({"pricePerBytePerSecond": ""}, "Price per byte per second must be greater than zero"),
+            ({"duration": 2592001}, "Duration exceeds limit of 2592000 seconds"),
+            ({"tolerance": 0}, "Tolerance needs to be bigger then zero"),
+            (
+                {"nodes": 1, "tolerance": 2},
+                "Invalid parameters: `tolerance` cannot be greater than `nodes`",
+            ),
+            *(
+                (
+                    {"nodes": nodes, "tolerance": tolerance},
+                    "Invalid parameters: parameters must satify `1 < (nodes - tolerance) ≥ tolerance`",
+                )
+                for nodes, tolerance in ((1, 1), (2, 1), (3, 2), (3, 3))
+            ),
+            (
+                {"nodes": 4, "tolerance": 1},
+                "Dataset too small for erasure parameters, need at least 196608 bytes",
+            ),
+        ):
+            reply = await ask(client, "POST", path, {**TERMS, **change})
+            assert (reply.status, reply.text) == (422, text)
+        for target, body, text in (
+            ("/storage/request/garbage", TERMS, "Incorrect Cid"),
+            (path, {**TERMS, "nodes": -1}, "Parsed integer outside of valid range"),
+            (path, "text", "the body must be a JSON object, and not text"),
+        ):
+            reply = await ask(client, "POST", target, body)
+            assert (reply.status, reply.text) == (400, text)
+        reply = await ask(client, "POST", path, {**TERMS, "pricePerBytePerSecond": str(10**30)})
+        assert reply.status == 422
+        assert "tokens" in reply.text
+        assert (await ask(client, "GET", "/storage/purchases")).json() == []
+        assert len((await ask(client, "GET", "/data")).json()["content"]) == 1
+
+
+async def test_a_purchase_and_what_is_known_of_it(tmp_path: Path) -> None:
+    async with open_alice(tmp_path) as (town, client):
+        cid = await town["alice"].store(noise(2 * BLOCK_SIZE))
+        before = (await ask(client, "GET", "/market/balances")).json()
+        assert before["account"] == town.devnet.accounts[1].address
+        assert (before["marketplace"], before["token"]) == (town.devnet.marketplace, town.devnet.token)
+        assert before["tokens"] == str(10**24)
+        assert before["wei"] == str(10**22)
+
+        reply = await ask(client, "POST", f"/storage/request/{cid}", TERMS)
+        assert reply.status == 200, reply.text
+        assert reply.header("content-type") == "text/plain"
+        assert len(reply.text) == 64
+        id = "0x" + reply.text
+        assert (await ask(client, "GET", "/storage/purchases")).json() == [id]
+        async with town["alice"].events(16) as events:
+            shown = (await ask(client, "GET", f"/storage/purchases/{reply.text}")).json()
+            while shown["state"] == "pending":
+                await anext(events)
+                shown = (await ask(client, "GET", f"/storage/purchases/{id}")).json()
+        [encoded] = [
+            one["cid"]
+            for one in (await ask(client, "GET", "/data")).json()["content"]
+            if one["manifest"].get("verifiable")
+        ]
+        request = shown["request"]
+        assert shown == {"requestId": id, "request": request, "state": "submitted", "error": None}
+        assert request == {
+            "client": before["account"],
+            "ask": {
+                "proofProbability": "3",
+                "pricePerBytePerSecond": "1",
+                "collateralPerByte": "1",
+                "slots": 3,
+                "slotSize": BLOCK_SIZE,
+                "duration": 600,
+                "maxSlotLoss": 1,
+            },
+            "content": {"cid": encoded},
+            "expiry": 300,
+            "nonce": request["nonce"],
+            "id": id,
+        }
+        [remembered] = (await ask(client, "GET", "/storage/history")).json()["purchases"]
+        assert remembered == {
+            **shown,
+            "made": remembered["made"],
+            "changed": remembered["changed"],
+            "withdrawn": False,
+        }
+        after = (await ask(client, "GET", "/market/balances")).json()
+        assert int(before["tokens"]) - int(after["tokens"]) == 600 * 3 * BLOCK_SIZE
+
+        # At once, with a job; and of what is encoded already the original is used.
+        reply = await ask(client, "POST", f"/storage/request/{encoded}?async=1", TERMS)
+        job = reply.json()
+        assert (reply.status, job["kind"]) == (202, "request")
+        assert reply.header("location") == f"/api/codex/v1/jobs/{job['id']}"
+        ended = await town["alice"].jobs.get(job["id"]).wait()
+        assert isinstance(ended.result, dict)
+        assert ended.result["verifiableCid"] == encoded
+        assert set((await ask(client, "GET", "/storage/purchases")).json()) == {
+            id,
+            ended.result["purchaseId"],
+        }
+
+
+async def test_what_is_not_there(tmp_path: Path) -> None:
+    async with open_alice(tmp_path) as (_, client):
+        reply = await ask(client, "GET", f"/storage/purchases/{ID}")
+        assert (reply.status, reply.body) == (404, b"")
+        reply = await ask(client, "GET", f"/sales/slots/0x{ID}")
+        assert (reply.status, reply.text) == (404, "Provider not filling slot")
+        for path in ("/storage/purchases/1", "/sales/slots/zz", "/sales/decisions?slot=1"):
+            assert (await ask(client, "GET", path)).status == 400
+        assert (await ask(client, "GET", "/sales/slots")).json() == []
+        assert (await ask(client, "GET", f"/sales/decisions?slot={ID}")).json() == {"decisions": []}
+        assert (await ask(client, "GET", "/sales/history?limit=5")).json() == {"slots": []}
+        assert (await ask(client, "GET", "/sales/history?limit=0")).status == 422
