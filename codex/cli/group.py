@@ -10,7 +10,7 @@ from codex.cli.finding import Target, environment, find_node
 from codex.cli.output import complain
 from codex.config import OPTIONS, load
 from codex.config.options import NODE, PERSISTENCE, PROVER
-from codex.errors import CodexError, NotEnabled
+from codex.errors import CodexError
 from codex.version import VERSION
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -79,11 +79,6 @@ def codex(ctx: click.Context) -> int | None:
 
 def _run(args: list[str]) -> int:
     config = load(args, environment())
-    if config.market is not None:
-        raise NotEnabled(
-            "this version has no marketplace yet, so `codex persistence` cannot start",
-            remedy="Start the node without `persistence` and what follows it: it stores and serves datasets.",
-        )
     from codex.cli.running import run
 
     return run(config)

@@ -391,14 +391,19 @@ def test_a_port_in_the_environment_or_file_is_tried_where_no_note_is(
     assert codex("ls", "--config-file=codex.toml").returncode == 0
 
 
-def test_persistence_is_not_there_yet_and_says_what_is(codex: Run) -> None:
-    account = "--eth-account=0x" + "1" * 40
-    for words in (["persistence", account], ["persistence", account, "prover"]):
-        done = codex(*words)
-        assert done.returncode == 1
-        assert b"no marketplace yet" in done.stderr
-        assert b"Start the node without `persistence`" in done.stderr
-    assert codex("persistence").returncode == 2
+def test_persistence_without_a_key_that_can_be_used_says_what_to_do(codex: Run, work: Path) -> None:
+    (work / "key").write_text("11" * 32)
+    (work / "key").chmod(0o644)
+    for words in (["persistence"], ["persistence", "prover"]):
+        done = codex(
+            f"--data-dir={work / 'alice'}", words[0], f"--eth-private-key={work / 'key'}", *words[1:]
+        )
+        assert done.returncode == 2
+        assert b"is open to others" in done.stderr
+        assert b"chmod 600" in done.stderr
+    done = codex("persistence")
+    assert done.returncode == 2
+    assert b"--eth-private-key" in done.stderr
 
 
 NONSENSE = [

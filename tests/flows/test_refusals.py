@@ -99,15 +99,13 @@ async def test_an_index_that_is_damaged_is_refused(start: Start, tmp_path: Path)
     refused(node, 1, "index", "backup")
 
 
-async def test_a_marketplace_is_not_there_yet(start: Start, tmp_path: Path) -> None:
-    node = await start(
-        f"--data-dir={tmp_path / 'alice'}",
-        "persistence",
-        "--eth-account=0x" + "12" * 20,
-        "--eth-provider=ws://a",
-    )
+async def test_a_key_of_the_marketplace_that_is_none(start: Start, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("not a key")
+    key.chmod(0o600)
+    node = await start(f"--data-dir={tmp_path / 'alice'}", "persistence", f"--eth-private-key={key}")
     await node.end()
-    refused(node, 1, "marketplace", "without `persistence`")
+    refused(node, 2, "holds no key", "--eth-private-key")
 
 
 @pytest.mark.parametrize(
