@@ -107,3 +107,44 @@ async def test_alice_buys_and_three_hosts_are_paid(tmp_path: Path, autojump_cloc
         assert all(0 < amount <= 600 * SLOT * 2 and amount % (SLOT * 2) == 0 for amount in earned)
         missed = [await market.missing_proofs(slot) for slot in ids]
         assert missed == [0, 0, 0]
+
+
+async def test_client_and_host_come_back_and_all_is_settled(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_town(tmp_path, "alice", *HOSTS) as town:
+        account = {name: town[name].market.account for name in ("alice", "bob")}
+        before = {name: await town.tokens(account[name]) for name in account}
+        for name in HOSTS:
+            await offer(town[name])
+        cid = await town["alice"].store(CONTENT)
+        id = await buy(town["alice"], cid)
+        await stands(town["alice"], id, "submitted")
+        # Whoever has asked for storage may be gone for a while, and so may who has sold it.
+        await stands(town["alice"], id, "started")
+        [held] = await town["bob"].market.slots()
+        await town.stop("alice")
+        await town.stop("bob")
+        await trio.sleep(100)
+        bob, alice = await town.add("bob"), await town.add("alice")
+
+        async def proves() -> bool:
+            sale = await bob.market.sale(held.id)
+            return sale is not None and sale.state.value == "SaleProving"
+
+        await until(proves)
+        [purchase] = await alice.market.purchases()
+        assert (purchase.id, purchase.over) == (id, False)
+        await stands(alice, id, "finished", settled=True)
+        await until(partial(free, bob))
+        [paid] = [there for there in await bob.market.sale_history() if str(there.verdict) == "finished"]
+        assert paid.slot == held.id
+        earned = await town.tokens(account["bob"]) - before["bob"]
+        assert 0 < earned <= 600 * SLOT * 2
+        assert earned % (SLOT * 2) == 0
+        # It is remembered when the chain has forgotten it, and after another restart.
+        await town.stop("alice")
+        alice = await town.add("alice")
+        assert await alice.market.parts.marketplace.my_requests() == ()
+        [purchase] = await alice.market.purchases()
+        assert (purchase.state.value, purchase.over) == ("finished", True)
