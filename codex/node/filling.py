@@ -133,7 +133,7 @@ class Filling:
                     if network is not None and not repair:
                         await self._from_network(network, made, send)
                     await self._find_ends()
-                    if self._lacking:
+                    if self._lacking or self._ends.keys() < {self._row.start, self._row.stop - 1}:
                         await self._rebuild(made, send)
 
     async def _hash(self, pieces: trio.MemoryReceiveChannel[Piece]) -> None:
@@ -212,7 +212,9 @@ class Filling:
                     self._ends[index] = (index, leaf.cid.digest, leaf.proof)
 
     async def _rebuild(self, made: Restoration, send: trio.MemorySendChannel[Piece]) -> None:
-        """Compute what is lacking; and where the proof takes it, digests of other rows."""
+        """Compute what is lacking; and where the proof takes it, digests of other rows. It does where nothing
+        is lacking, too, if the row ends in padding: nobody brings a proof of that.
+        """
         run = self._row
         self._mender.gatherer.avoid([self._slot])
         if len(self._ends) < len({run.start, run.stop - 1}):
