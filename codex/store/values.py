@@ -2,7 +2,8 @@
 frozen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, overload
 
 from attrs import field, frozen
 
@@ -76,8 +77,52 @@ class Reservation:
     purpose: str
 
 
-def _how_many(found: tuple[object, ...]) -> str:
-    return f"<{len(found)}>"
+T = TypeVar("T")
+
+
+class Findings(Sequence[T]):
+    """What was found so far, in order; equal to any sequence of the same. It does not change.
+
+    The next one shares what this one has, so that a million of them found in small steps take no longer than
+    all at once.
+    """
+
+    __slots__ = ("_all", "_count")
+
+    def __init__(self, found: Iterable[T] = ()) -> None:
+        self._all = list(found)
+        self._count = len(self._all)
+
+    def further(self, found: Iterable[T]) -> "Findings[T]":
+        """These, and those behind them."""
+        grown: Findings[T] = Findings()
+        # Only the longest may grow in place: another one has lent the rest to somebody else.
+        grown._all = self._all if len(self._all) == self._count else self._all[: self._count]
+        grown._all.extend(found)
+        grown._count = len(grown._all)
+        return grown
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[T]: ...
+    def __getitem__(self, at: int | slice) -> T | list[T]:
+        if isinstance(at, slice):
+            first, stop, step = at.indices(self._count)
+            return self._all[first:stop] if step == 1 else self._all[: self._count][at]
+        return self._all[range(self._count)[at]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == self._count and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"<{self._count}>"
 
 
 @frozen(slots=True)
@@ -90,9 +135,9 @@ class Progress:
 
     bytes_done: int
     bytes_total: int
-    corrupt: tuple[Cid, ...] = field(default=(), repr=_how_many)
-    missing: tuple[int, ...] = field(default=(), repr=_how_many)
-    mended: tuple[Cid, ...] = field(default=(), repr=_how_many)
+    corrupt: Findings[Cid] = field(factory=Findings)
+    missing: Findings[int] = field(factory=Findings)
+    mended: Findings[Cid] = field(factory=Findings)
 
     def further(
         self,
@@ -106,9 +151,9 @@ class Progress:
         return Progress(
             self.bytes_done + size,
             self.bytes_total,
-            (*self.corrupt, *corrupt),
-            (*self.missing, *missing),
-            (*self.mended, *mended),
+            self.corrupt.further(corrupt),
+            self.missing.further(missing),
+            self.mended.further(mended),
         )
 
 
