@@ -35,8 +35,10 @@ State = TypeVar("State", RequestState, SlotState)
 # What changes from block to block is asked of the block in the making: that is where an answer to it will be.
 _NOW: BlockTag = "pending"
 
-_MARGINS = {"reserveSlot": 1.25, "markProofAsMissing": 1.5, "freeSlot": 3.0}
-"""More gas is allowed where what others do in the same block makes a call dearer."""
+_MARGINS = {"reserveSlot": 1.25, "fillSlot": 1.5, "markProofAsMissing": 1.5, "freeSlot": 3.0}
+"""More gas is allowed where what is done in the same block makes a call dearer: whoever fills the last slot,
+say, starts the request, too.
+"""
 
 _NOT_MARKABLE = ("Proofs_", "Marketplace_SlotNotAcceptingProofs", "Marketplace_SlotIsFree")
 

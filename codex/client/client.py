@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codex.client.link import FRAME, Call, Link
+from codex.client.market import MarketCalls
 from codex.client.values import Dataset, Event, Health, Info, Job, Manifest, Peer, PeerRecord, Space, value
 from codex.codec import Cid
 from codex.runtime.broadcast import Broadcast, Subscription
@@ -69,7 +70,7 @@ class Events:
             raise
 
 
-class Client:
+class Client(MarketCalls):
     """A connection to a node, from `open_client`. May be used by any number of tasks at once.
 
     Every method raises what the node answers (a CodexError, see `errors`), and Disconnected when the
@@ -220,7 +221,7 @@ class Client:
         """Cancel a job; False when it has ended already. Raises NotFound."""
         return bool((await self.call("cancelJob", id=id))["cancelled"])
 
-    # -- the node, the network, the marketplace
+    # -- the node and the network
 
     async def info(self) -> Info:
         """Who the node is and where it listens."""
@@ -247,16 +248,13 @@ class Client:
         """Connect to a node, at one of the addresses or wherever the network finds it. Raises NotFound."""
         await self.call("connect", peerId=peer_id, addrs=list(addresses))
 
-    async def request_storage(self, cid: Cid | str, **terms: Any) -> None:
-        """Buy storage for a dataset, on terms as `protocol.md` names them."""
-        await self.call("requestStorage", cid=str(cid), **terms)
-
     # -- events
 
     @asynccontextmanager
     async def subscribe(self, *topics: str, size: int = QUEUE) -> AsyncIterator[Events]:
         """Hear of what happens on the node, from now on and for the length of the block. The topics are
-        "jobs", "manifests" and "peers"; `size` is how many events are kept for whoever takes them too slowly.
+        "jobs", "manifests", "peers", "purchases" and "slots"; `size` is how many events are kept for whoever
+        takes them too slowly.
         """
         events = Broadcast[Event]()
         numbers: list[int] = []

@@ -65,11 +65,12 @@ async def test_room_for_sale(tmp_path: Path) -> None:
         ):
             reply = await ask(client, "POST", "/sales/availability", {**OFFER, **change})
             assert (reply.status, reply.text) == (422, text)
-        for body, text in (
+        refused: list[tuple[Any, str]] = [
             ({**OFFER, "totalSize": -1}, "Parsed integer outside of valid range"),
             ({**OFFER, "duration": "abc"}, "invalid unsigned integer: abc"),
             ([], "the body must be a JSON object, and not a list"),
-        ):
+        ]
+        for body, text in refused:
             reply = await ask(client, "POST", "/sales/availability", body)
             assert (reply.status, reply.text) == (400, text)
         reply = await ask(client, "POST", "/sales/availability", OFFER)
@@ -91,13 +92,13 @@ async def test_room_for_sale(tmp_path: Path) -> None:
         assert (await ask(client, "GET", "/space")).json()["quotaReservedBytes"] == 1_000_000
 
         path = f"/sales/availability/{made['id']}"
-        for body, text in (
+        for change, text in (
             ({"freeSize": 1}, "Updating freeSize is not allowed"),
             ({"totalSize": 0}, "Total size must be larger then zero"),
             ({"totalSize": 20 * 2**30 + 1}, "Not enough storage quota"),
             ({"until": -1}, "Cannot set until to a negative value"),
         ):
-            reply = await ask(client, "PATCH", path, body)
+            reply = await ask(client, "PATCH", path, change)
             assert (reply.status, reply.text) == (422, text)
         reply = await ask(client, "PATCH", path, {"totalSize": 2_000_000, "enabled": False, "until": 1})
         assert (reply.status, reply.body) == (204, b"")
@@ -124,7 +125,7 @@ async def test_what_a_request_is_refused_for(tmp_path: Path) -> None:
     async with open_alice(tmp_path) as (town, client):
         cid = await town["alice"].store(noise(2 * BLOCK_SIZE))
         path = f"/storage/request/{cid}"
-        for change, text in (
+        changes: list[tuple[dict[str, Any], str]] = [
             ({"expiry": 0}, "Expiry must be greater than zero and less than the request's duration"),
             ({"expiry": 600}, "Expiry must be greater than zero and less than the request's duration"),
             ({"proofProbability": "0"}, "Proof probability must be greater than zero"),
@@ -147,7 +148,8 @@ async def test_what_a_request_is_refused_for(tmp_path: Path) -> None:
                 {"nodes": 4, "tolerance": 1},
                 "Dataset too small for erasure parameters, need at least 196608 bytes",
             ),
-        ):
+        ]
+        for change, text in changes:
             reply = await ask(client, "POST", path, {**TERMS, **change})
             assert (reply.status, reply.text) == (422, text)
         for target, body, text in (

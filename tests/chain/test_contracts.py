@@ -357,7 +357,7 @@ async def test_more_gas_is_allowed_where_others_make_it_dearer(
     assert margins == {
         "requestStorage": 1.1,
         "reserveSlot": 1.25,
-        "fillSlot": 1.1,
+        "fillSlot": 1.5,
         "freeSlot": 3.0,
         "markProofAsMissing": 1.5,
     }

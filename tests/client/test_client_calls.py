@@ -220,8 +220,21 @@ async def test_errors_are_those_of_the_node(served: ServedNode, client: Client) 
             await call
         assert raised.value.remedy
     terms = {"proofProbability": "1", "pricePerBytePerSecond": "1", "collateralPerByte": "1"}
-    with pytest.raises(NotEnabled):
-        await client.request_storage(cid, duration=10, expiry=5, **terms)
+    offer = {"totalSize": 10, "duration": 5, "minPricePerBytePerSecond": 1, "totalCollateral": 10**20}
+    for asked in (
+        client.request_storage(cid, duration=10, expiry=5, **terms),
+        client.purchases(),
+        client.availabilities(),
+        client.add_availability(**offer),
+        client.change_availability("12" * 32, totalCollateral=1),
+        client.delete_availability("12" * 32),
+        client.slots(),
+        client.sales(),
+        client.decisions(),
+        client.balances(),
+    ):
+        with pytest.raises(NotEnabled):
+            await asked
 
 
 async def _two(*pieces: bytes) -> AsyncIterator[bytes]:

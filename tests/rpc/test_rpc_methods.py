@@ -31,6 +31,13 @@ TERMS = {
     "expiry": 10,
 }
 
+OFFER = {
+    "totalSize": 1_000_000,
+    "duration": 86_400,
+    "minPricePerBytePerSecond": "1",
+    "totalCollateral": "10",
+}
+
 Given = Callable[[Node, str], Awaitable[dict[str, Any]]]
 
 
@@ -92,6 +99,15 @@ REFUSED: dict[str, dict[str, Any]] = {
     "findPeer": {"peerId": PEER},
     "connect": {"peerId": PEER, "addrs": ["/ip4/127.0.0.1/tcp/8070"]},
     "requestStorage": {"cid": ABSENT, **TERMS},
+    "purchases": {},
+    "availabilities": {},
+    "addAvailability": OFFER,
+    "changeAvailability": {"id": "12" * 32},
+    "deleteAvailability": {"id": "12" * 32},
+    "slots": {},
+    "sales": {},
+    "decisions": {},
+    "balances": {},
 }
 
 

@@ -41,7 +41,6 @@ from codex.api.rpc.params import (
     Peer,
     Protect,
     Retrieve,
-    StorageRequest,
     Store,
     Subscribe,
     Topic,
@@ -51,7 +50,7 @@ from codex.api.rpc.params import (
 from codex.api.rpc.streams import Streams, Upload
 from codex.api.uploads import BadFilename, is_valid_filename, media_type
 from codex.errors import InvalidInput, NotFound
-from codex.node import Job, Node, Retrieval, Terms
+from codex.node import Job, Node, Retrieval
 from codex.version import VERSION
 
 Id = int | str | None
@@ -307,7 +306,7 @@ async def cancel_job(call: Call, params: OneJob) -> Object:
     return {"cancelled": call.node.jobs.cancel(params.id)}
 
 
-# -- the network and the marketplace
+# -- the network
 
 
 async def info(call: Call, params: Nothing) -> Object:
@@ -328,22 +327,6 @@ async def find_peer(call: Call, params: Peer) -> Object:
 async def connect(call: Call, params: Dial) -> None:
     """Connect to a node; nothing to do when it is connected."""
     await call.node.connect(params.peer_id, params.addrs)
-
-
-async def request_storage(call: Call, params: StorageRequest) -> Object:
-    """Buy storage for a dataset in the background. The job of it, once the manifest is here and it is known
-    that the terms, the room and the account's tokens are right; its result has the `purchaseId`.
-    """
-    terms = Terms(
-        duration=params.duration,
-        proof_probability=params.proof_probability,
-        price_per_byte_per_second=params.price_per_byte_per_second,
-        collateral_per_byte=params.collateral_per_byte,
-        expiry=params.expiry,
-        nodes=params.nodes,
-        tolerance=params.tolerance,
-    )
-    return _seen(await call.node.request_storage(params.cid, terms))
 
 
 # -- the node itself

@@ -153,6 +153,53 @@ class StorageRequest:
 
 
 @frozen
+class Offer:
+    """Room for sale."""
+
+    total_size: Annotated[int, "bytes", Bounds(1)]
+    duration: Annotated[int, "the longest request that is taken, in seconds", Bounds(1)]
+    min_price_per_byte_per_second: Annotated[Amount, "the least that is taken"]
+    total_collateral: Annotated[Amount, "the most that may be at stake at a time"]
+    enabled: Annotated[bool, "whether slots are taken into it"] = True
+    until: Annotated[int, "the unix second that no slot may outlast; 0 for any", Bounds()] = 0
+
+
+@frozen
+class AvailabilityChange:
+    """What is to be otherwise."""
+
+    id: Annotated[str, "the availability's id"]
+    total_size: Annotated[int | None, "bytes", Bounds(1)] = None
+    duration: Annotated[int | None, "the longest request that is taken, in seconds", Bounds(1)] = None
+    min_price_per_byte_per_second: Annotated[Amount | None, "the least that is taken"] = None
+    total_collateral: Annotated[Amount | None, "the most that may be at stake at a time"] = None
+    enabled: Annotated[bool | None, "whether slots are taken into it"] = None
+    until: Annotated[int | None, "the unix second that no slot may outlast; 0 for any", Bounds()] = None
+
+
+@frozen
+class OneAvailability:
+    """One availability."""
+
+    id: Annotated[str, "its id"]
+
+
+@frozen
+class Decided:
+    """Which decisions."""
+
+    slot: Annotated[str | None, "only those about the slot of this id"] = None
+    limit: Annotated[int, "how many at most", Bounds(1, MAX_PAGE)] = PAGE
+
+
+@frozen
+class Latest:
+    """The newest ones of something."""
+
+    limit: Annotated[int, "how many at most", Bounds(1, MAX_PAGE)] = PAGE
+
+
+@frozen
 class Level:
     """What is logged."""
 

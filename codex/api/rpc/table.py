@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
-from codex.api.rpc import methods, params, results
+from codex.api.rpc import market, market_results, methods, params, results
 from codex.api.rpc.methods import Call
 
 P = TypeVar("P")
@@ -58,7 +58,21 @@ _ROWS: tuple[Method[Any], ...] = (
     Method("peers", params.Nothing, results.Peers, methods.peers),
     Method("findPeer", params.Peer, results.PeerRecord, methods.find_peer),
     Method("connect", params.Dial, None, methods.connect),
-    Method("requestStorage", params.StorageRequest, results.Job, methods.request_storage),
+    Method("requestStorage", params.StorageRequest, results.Job, market.request_storage),
+    Method("purchases", params.Latest, market_results.Purchases, market.purchases),
+    Method("availabilities", params.Nothing, market_results.Availabilities, market.availabilities),
+    Method("addAvailability", params.Offer, market_results.Availability, market.add_availability),
+    Method(
+        "changeAvailability",
+        params.AvailabilityChange,
+        market_results.Availability,
+        market.change_availability,
+    ),
+    Method("deleteAvailability", params.OneAvailability, None, market.delete_availability),
+    Method("slots", params.Nothing, market_results.Slots, market.slots),
+    Method("sales", params.Nothing, market_results.Sales, market.sales),
+    Method("decisions", params.Decided, market_results.Decisions, market.decisions),
+    Method("balances", params.Nothing, market_results.Balances, market.balances),
     Method("health", params.Nothing, results.Health, methods.health),
     Method("setLogLevel", params.Level, None, methods.set_log_level),
     Method("subscribe", params.Subscribe, results.Subscribed, methods.subscribe),
