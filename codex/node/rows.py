@@ -82,24 +82,32 @@ async def lost(store: Holdings, manifest: Manifest, offset: int, length: int) ->
     """How many blocks with these bytes of the content can be had neither from this node nor from its other
     rows.
     """
-    if await _few_holes(store, manifest):
+    layout = Layout.of(manifest)
+    holed, bare = await _quick_look(store, manifest, layout)
+    if holed <= layout.m or not length:
         return 0
     size, end = manifest.block_size, offset + length
+    padded = range(layout.padding.start // layout.steps, -(-layout.padding.stop // layout.steps))
+    if layout.rows - bare + len(padded) < layout.k:
+        # No column has K blocks, so that whatever is not here is lost, however large the dataset.
+        first = offset // size
+        return await store.missing(manifest.tree_cid, first, -(-end // size) - first)
     parts = (
         range(max(part.start, offset), min(part.stop, end)) for part in (await survey(store, manifest)).lost
     )
     return sum(-(-part.stop // size) - part.start // size for part in parts if part)
 
 
-async def _few_holes(store: Holdings, manifest: Manifest) -> bool:
-    """Whether so few rows have holes that all of them can be recovered: a quick look."""
-    layout = Layout.of(manifest)
-    holed = 0
+async def _quick_look(store: Holdings, manifest: Manifest, layout: Layout) -> tuple[int, int]:
+    """In how many rows something is missing, and in how many of those everything."""
+    holed = bare = 0
     for row in range(layout.rows):
         leaves = layout.row(row)
         count = len(leaves) - _padding(layout, leaves)
-        holed += await store.missing(manifest.tree_cid, leaves.start, count) > 0
-    return holed <= layout.m
+        missing = await store.missing(manifest.tree_cid, leaves.start, count)
+        holed += missing > 0
+        bare += 0 < missing == count
+    return holed, bare
 
 
 def without_padding(manifest: Manifest, missing: Sequence[int]) -> Sequence[int]:

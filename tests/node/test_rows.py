@@ -84,6 +84,16 @@ async def test_rows_are_counted_and_what_is_lost_is_found(
     assert await lost(shelf, dataset.manifest, first, stop - first) == len(gone & touched)
 
 
+async def test_where_nothing_is_here_no_leaf_is_looked_at() -> None:
+    class Bare(Shelf):
+        async def has_many(self, addresses: object) -> list[bool]:
+            raise AssertionError("of a large dataset these would be millions")
+
+    shelf = Bare(DATASET.leaves(0, 2))
+    for offset, length, blocks in ((0, 18 * SIZE, 8), (7 * SIZE - 1, 2, 2), (SIZE, 9, 0), (7 * SIZE, 0, 0)):
+        assert await lost(shelf, DATASET.manifest, offset, length) == blocks
+
+
 async def result(node: Node, dataset: Protected, *, repair: bool = False) -> dict[str, Json]:
     view = await (await node.verify(dataset.cid, repair=repair)).wait()
     assert view.error is None

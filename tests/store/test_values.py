@@ -20,15 +20,15 @@ def test_progress_adds_up() -> None:
         Progress(0, 100).further(10, corrupt=[one]).further(5, corrupt=[two], missing=[7], mended=(one,))
     )
     assert progress == Progress(15, 100, Findings((one, two)), Findings((7,)), Findings((one,)))
-    assert (progress.corrupt, progress.missing, progress.mended) == ((one, two), (7,), (one,))
+    assert [*progress.corrupt, *progress.missing, *progress.mended] == [one, two, 7, one]
     assert repr(progress) == "Progress(bytes_done=15, bytes_total=100, corrupt=<2>, missing=<1>, mended=<1>)"
 
 
 def test_a_step_changes_none_before_it() -> None:
     first = Progress(0, 9).further(1, missing=[3, 4])
     second, other = first.further(1, missing=[5]), first.further(1, missing=[6, 7])
-    assert first.missing == [3, 4] != second.missing
-    assert (second.missing, other.missing) == ([3, 4, 5], [3, 4, 6, 7])
+    assert first.missing == Findings([3, 4]) != second.missing
+    assert [*second.missing, *other.missing] == [3, 4, 5, 3, 4, 6, 7]
     assert (other.missing[-1], other.missing[1:3], list(first.missing), first.missing[1:]) == (
         7,
         [4, 6],
