@@ -133,7 +133,7 @@ class Filling:
                     if network is not None and not repair:
                         await self._from_network(network, made, send)
                     await self._find_ends()
-                    if self._lacking or self._ends.keys() < {self._row.start, self._row.stop - 1}:
+                    if self._lacking or not await self._provable(made):
                         await self._rebuild(made, send)
 
     async def _hash(self, pieces: trio.MemoryReceiveChannel[Piece]) -> None:
@@ -211,10 +211,22 @@ class Filling:
                 for leaf in await self._store.leaves(self._tree, index, 1):
                     self._ends[index] = (index, leaf.cid.digest, leaf.proof)
 
-    async def _rebuild(self, made: Restoration, send: trio.MemorySendChannel[Piece]) -> None:
-        """Compute what is lacking; and where the proof takes it, digests of other rows. It does where nothing
-        is lacking, too, if the row ends in padding: nobody brings a proof of that.
+    async def _provable(self, made: Restoration) -> bool:
+        """Whether the row, which is complete, can be proved by itself. One that ends in padding may not be:
+        nobody brings a proof of that.
         """
+        if self._ends.keys() == {self._row.start, self._row.stop - 1}:
+            return True
+        try:
+            await made.prove(self._ends.values())
+        except InvalidInput:
+            return False
+        except NotADataset:
+            return True  # it is told when its root was looked at
+        return True
+
+    async def _rebuild(self, made: Restoration, send: trio.MemorySendChannel[Piece]) -> None:
+        """Compute what is lacking; and where the proof takes it, digests of other rows."""
         run = self._row
         self._mender.gatherer.avoid([self._slot])
         if len(self._ends) < len({run.start, run.stop - 1}):

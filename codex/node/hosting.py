@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from codex.codec import Cid
 from codex.data import Manifest
@@ -56,6 +56,8 @@ class Hosting:
     offload: Offload
     mending: Mending
     cores: int
+    _turn: trio.Lock = field(factory=trio.Lock, init=False, repr=False)
+    """Whoever lets go of a slot has it: two at the same time would each leave something for the other."""
 
     async def fill(
         self,
@@ -102,8 +104,9 @@ class Hosting:
         except BaseException:
             if not held:
                 with trio.move_on_after(CLEAR_WITHIN, shield=True):
-                    await self.store.drop_hold(PURPOSE, slot.id)
-                    await self._let_go(slot, keep=had)
+                    async with self._turn:
+                        await self.store.drop_hold(PURPOSE, slot.id)
+                        await self._let_go(slot, keep=had)
             raise
         return tree
 
@@ -120,9 +123,11 @@ class Hosting:
         """Stop keeping the slot; False when it was not hosted. Its room is free when this returns, unless
         somebody else on this node owns its blocks.
         """
-        dropped = await self.store.drop_hold(PURPOSE, slot.id)
+        async with self._turn:
+            dropped = await self.store.drop_hold(PURPOSE, slot.id)
+            if dropped:
+                await self._let_go(slot, keep=False)
         if dropped:
-            await self._let_go(slot, keep=False)
             log.info("slot cleared", cid=str(slot.cid), slot=slot.index)
         return dropped
 

@@ -162,6 +162,19 @@ async def test_two_slots_of_a_dataset_go_one_by_one(people: Neighbourhood, autoj
     await check_empty(carol)
 
 
+async def test_two_slots_of_a_dataset_go_at_the_same_time(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+    await carol.on_store(DATASET.cid, 0, LATER)
+    await carol.on_store(DATASET.cid, 4, LATER)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(carol.on_clear, DATASET.cid, 0)
+        nursery.start_soon(carol.on_clear, DATASET.cid, 4)
+    await check_empty(carol)
+
+
 async def test_the_same_slot_of_two_contracts_is_kept_until_both_are_cleared(
     people: Neighbourhood, autojump_clock: MockClock
 ) -> None:
