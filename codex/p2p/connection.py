@@ -16,6 +16,7 @@ from attrs import frozen
 from codex.errors import CodexError, DecodeError, HandshakeFailed, PeerGone, ProtocolRefused
 from codex.logs import get_logger
 from codex.p2p import noise
+from codex.p2p.flow import Flow
 from codex.p2p.identity import Identity, PeerId
 from codex.p2p.limits import Budget, Limits
 from codex.p2p.mplex import Parser
@@ -134,6 +135,8 @@ class Connection:
         )
         self._parser = Parser()
         self._last = trio.current_time()
+        self.incoming = Flow(self._last)
+        self.outgoing = Flow(self._last)
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._idle: trio.Event | None = None  # while somebody waits for the writer to have nothing to do
@@ -227,6 +230,7 @@ class Connection:
         data = await self._stream.receive_some(self._limits.read)
         self.bytes_in += len(data)
         self._last = trio.current_time()
+        self.incoming.moved(len(data), self._last)
         count = 0
         for plain in self._sealed.open(bytes(data)):
             count = await self._breathe(count + 1)
@@ -305,6 +309,7 @@ class Connection:
         if scope.cancelled_caught:
             raise Broken(f"the peer took nothing for {self._limits.write_stall:.0f} s")
         self.bytes_out += len(data)
+        self.outgoing.moved(len(data), trio.current_time())
         return len(data)
 
     async def _until_work(self) -> None:

@@ -13,7 +13,7 @@ from codex.codec import Multiaddr
 from codex.errors import PeerGone
 from codex.logs import get_logger
 from codex.p2p import identify, pinging
-from codex.p2p.addresses import dialable
+from codex.p2p.addresses import Reach, dialable, reach, source_of
 from codex.p2p.board import PeerJoined, PeerLeft, Switchboard
 from codex.p2p.connection import Connection
 from codex.p2p.identify import Identify
@@ -44,8 +44,14 @@ class Link:
 
     @property
     def busy(self) -> bool:
-        """Whether a stream is open that is not about the connection itself."""
-        return any(stream.protocol not in _HOUSEKEEPING for stream in self.connection.streams())
+        """Whether the peer is being sent something, or sends something after we have turned to it. Streams
+        alone are no work, since they cost nothing, nor is what comes unasked.
+        """
+        connection, now = self.connection, trio.current_time()
+        if connection.outgoing.runs(now):
+            return True
+        turned = any(one.ours and one.protocol not in _HOUSEKEEPING for one in connection.streams())
+        return turned and connection.incoming.runs(now)
 
     def end(self, why: str) -> None:
         """End it, after what was handed over has been sent. The first reason counts."""
@@ -94,6 +100,8 @@ class Links:
             dialled=dialled,
             now=trio.current_time(),
             address=address if dialled else None,
+            source="" if dialled else source_of(address),
+            shared=reach(address) is not Reach.PUBLIC,
             busy=self.busy(),
         )
         if verdict.link is None:

@@ -5,7 +5,8 @@ connection, a *ticket* that of a handshake that a stranger has begun. Moments ar
 
 What it sees to:
 
-* at most `max_peers` peers, of which an eighth is kept for those that this node dials;
+* at most `max_peers` peers, of which an eighth is kept for those that this node dials, and of those that come
+  by themselves at most an eighth from one source, since names cost nothing and addresses something;
 * at most one link to a peer in each direction. Of two in both directions that came about at the same time,
   the one dialled by the smaller peer id counts, and that node ends the other. When one is much older, its
   other end has forgotten it, and the newer counts;
@@ -35,6 +36,8 @@ FIRST_REST = 2.0
 LONGEST_REST = 120.0
 SETTLE = 30.0
 """Seconds between two links to one peer, from which on they do not count as made at the same time."""
+LEAST_SHARE = 4
+"""Peers that may come from one source however few there may be in all: a household has as many."""
 NEWCOMER = 30.0
 """Seconds after it joined in which a peer is not thrown out to make room."""
 
@@ -126,6 +129,7 @@ class _Link:
     peer: PeerId
     dialled: bool
     since: float
+    source: str
     leaving: bool = False  # to be ended, and no longer counted on
 
 
@@ -136,6 +140,8 @@ class PeerTable:
         self._own = own
         self._max_peers = max_peers
         self._max_inbound = max_peers - max_peers // 8
+        self._share = max(LEAST_SHARE, self._max_inbound // 8)
+        self._wide_share = max(LEAST_SHARE, self._max_inbound // 2)
         self._numbers = count(1)
         self._links: dict[int, _Link] = {}
         self._peers: dict[PeerId, list[_Link]] = {}
@@ -236,10 +242,15 @@ class PeerTable:
         dialled: bool,
         now: float,
         address: Multiaddr | None = None,
+        source: str = "",
+        shared: bool = False,
         busy: Collection[int] = (),
     ) -> Verdict:
         """A connection is ready, and its other end is `peer`. Whoever gets a link must say `left` in the
         end.
+
+        `source` is where from it came by itself. A `shared` one, as this machine itself or a router in the
+        same house, may stand for many, and has half of the room instead of an eighth.
         """
         if peer == self._own:
             return Verdict(None, "this is the node itself")
@@ -250,16 +261,20 @@ class PeerTable:
                 link.leaving = True
                 close.append((link.number, "the same peer connected anew"))
         if not present:
+            share = self._wide_share if shared else self._share
+            crowded = not dialled and source != "" and self._from(source) >= share
             inbound_full = not dialled and self._inbound >= self._max_inbound
-            if self._full or inbound_full:
-                victim = self._victim(dialled, now, busy)
+            if self._full or inbound_full or crowded:
+                victim = self._victim(dialled, now, busy, source if crowded else None)
+                if victim is None and crowded:
+                    return Verdict(None, f"all {share} connections that {source} may have are in use")
                 if victim is None:
                     return Verdict(None, f"all {self._max_peers} connections of this node are in use")
                 for link in self._peers[victim]:
                     if not link.leaving:
                         link.leaving = True
                         close.append((link.number, "made room for another peer"))
-        new = _Link(next(self._numbers), peer, dialled, now)
+        new = _Link(next(self._numbers), peer, dialled, now, source)
         first = peer not in self._peers
         self._links[new.number] = new
         self._peers.setdefault(peer, []).append(new)
@@ -321,10 +336,18 @@ class PeerTable:
     def _inbound(self) -> int:
         return sum(best is not None and not best.dialled for best in map(self._best, self._peers))
 
-    def _victim(self, dialled: bool, now: float, busy: Collection[int]) -> PeerId | None:
+    def _from(self, source: str) -> int:
+        """How many came by themselves from there."""
+        present = map(self._best, self._peers)
+        return sum(best is not None and not best.dialled and best.source == source for best in present)
+
+    def _victim(
+        self, dialled: bool, now: float, busy: Collection[int], source: str | None = None
+    ) -> PeerId | None:
         """Who goes when there is no room: never one with work on its links, nor one that has just come; of
         the rest the one that came last, since those that stay long stay longer. For one that we dial, one
-        that came by itself goes first; for one that comes by itself, only another such.
+        that came by itself goes first; for one that comes by itself, only another such. With `source`, only
+        one that came from there.
         """
         found: list[tuple[bool, float, PeerId]] = []
         for peer, links in self._peers.items():
@@ -332,6 +355,8 @@ class PeerTable:
             if best is None or any(link.number in busy for link in links):
                 continue
             if now - best.since < NEWCOMER or (best.dialled and not dialled):
+                continue
+            if source is not None and best.source != source:
                 continue
             found.append((not best.dialled, best.since, peer))
         return max(found, key=lambda one: one[:2])[2] if found else None

@@ -521,7 +521,8 @@ async def test_a_connection_without_a_byte_is_given_up(
     with logged() as lines:
         async with open_puppet({}) as (_, bob):
             began = trio.current_time()
-            await bob.closed.wait()
+            with trio.fail_after(1000):
+                await bob.closed.wait()
             assert trio.current_time() - began == pytest.approx(900, abs=2)
             assert "nothing came for 900 s" in bob.why
     assert lines.getvalue().count("connection closed") == 1

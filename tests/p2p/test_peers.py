@@ -1,6 +1,6 @@
 """The table of peers: its rules one by one, and all of them held to a simple model over long histories."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import settings
@@ -14,6 +14,7 @@ from codex.p2p.peers import (
     HALF_OPEN,
     HALF_OPEN_PER_SOURCE,
     KNOWN,
+    LEAST_SHARE,
     LONGEST_REST,
     NEWCOMER,
     REMEMBERED,
@@ -217,6 +218,48 @@ def test_the_busy_the_new_and_the_dialled_are_not_thrown_out() -> None:
     assert table.join(peer(9), dialled=True, now=later, busy=links[:2]).close == (
         (links[3], "made room for another peer"),
     )
+
+
+def come(
+    table: PeerTable, numbers: Iterable[int], source: str, *, now: float = 0.0, shared: bool = False
+) -> list[int | None]:
+    """What becomes of each that comes by itself."""
+    return [
+        table.join(peer(one), dialled=False, now=now, source=source, shared=shared).link for one in numbers
+    ]
+
+
+@pytest.mark.parametrize(("shared", "room"), [(False, 17), (True, 70)])
+def test_one_source_takes_its_share_and_leaves_the_rest_to_others(shared: bool, room: int) -> None:
+    table = PeerTable(OWN, 160)
+    crowd = come(table, range(160), "machine", shared=shared)
+    assert None not in crowd[:room]
+    assert set(crowd[room:]) == {None}
+    refused = table.join(peer(200), dialled=False, now=1, source="machine", shared=shared)
+    assert refused.why == f"all {room} connections that machine may have are in use"
+    # Who is there needs no place, and what this node dials there takes none.
+    assert table.join(peer(0), dialled=False, now=1, source="machine", shared=shared).link is not None
+    assert table.join(peer(300), dialled=True, now=1).link is not None
+    assert None not in come(table, range(400, 450), "b", shared=True)
+
+
+def test_one_source_makes_room_among_its_own_only() -> None:
+    table = PeerTable(OWN, 160)
+    [others] = come(table, [900], "b")
+    crowd = come(table, range(17), "machine")
+    later = table.join(peer(99), dialled=False, now=NEWCOMER + 1, source="machine", busy={crowd[0] or 0})
+    [(gone, why)] = later.close
+    assert gone in crowd[1:]
+    assert why == "made room for another peer"
+    assert others != gone
+    stay = set(table.links_to(peer(900))) | {one for one in crowd if one is not None} | {later.link or 0}
+    assert table.join(peer(98), dialled=False, now=2 * NEWCOMER, source="machine", busy=stay).link is None
+
+
+def test_a_small_node_takes_a_household() -> None:
+    table = PeerTable(OWN, 8)
+    assert None not in come(table, range(LEAST_SHARE), "home")
+    assert come(table, [99], "home") == [None]
 
 
 def test_one_that_comes_back_needs_no_room() -> None:

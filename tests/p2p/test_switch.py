@@ -666,7 +666,8 @@ async def test_one_who_does_not_identify_itself_never_joins(autojump_clock: trio
             await early.send_all(b"too early")
             with pytest.raises(PeerGone):
                 await early.receive_some()
-            await connection.closed.wait()
+            with trio.fail_after(60):
+                await connection.closed.wait()
         assert 9 < trio.current_time() < 12
         assert alices.events == []
         assert alice.switch.peers() == []
@@ -709,7 +710,8 @@ async def test_one_who_identifies_itself_as_another_never_joins(
                 entropy=SeededEntropy("bob"),
                 clock=VirtualClock(0),
             ) as connection:
-                await connection.closed.wait()
+                with trio.fail_after(20):
+                    await connection.closed.wait()
         assert trio.current_time() < 5
         assert alices.events == []
 
@@ -743,15 +745,21 @@ async def test_the_room_is_bounded_and_who_is_idle_goes_for_who_is_dialled(
             await alice.switch.connect(others[5].identity.peer_id, others[5].addresses)
         await trio.sleep(60)
         # Three are busy; the fourth makes room.
-        streams = [await alice.switch.open_stream(other.identity.peer_id, ECHO) for other in others[:3]]
+        streams = [await alice.switch.open_stream(other.identity.peer_id, ECHO) for other in others[:4]]
+        for stream in streams[:3]:
+            await stream.send_all(bytes(100_000))
+            await take(stream, 100_000)
         await alice.switch.connect(others[5].identity.peer_id, others[5].addresses)
         assert not alice.switch.is_connected(others[3].identity.peer_id)
         assert len(alice.switch.peers()) == 4
-        for stream in streams:
+        for stream in streams[:3]:
             await stream.send_all(b"still here")
             assert await stream.receive_some() == b"still here"
         # One that was dialled is not thrown out for one that comes by itself.
         await trio.sleep(60)
+        for stream in streams[:3]:
+            await stream.send_all(bytes(100_000))
+            await take(stream, 100_000)
         with pytest.raises(PeerUnreachable, match="the peer closed the connection"):
             await others[6].switch.connect(alice.identity.peer_id, alice.addresses)
         assert alice.switch.is_connected(others[5].identity.peer_id)
@@ -759,6 +767,79 @@ async def test_the_room_is_bounded_and_who_is_idle_goes_for_who_is_dialled(
         await trio.sleep(5)
         assert network.host(ALICE).streams == 4
     diary.check()
+
+
+async def take(stream: Stream, count: int) -> None:
+    """Receive so many bytes."""
+    while count > 0:
+        piece = await stream.receive_some(count)
+        assert piece
+        count -= len(piece)
+
+
+async def test_open_streams_and_what_comes_unasked_hold_no_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Throw-away names that hold a stream open and send on it make room for an honest peer."""
+    network = MemoryNetwork()
+    small = evolve(CONFIG, max_peers=8)
+
+    async def swallow(stream: Stream) -> None:
+        while await stream.receive_some():
+            pass
+
+    listening = Handlers()
+    listening.add(ECHO, swallow)
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(
+            open_switch(network.host(ALICE).transport, "alice", config=small, handlers=listening)
+        )
+        peer = alice.identity.peer_id
+
+        async def chatter(stream: Stream) -> None:
+            with suppress(PeerGone):
+                while True:
+                    await stream.send_all(bytes(20_000))
+                    await trio.sleep(1)
+
+        for number in range(7):
+            transport = network.host(f"192.0.2.{number}").transport
+            other = await stack.enter_async_context(open_switch(transport, f"{number}"))
+            await other.switch.connect(peer, alice.addresses)
+            nursery.start_soon(chatter, await other.switch.open_stream(peer, ECHO))
+        bob = await stack.enter_async_context(open_switch(network.host(BOB).transport, "bob"))
+        with pytest.raises(PeerUnreachable):
+            await bob.switch.connect(peer, alice.addresses)
+        await trio.sleep(50)
+        await bob.switch.connect(peer, alice.addresses)
+        assert bob.switch.is_connected(peer)
+        assert alice.switch.is_connected(bob.identity.peer_id)
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_names_of_one_address_leave_room_for_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    sybils = network.host("8.8.8.8")
+    small = evolve(CONFIG, max_peers=16)
+    async with AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(
+            open_switch(network.host(ALICE).transport, "alice", config=small)
+        )
+        peer, joined = alice.identity.peer_id, 0
+        for number in range(16):
+            config = evolve(CONFIG, listen_addrs=(f"/ip4/0.0.0.0/tcp/{9000 + number}",))
+            one = await stack.enter_async_context(
+                open_switch(sybils.transport, f"sybil {number}", config=config)
+            )
+            with suppress(PeerUnreachable):
+                await one.switch.connect(peer, alice.addresses)
+                joined += 1
+        assert joined == len(alice.switch.peers()) == 4
+        bob = await stack.enter_async_context(open_switch(network.host(BOB).transport, "bob"))
+        await bob.switch.connect(peer, alice.addresses)
+        assert len(alice.switch.peers()) == 5
 
 
 @pytest.fixture
