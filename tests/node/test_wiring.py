@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from codex.config import Config, DiscoveryConfig, P2pConfig
 from codex.errors import PortTaken, ServiceUnavailable
-from codex.node import Node, open_node
+from codex.node import Node, open_node, wiring
 from codex.p2p import PeerId
 from codex.runtime import Call
 from codex.runtime.lifecycle import State
@@ -151,6 +151,27 @@ async def test_nodes_nearby_find_each_other_and_share(
         async with bob.retrieve(cid) as dataset:
             assert await dataset.read() == content
     assert room.members == []
+
+
+async def test_with_enough_peers_those_nearby_are_not_dialled(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tells of a thousand nodes nearby does not make this one call them all."""
+    monkeypatch.setattr(wiring, "NEIGHBOURS", 1)
+    network, room = MemoryNetwork(), Room()
+
+    def opened(name: str, ip: str) -> AbstractAsyncContextManager[Node]:
+        near = evolve(wires(network.host(ip)), open_multicast=lambda: room.enter(ip))
+        return open_node(
+            config(tmp_path / name, discovery=DiscoveryConfig()), seams=simulated(name, wires=near)
+        )
+
+    monkeypatch.setattr(wiring, "NEIGHBOURS", 0)
+    async with opened("alice", "10.0.0.1") as alice, opened("bob", "10.0.0.2") as bob:
+        await trio.sleep(60)
+        assert alice.peers() == bob.peers() == []
+        # They know of each other all the same.
+        assert (acquaintances(alice), acquaintances(bob)) == ([bob.info().peer_id], [alice.info().peer_id])
 
 
 def acquaintances(node: Node) -> list[PeerId]:

@@ -28,6 +28,7 @@ from codex.p2p import (
     Switch,
     write_message,
 )
+from codex.p2p.dialling import AT_ONCE
 from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
@@ -477,6 +478,24 @@ async def test_a_dial_ends_in_time_however_many_addresses_there_are(
         assert caught.value.message.count("nothing came of it within 60 s") == 13
         await trio.sleep(1)
         assert network.host(ALICE).streams == 0
+
+
+async def test_so_many_hosts_are_called_at_once_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    transport = MuteTransport(MemoryNetwork().host(ALICE).transport)
+    async with open_switch(transport, "alice") as alice, trio.open_nursery() as nursery:
+
+        async def call(number: int) -> None:
+            address = Multiaddr.parse(f"/ip4/10.0.2.{number}/tcp/8070")
+            with pytest.raises(PeerUnreachable):
+                await alice.switch.connect(identity_of(f"{number}").peer_id, [address])
+
+        for number in range(AT_ONCE + 8):
+            nursery.start_soon(call, number)
+        await trio.sleep(5)
+        assert transport.calling == AT_ONCE
+        await trio.sleep(10)
+        assert transport.calling == 8  # those that had waited
+    assert transport.most == AT_ONCE
 
 
 async def test_once_there_nothing_else_is_dialled(autojump_clock: trio.testing.MockClock) -> None:
@@ -956,6 +975,22 @@ class FragileTransport:
         if self.bug is not None:
             raise self.bug
         return await self._inner.dial(address)
+
+
+class MuteTransport:
+    """A transport on which nobody answers a call."""
+
+    def __init__(self, inner: MemoryTransport) -> None:
+        self.calling = self.most = 0
+        self.listen, self.source_address = inner.listen, inner.source_address
+
+    async def dial(self, address: Multiaddr) -> MemoryStream:
+        self.calling += 1
+        self.most = max(self.most, self.calling)
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.calling -= 1
 
 
 async def test_the_switch_is_restarted_under_its_handle(autojump_clock: trio.testing.MockClock) -> None:
