@@ -11,6 +11,7 @@ from functools import partial
 import trio
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from codex.cli.trading_figures import TradingFigures
 from codex.config import MetricsConfig
 from codex.metrics import MetricsService, Source
 from codex.node import JobEnded, JobKind, JobState, Node, NodeEvent
@@ -55,6 +56,8 @@ async def start_metrics(node: Node, config: MetricsConfig, on_listening: Callabl
         "loop": _at_once(loop.families),
         "node": _at_once(lambda: [_build(node)]),
     }
+    if node.config.market is not None:
+        sources["market"] = partial(jobs.trading.families, node)
     page = MetricsService(config.address, config.port, sources, on_listening)
     await node.supervise("metrics", lambda: NodeMetrics(node, jobs, page), POLICY)
 
@@ -81,6 +84,8 @@ class JobFigures:
     def __init__(self) -> None:
         self._ended: Counter[tuple[JobKind, JobState]] = Counter()
         self._missed = 0
+        self.trading = TradingFigures()
+        """What became of purchases, slots and proofs, which the same events tell."""
 
     async def follow(self, events: AsyncIterable[NodeEvent | Lagged]) -> None:
         """Count what the events tell, as long as there are any."""
@@ -89,6 +94,8 @@ class JobFigures:
                 self._ended[event.job.kind, event.job.state] += 1
             elif isinstance(event, Lagged):
                 self._missed += event.missed
+            else:
+                self.trading.note(event)
 
     def families(self, running: Iterable[JobKind]) -> list[Metric]:
         """The figures now, with the kinds of the jobs that run."""
