@@ -22,14 +22,14 @@ from attrs import frozen
 
 from codex.codec import Cid
 from codex.data import Block, LeafAddress, Manifest
-from codex.data.runs import Witness
+from codex.data.runs import ProvenRun, Witness
 from codex.erasure import Layout, columns_at_once, recover
 from codex.errors import BlockNotFound, InvalidInput
 from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
-from codex.node.restoring import Restoration, Staging, open_restoration
+from codex.node.restoring import Restoration, Staging, open_restoration, prove
 from codex.node.rows import has_rows, join, runs
 from codex.runtime import Budget
 from codex.runtime.threads import Offload
@@ -163,9 +163,9 @@ class Mender:
         reach = 0  # rows beyond the ends of which the ends are asked for, too: more each time
         while True:
             while first - 1 in asked - found.keys():
-                first = (await self._lost_around(first - 1)).start
+                first = (await self.around(first - 1)).start
             while stop in asked - found.keys():
-                stop = (await self._lost_around(stop)).stop
+                stop = (await self.around(stop)).stop
             ends = {index for index in (first - 1, stop) if 0 <= index < total}
             if ends <= found.keys():
                 return range(first, stop), list(found.values())
@@ -177,7 +177,7 @@ class Mender:
             asked |= set(ask)
             reach = 2 * reach + 1
 
-    async def _lost_around(self, index: int) -> range:
+    async def around(self, index: int) -> range:
         """The run of lost leaves that a leaf is in, which is not to be had."""
         if index in self.layout.padding:
             return self.layout.padding
@@ -185,6 +185,10 @@ class Mender:
         self.gatherer.avoid([row])
         around = await self.gaps(row, range(index, index + 1))
         return around[0] if around else range(index, index + 1)
+
+    async def prove(self, run: range, digests: bytes, witnesses: Sequence[Witness]) -> ProvenRun:
+        """Prove what was computed of a run that `provable` gave. Raises NotADataset."""
+        return await prove(self._offload, self._tree, self.layout.total, run, digests, witnesses)
 
     async def rebuild(
         self, run: range, *, without: Container[int] = ()
@@ -281,3 +285,7 @@ class Rows:
     async def mend(self, first: int, stop: int) -> int:
         """Bring back what is not here of these leaves; see `Mender.mend`."""
         return await self._mending.mend(self._manifest, self._network, first, stop)
+
+    def alone(self) -> Mender:
+        """Somebody to compute leaves from what is here, to be read and not kept; see `decode`."""
+        return self._mending.mender(self._manifest, None, keep=False)

@@ -8,6 +8,8 @@ take is not fetched: the exchange goes on only when its arrivals are taken.
 
 Where leaves of a protected dataset are lost, here and in the network, or do not come, what is left of their
 row is recovered into the store, and read from there (see `mending`): every byte that is handed on is proved.
+Where the store has no room for them, and K rows are here, they are computed as they are read, and not kept
+(see `decoding`).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,8 +21,11 @@ import trio
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest
-from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset, NotOnNetwork
-from codex.node.fetching import FIRST, STALL, Holdings, Leaves, Rows, Stalled, Stretch, stretches
+from codex.errors import BlockNotFound, CodexError, CorruptData, NotADataset, NotOnNetwork, QuotaExceeded
+from codex.node import fetching
+from codex.node.decoding import decode
+from codex.node.fetching import FIRST, STALL, Holdings, Leaves, Stalled, Stretch, stretches
+from codex.node.mending import Mender
 from codex.runtime import Feed, Share
 
 RUN_BLOCKS = 32  # blocks read at once, by two threads: 1 MiB each, from which to the next little is lost
@@ -40,6 +45,13 @@ class Blocks(Holdings, Protocol):
         """Hand the verified bytes of these leaves to the feed while it has room; the next leaf to ask for.
         Raises NotADataset for one of another size.
         """
+
+
+class Rows(fetching.Rows, Protocol):
+    """The rows of a protected dataset, see `codex.node.mending.Rows`."""
+
+    def alone(self) -> Mender:
+        """Somebody to compute leaves from what is here, to be read and not kept."""
 
 
 class Reader:
@@ -75,6 +87,7 @@ class Reader:
         self._at = self._first  # the first leaf that was not handed on
         self._met = False  # whether anything came from others
         self._failure: BlockNotFound | None = None  # why what is missing cannot be had
+        self._full = False  # whether there is no room to keep what is recovered
 
     async def read(self) -> None:
         """Read everything and end the feed; with an error where one comes between."""
@@ -83,7 +96,7 @@ class Reader:
             if self._network is None:
                 await self._from_here(self._first, self._stop)
             elif self._first < self._stop:
-                await self._from_both(self._network)
+                await self._from_all(self._network)
         except CodexError as caught:
             error = caught
         self._feed.end(error)
@@ -108,7 +121,7 @@ class Reader:
 
     async def _from_here(self, first: int, stop: int) -> None:
         """Read leaves from the store; what turns out to be missing or damaged is fetched first, unless that
-        has failed already.
+        has failed already. Where there is no room for it, it is computed instead.
         """
         at, mended = first, -1
         while at < stop:
@@ -121,6 +134,9 @@ class Reader:
             except (BlockNotFound, CorruptData):
                 if self._failure is not None:
                     raise self._failed() from None
+                if self._full:
+                    self._at = at = await self._unkept(at, stop)
+                    continue
                 if (self._network is None and self._rows is None) or at == mended:
                     raise
                 mended = at
@@ -128,6 +144,10 @@ class Reader:
                     await self._mend(at, min(at + MENDED, stop))
                 except BlockNotFound as error:
                     self._failure = error  # over one leaf: those before it may be here now
+                except QuotaExceeded:
+                    if self._network is not None or self._rows is None:
+                        raise
+                    self._full = True
         self._failure = None
 
     def _failed(self) -> BlockNotFound:
@@ -153,12 +173,46 @@ class Reader:
         if self._rows is not None:
             await self._rows.mend(first, stop)
 
+    async def _unkept(self, at: int, stop: int) -> int:
+        """Hand on leaves from one that is not here, computed from those that are; the next leaf to read.
+
+        Raises BlockNotFound when there are too few.
+        """
+        assert self._rows is not None
+        decoded = await decode(self._rows.alone(), at)
+        stop = min(stop, decoded.gap.stop)
+        while at < stop:
+            room = await self._room()
+            for block in await decoded.blocks(at, min(at + room, stop)):
+                self._feed.offer(memoryview(block.data))
+                at += 1
+        return at
+
     def _fetch(
         self, network: Leaves, missing: Sequence[int]
     ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[int, Block]]]]:
         return network.fetch_leaves(self._tree, self._leaves, missing, block_size=self._block_size)
 
     # -- from here and from the network
+
+    async def _from_all(self, network: Leaves) -> None:
+        """Read what is here, what comes from the network, and what is recovered. Where there is no room for
+        what is missing, it has to follow from what is here.
+        """
+        try:
+            await self._from_both(network)
+        except QuotaExceeded:
+            if self._rows is None:
+                raise
+            self._full = True
+            self._kept = 0
+            try:
+                await self._from_here(self._at, self._stop)
+            except BlockNotFound:
+                pass  # there is no other way, and that which there was took room
+            else:
+                return
+            raise
 
     async def _from_both(self, network: Leaves) -> None:
         await self._as_far_as_it_comes(network)

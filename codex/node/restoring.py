@@ -22,6 +22,7 @@ from codex.store import Leaf
 
 ADOPTED = 512  # leaves that are written at once
 ABORT_WITHIN = 60.0  # seconds to give up what was staged: a flush that is in progress comes first
+READ_IN_PART = "ask whoever made the dataset for another manifest: this one can only be read in part"
 
 
 class Staging(Protocol):
@@ -81,21 +82,9 @@ class Restoration:
 
         Raises NotADataset when they are not those of the tree.
         """
-        proven = await self._offload.run(
-            prove_run,
-            self._tree.digest,
-            self._leaf_count,
-            self._run.start,
-            bytes(self._digests),
-            list(witnesses),
+        return await prove(
+            self._offload, self._tree, self._leaf_count, self._run, bytes(self._digests), list(witnesses)
         )
-        if proven is None:
-            raise NotADataset(
-                f"leaves {self._run.start} to {self._run.stop - 1} of the dataset {self._tree} are not what"
-                " its other rows make of them: the rows do not belong together",
-                remedy="ask whoever made the dataset for another manifest: this one can only be read in part",
-            )
-        return proven
 
     async def adopt(self, proven: ProvenRun, indices: Sequence[int]) -> None:
         """Make leaves that were staged part of the tree."""
@@ -125,6 +114,22 @@ async def open_restoration(
         # Bounded, for a stopping node waits for this; what is not given up now is given up at the next start.
         with trio.move_on_after(ABORT_WITHIN, shield=True):
             await store.abort(ingest)
+
+
+async def prove(
+    offload: Offload, tree: Cid, leaf_count: int, run: range, digests: bytes, witnesses: Sequence[Witness]
+) -> ProvenRun:
+    """Prove the leaves of a run, whose `digests` have 32 bytes each; see `prove_run` for what witnesses it
+    takes. Raises NotADataset when they are not those of the tree.
+    """
+    proven = await offload.run(prove_run, tree.digest, leaf_count, run.start, digests, witnesses)
+    if proven is None:
+        raise NotADataset(
+            f"leaves {run.start} to {run.stop - 1} of the dataset {tree} are not what its other rows make of"
+            " them: the rows do not belong together",
+            remedy=READ_IN_PART,
+        )
+    return proven
 
 
 def consecutive(blocks: Mapping[int, Block]) -> Iterator[tuple[int, list[Block]]]:

@@ -12,9 +12,9 @@ import trio
 
 from codex.data import Manifest
 from codex.errors import InvalidInput
-from codex.node.fetching import Leaves, Rows
+from codex.node.fetching import Leaves
 from codex.node.job import Progress
-from codex.node.reading import OWN_BLOCKS, Blocks, Reader
+from codex.node.reading import OWN_BLOCKS, Blocks, Reader, Rows
 from codex.runtime import Budget, Feed
 from codex.runtime.groups import unwrapped
 

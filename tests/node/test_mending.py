@@ -219,7 +219,7 @@ async def test_without_room_nothing_is_left() -> None:
         await dataset.keep(store_of(node), dataset.others(dataset.leaves(1)))
         before = await holdings(node)
         with pytest.raises(QuotaExceeded):
-            await read(node, dataset)
+            await mend(node, dataset)
         assert await holdings(node) == before
 
 
