@@ -54,7 +54,7 @@ def _joined(text: str) -> str:
     return re.sub(r"\s|\\n", "", text)
 
 
-@pytest.mark.parametrize("secret", [RIGHT.encode(), bytes(range(200, 232))])
+@pytest.mark.parametrize("secret", [RIGHT.encode(), bytes(range(200, 232))], ids=["text", "bytes"])
 def test_a_secret_is_found_however_it_is_spelled(secret: bytes) -> None:
     for spelling in spellings(secret):
         assert found_in(f"a line with {spelling} in it", secret)

@@ -149,7 +149,7 @@ def test_help_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("command", EVERY)
 def test_everything_can_be_used_by_programs(command: str) -> None:
     options = {name for option in group.commands[command].params for name in option.opts}
-    assert ("--json" in options) == (command not in ("completion", "devnet"))  # which prints a program
+    assert ("--json" in options) == (command != "completion")  # which prints a program
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,8 @@ async def test_though_a_process_lies_the_truth_arrives_and_the_liar_is_sent_away
 ) -> None:
     content = noise(SIZE)
     await trio.Path(tmp_path / "content").write_bytes(content)
-    alice = await join(start, tmp_path / "alice")
+    # So slow that some of it is asked of the liar, too.
+    alice = await join(start, tmp_path / "alice", options=("--upload-limit=512KiB",))
     cid = await put(alice, content)
     words = (lie, str(tmp_path / "content"), await spr(alice), str(tmp_path / "liar"), cid)
     liar = await start(*words, program=(LYING,), says="announced")
