@@ -6,6 +6,7 @@ a `Stream` for a protocol, and whoever serves a protocol is given to `Handlers` 
 """
 
 from codex.p2p.board import PeerEvent, PeerJoined, PeerLeft, Switchboard
+from codex.p2p.counts import SwitchStats
 from codex.p2p.framing import MessageReader, write_message
 from codex.p2p.handle import Switch
 from codex.p2p.handlers import Handlers
@@ -34,6 +35,7 @@ __all__ = [
     "SignedPeerRecord",
     "Stream",
     "Switch",
+    "SwitchStats",
     "Switchboard",
     "TcpTransport",
     "Transport",

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from attrs import frozen
 
 from codex.codec import Multiaddr
+from codex.p2p.counts import Counts, SwitchStats
 from codex.p2p.identity import PeerId
 from codex.p2p.peers import PeerInfo
 from codex.runtime import Broadcast
@@ -41,6 +42,10 @@ class Present(Protocol):
 
     def infos(self) -> list[PeerInfo]: ...
 
+    def moved(self) -> tuple[int, int]:
+        """Bytes that came and went on every connection that is ready."""
+        ...
+
 
 class Switchboard:
     """The present state of one node's switch, and the news of it. `listening` and `announced` are without
@@ -52,6 +57,7 @@ class Switchboard:
         self.present: Present | None = None
         self.listening: tuple[Multiaddr, ...] = ()
         self.announced: tuple[Multiaddr, ...] = ()
+        self.counts = Counts()
         self.ports: dict[Multiaddr, Multiaddr] = {}
         """What came of each address that leaves the port open: the next life takes the same port, since
         others know it."""
@@ -60,6 +66,23 @@ class Switchboard:
     def publish(self, event: PeerEvent) -> None:
         """Tell everybody who listens."""
         self._news.publish(event)
+
+    def stats(self) -> SwitchStats:
+        """How things stand, and what was done up to now."""
+        counts, present = self.counts, self.present
+        infos = present.infos() if present is not None else []
+        came_in, went_out = present.moved() if present is not None else (0, 0)
+        dialled = sum(info.dialled for info in infos)
+        return SwitchStats(
+            dialled=dialled,
+            came=len(infos) - dialled,
+            streams=sum(info.streams for info in infos),
+            bytes_in=counts.bytes_in + came_in,
+            bytes_out=counts.bytes_out + went_out,
+            reached=counts.reached,
+            failed=counts.failed,
+            dropped=dict(counts.dropped),
+        )
 
     def subscribe(self, size: int) -> AbstractAsyncContextManager[Subscription[PeerEvent]]:
         """The news from now on, for the length of a block."""

@@ -14,6 +14,7 @@ from codex.codec import Multiaddr
 from codex.errors import CodexError, PeerUnreachable, ServiceUnavailable
 from codex.logs import get_logger
 from codex.p2p.addresses import MAX_DIALLED, to_dial
+from codex.p2p.counts import Counts
 from codex.p2p.handlers import contained
 from codex.p2p.holding import Holder
 from codex.p2p.identity import PeerId
@@ -76,8 +77,9 @@ class Dialler:
         holder: Holder,
         throttle: Throttle,
         own: Callable[[], Sequence[Multiaddr]],
+        counts: Counts,
     ) -> None:
-        """`own` tells where this node itself is met."""
+        """`own` tells where this node itself is met; what becomes of dials is added to `counts`."""
         self._nursery = nursery
         self._transport = transport
         self._table = table
@@ -85,6 +87,7 @@ class Dialler:
         self._holder = holder
         self._throttle = throttle
         self._own = own
+        self._counts = counts
         self._dials: dict[PeerId, _Dial] = {}
         self._calls = trio.Semaphore(AT_ONCE)
         self._stopped = False
@@ -203,6 +206,7 @@ class Dialler:
 
         def joined() -> None:
             attempt.joined = True
+            self._counts.reached += 1
             dial.attempts.pop(attempt.address, None)
             dial.handshake.release()
             dial.tell()
@@ -214,6 +218,7 @@ class Dialler:
                 dial.handshake.release()
 
     def _failed(self, dial: _Dial, address: Multiaddr, why: str) -> None:
+        self._counts.failed += 1
         dial.failures.append(self._table.failed(dial.peer, address, why, trio.current_time()))
         _log.debug("address failed", peer=str(dial.peer), address=str(address), why=why)
 

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from codex.codec import Multiaddr
 from codex.p2p import calls
 from codex.p2p.board import PeerEvent, Switchboard
+from codex.p2p.counts import SwitchStats
 from codex.p2p.identity import PeerId
 from codex.p2p.peers import PeerInfo
 from codex.p2p.streams import Stream
@@ -54,6 +55,10 @@ class Switch:
         """Everybody who is here, in the order in which they came."""
         present = self._board.present
         return present.infos() if present is not None else []
+
+    def stats(self) -> SwitchStats:
+        """How many are here, and what was moved, dialled and dropped since the node started."""
+        return self._board.stats()
 
     async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
         """A stream to a peer that is here, for the first of `protocols` that it speaks.

@@ -123,6 +123,8 @@ class Links:
     def leave(self, link: Link) -> None:
         """A connection is over. Its peer has left, when this was the last one to it."""
         del self._links[link.number]
+        self._board.counts.bytes_in += link.connection.bytes_in
+        self._board.counts.bytes_out += link.connection.bytes_out
         peer = link.connection.peer
         why = link.why or link.connection.why or "a part of this node failed"
         if self._table.left(link.number):
@@ -164,6 +166,10 @@ class Links:
 
     def infos(self) -> list[PeerInfo]:
         return [self.get(peer).info() for peer in self._table.peers()]
+
+    def moved(self) -> tuple[int, int]:
+        connections = [link.connection for link in self._links.values()]
+        return sum(one.bytes_in for one in connections), sum(one.bytes_out for one in connections)
 
     def _retire(self, link: Link) -> None:
         if link.scope.deadline == inf:

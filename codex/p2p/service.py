@@ -10,6 +10,7 @@ from math import inf
 from typing import Any, TypeVar
 
 import trio
+from attrs import define
 
 from codex.codec import Multiaddr
 from codex.config import P2pConfig
@@ -26,6 +27,7 @@ from codex.p2p.limits import Limits
 from codex.p2p.links import Link, Links
 from codex.p2p.peers import PeerTable
 from codex.p2p.record import SignedPeerRecord
+from codex.p2p.tally import PERIOD, Tally
 from codex.p2p.throttling import Throttle
 from codex.p2p.transport import Listener, Transport
 from codex.runtime import Clock, Entropy, Inbox, serve, unwrapped
@@ -40,7 +42,25 @@ STOPPING = 3.0
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 1.0
 
+_SILENT = "no handshake came about in time"
+_CROWD = "too many begin a handshake at once"
+_REFUSED = "the handshake failed, or there is no room"
+"""What dropped connections are summed up under."""
+
 _log = get_logger("p2p")
+
+
+@define(eq=False)
+class _Stranger:
+    """Somebody at the handshake. `why` is what it is given up for, if it ever is."""
+
+    scope: trio.CancelScope
+    why: str = _SILENT
+
+    def give_up(self, why: str) -> None:
+        """End its handshake, and tell of it as that; empty: tell of nothing."""
+        self.why = why
+        self.scope.cancel()
 
 
 class SwitchService:
@@ -81,7 +101,9 @@ class SwitchService:
             entropy=entropy,
             fuller=record,
         )
-        self._strangers: dict[int, trio.CancelScope] = {}
+        self._strangers: dict[int, _Stranger] = {}
+        self._dropped = Tally()
+        self._some_dropped = trio.Event()
 
     async def run(
         self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -107,15 +129,18 @@ class SwitchService:
                         holder=self._holder,
                         throttle=throttle,
                         own=lambda: (*self._board.listening, *self._board.announced),
+                        counts=self._board.counts,
                     )
                     self._links.on_join = dialler.joined
                     for listener in listeners:
                         nursery.start_soon(self._accept, nursery, listener, throttle)
                     nursery.start_soon(self._wind_up, inbox, dialler)
+                    nursery.start_soon(self._keep_telling)
                     await serve(inbox, partial(self._answer, dialler), limit=LIMIT, task_status=task_status)
                     await self._ended()
                     nursery.cancel_scope.cancel()
         finally:
+            self._tell_of_dropped()
             self._board.clear()
             if inbox.stopping.is_set():
                 self._board.close()
@@ -168,34 +193,35 @@ class SwitchService:
             pause = 0.0
             knock = self._table.knock(source_of(remote), counted=reach(remote) is not Reach.LOOPBACK)
             if knock.evicted is not None:
-                self._strangers[knock.evicted].cancel()
+                self._strangers[knock.evicted].give_up(_CROWD)
             if knock.ticket is None:
+                self._drop(remote, _CROWD, _CROWD)
                 await trio.aclose_forcefully(stream)
                 continue
             scope = trio.CancelScope(deadline=trio.current_time() + self._limits.handshake)
-            self._strangers[knock.ticket] = scope
-            nursery.start_soon(self._welcome, throttle.around(stream), remote, knock.ticket, scope)
+            stranger = self._strangers[knock.ticket] = _Stranger(scope)
+            nursery.start_soon(self._welcome, throttle.around(stream), remote, knock.ticket, stranger)
 
     async def _welcome(
-        self, stream: trio.abc.Stream, remote: Multiaddr, ticket: int, scope: trio.CancelScope
+        self, stream: trio.abc.Stream, remote: Multiaddr, ticket: int, stranger: _Stranger
     ) -> None:
         """Serve one connection that somebody made to us, for as long as it lives."""
 
         def told(error: Exception) -> None:
             if isinstance(error, CodexError):
-                _log.info("connection refused", address=str(remote), why=error.message)
+                self._drop(remote, _REFUSED, error.message)
             else:
                 _log.error("connection crashed", address=str(remote), exc_info=error)
 
         def joined() -> None:
             self._answered(ticket)
-            scope.deadline = inf
+            stranger.scope.deadline = inf
 
         try:
-            with scope, contained(told):
+            with stranger.scope, contained(told):
                 await self._holder.hold(stream, remote, dialled=False, joined=joined)
-            if scope.cancelled_caught:
-                _log.debug("connection given up", address=str(remote), why="no handshake came about in time")
+            if stranger.scope.cancelled_caught and stranger.why:
+                self._drop(remote, stranger.why, stranger.why)
         finally:
             self._answered(ticket)
             await trio.aclose_forcefully(stream)
@@ -203,6 +229,35 @@ class SwitchService:
     def _answered(self, ticket: int) -> None:
         self._table.answered(ticket)
         self._strangers.pop(ticket, None)
+
+    def _drop(self, remote: Multiaddr, reason: str, why: str) -> None:
+        """Tell of a connection that came to nothing: at once when it is the first of its source in a while,
+        and in any case in a sum.
+        """
+        self._board.counts.dropped[reason] += 1
+        if self._dropped.add(source_of(remote), reason):
+            _log.info("connection refused", address=str(remote), why=why)
+        self._some_dropped.set()
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await self._some_dropped.wait()
+            await trio.sleep(PERIOD)
+            self._tell_of_dropped()
+
+    def _tell_of_dropped(self) -> None:
+        self._some_dropped = trio.Event()
+        found = self._dropped.take()
+        # With as many as there are sources, each has had its line.
+        if found is not None and found.count > found.sources:
+            _log.info(
+                "connections dropped",
+                number=found.count,
+                why=found.why,
+                sources=found.sources,
+                most_from=found.most,
+                of_these=found.most_count,
+            )
 
     # -- what is asked
 
@@ -234,8 +289,8 @@ class SwitchService:
         """When the service is to finish, let nobody wait any longer for what will not come."""
         await inbox.stopping.wait()
         dialler.stop()
-        for scope in self._strangers.values():
-            scope.cancel()
+        for stranger in self._strangers.values():
+            stranger.give_up("")
         self._links.part_all("this node stops")
 
     async def _ended(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import pytest
 import trio
@@ -26,13 +27,14 @@ from codex.p2p import (
     SignedPeerRecord,
     Stream,
     Switch,
+    SwitchStats,
     write_message,
 )
 from codex.p2p.dialling import AT_ONCE
 from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
-from codex.testing.network import MemoryListener, MemoryNetwork, MemoryTransport
+from codex.testing.network import Host, MemoryListener, MemoryNetwork, MemoryTransport
 from codex.testing.switches import LISTEN, OpenSwitch, identity_of, open_switch
 from codex.testing.wires import MemoryStream
 
@@ -869,7 +871,7 @@ def log() -> Iterator[io.StringIO]:
         yield stream
 
 
-def logged(log: io.StringIO, event: str) -> list[dict[str, str]]:
+def logged(log: io.StringIO, event: str) -> list[dict[str, Any]]:
     """The lines about something."""
     lines = map(json.loads, log.getvalue().splitlines())
     return [line for line in lines if line["event"] == event]
@@ -991,6 +993,77 @@ class MuteTransport:
             await trio.sleep_forever()
         finally:
             self.calling -= 1
+
+
+async def test_what_is_dropped_is_told_and_a_flood_in_one_line(
+    autojump_clock: trio.testing.MockClock, log: io.StringIO
+) -> None:
+    """Silent, half and refused connections, each source at once and all of them in a sum a minute."""
+    network = MemoryNetwork()
+    flooder, single = network.host("10.6.6.6"), network.host("10.7.7.7")
+    wrong = b"\x13/wrongstream/1.0.0\n"
+
+    async def say_half(host: Host, data: bytes) -> None:
+        with suppress(trio.BrokenResourceError):
+            stream = await host.transport.dial(alice.addresses[0])
+            if data:
+                await stream.send_all(data)
+            await stream.receive_some()
+
+    async with (
+        open_switch(network.host(ALICE).transport, "alice") as alice,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(100):
+            nursery.start_soon(say_half, flooder, b"\x13/multi" if number % 10 == 0 else b"")
+        nursery.start_soon(say_half, single, wrong)
+        await trio.sleep(120)
+        lines = logged(log, "connection refused")
+        assert sorted(line["address"].split("/")[2] for line in lines) == ["10.6.6.6", "10.7.7.7"]
+        assert all(line["why"] for line in lines)
+        [line] = logged(log, "connections dropped")
+        assert (line["number"], line["sources"], line["of_these"]) == (101, 2, 100)
+        assert line["most_from"] == "10.6.6.6"
+        assert "too many begin a handshake at once (92)" in line["why"]
+        assert "no handshake came about in time (8)" in line["why"]
+        assert "the handshake failed, or there is no room (1)" in line["why"]
+        assert line["level"] == "info"
+        assert sum(alice.switch.stats().dropped.values()) == 101
+        # Without trouble there is nothing to tell.
+        await trio.sleep(600)
+        assert len(logged(log, "connections dropped")) == 1
+        nursery.start_soon(say_half, single, wrong)
+        nursery.start_soon(say_half, single, wrong)
+        await trio.sleep(1)
+    assert len(logged(log, "connections dropped")) == 2, "the end tells what had not been told"
+
+
+async def test_what_is_moved_and_dialled_is_counted_over_restarts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    transport = FragileTransport(network.host(ALICE).transport)
+    async with (
+        open_switch(transport, "alice", handlers=echoing()) as alice,
+        open_switch(network.host(BOB).transport, "bob", handlers=echoing()) as bob,
+    ):
+        peer = bob.identity.peer_id
+        assert alice.switch.stats() == SwitchStats()
+        nowhere = Multiaddr.parse("/ip4/10.0.0.99/tcp/1")
+        with pytest.raises(PeerUnreachable):
+            await alice.switch.connect(identity_of("carol").peer_id, [nowhere])
+        await alice.switch.connect(peer, bob.addresses)
+        await say(alice.switch, peer, bytes(100_000))
+        before = alice.switch.stats()
+        assert (before.dialled, before.came, before.reached, before.failed) == (1, 0, 1, 1)
+        assert (bob.switch.stats().dialled, bob.switch.stats().came) == (0, 1)
+        assert before.bytes_in > 100_000 < before.bytes_out
+        transport.listeners[-1].trouble.send_nowait(ZeroDivisionError("a bug in a listener"))
+        await trio.sleep(10)
+        after = alice.switch.stats()
+        assert (after.dialled, after.came, after.reached) == (0, 0, 1)
+        assert after.bytes_in >= before.bytes_in
+        assert after.bytes_out >= before.bytes_out
 
 
 async def test_the_switch_is_restarted_under_its_handle(autojump_clock: trio.testing.MockClock) -> None:
