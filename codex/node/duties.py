@@ -13,7 +13,8 @@ from attrs import frozen
 
 from codex.codec import Cid
 from codex.data import Manifest
-from codex.errors import DecodeError, InvalidInput, NotADataset
+from codex.errors import CodexError, DecodeError, InvalidInput, NotADataset, ServiceUnavailable
+from codex.logs import get_logger
 from codex.market import Groth16Proof, Slot
 from codex.node.finding import Finder
 from codex.node.hosting import Hosting
@@ -26,6 +27,8 @@ from codex.slots import SlotShape
 
 LIMIT = 64
 """Duties in work at once: each slot has at most one, and few are busy at a time."""
+
+log = get_logger("node")
 
 
 @frozen
@@ -47,6 +50,19 @@ class DutiesService:
         await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
 
     async def _answer(self, call: Any) -> Any:
+        """Do a duty. A bug over one slot must not cost the others: it is told to the one sale alone."""
+        try:
+            return await self._do(call)
+        except CodexError:
+            raise
+        except Exception as error:
+            log.exception("a duty failed over a bug", duty=type(call).__name__)
+            raise ServiceUnavailable(
+                f"{type(call).__name__} failed over a bug of the node: {type(error).__name__}",
+                remedy="the node's log tells more",
+            ) from error
+
+    async def _do(self, call: Any) -> Any:
         match call:
             case OnStore(slot, expiry, repair, reservation):
                 return await self._store(slot, expiry, repair, reservation)

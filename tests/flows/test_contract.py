@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 from trio.testing import MockClock
 
 from codex.codec import Cid
@@ -148,3 +149,46 @@ async def test_client_and_host_come_back_and_all_is_settled(
         assert await alice.market.parts.marketplace.my_requests() == ()
         [purchase] = await alice.market.purchases()
         assert (purchase.state.value, purchase.over) == ("finished", True)
+
+
+@pytest.mark.soak
+async def test_a_lost_slot_is_repaired_by_another_host(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_town(tmp_path, "alice", *HOSTS) as town:
+        await town.add("victor", validator=True)
+        for name in HOSTS:
+            await offer(town[name])
+        alice = town["alice"]
+        cid = await alice.store(CONTENT)
+        id = await buy(alice, cid, evolve(TERMS, duration=900))
+        await stands(alice, id, "started")
+        market = alice.market.parts.marketplace
+        [lost] = await town["bob"].market.slots()
+        await town.stop("bob")
+        # The client's data go, too: what is lost must come back from the other slots.
+        for stored in [stored async for stored, _ in alice.iterate_manifests()]:
+            await alice.delete(stored)
+        erin = await town.add("erin")
+        account = erin.market.account
+        before = await town.tokens(account)
+        await offer(erin)
+
+        async def repaired() -> bool:
+            return await market.get_host(lost.id) == account
+
+        await until(repaired)
+        validated = await town["victor"].market.validated()
+        assert validated is not None
+        assert validated.marked == 2
+        assert before - await town.tokens(account) == SLOT * 3 - SLOT * 3 // 10  # a tenth less
+        [held] = await erin.market.slots()
+        assert held == lost
+        bob = await town.add("bob")
+        await stands(alice, id, "finished", settled=True)
+        await until(partial(free, erin))
+        assert await market.slot_state(lost.id) is SlotState.PAID
+        # Who lost it has back the room, and not the collateral.
+        [offered] = await bob.market.availabilities()
+        assert (offered.free, offered.remaining, offered.lost) == (SLOT, 0, SLOT * 3)
+        assert (await bob.space()).quota_used == 0
+        verdicts = [str(there.verdict) for there in await bob.market.sale_history()]
+        assert "lost" in verdicts

@@ -10,7 +10,14 @@ from attrs import evolve
 
 from codex.codec import Cid
 from codex.data import Manifest
-from codex.errors import BlockNotFound, CodexError, DecodeError, NotADataset, NotEnabled
+from codex.errors import (
+    BlockNotFound,
+    CodexError,
+    DecodeError,
+    NotADataset,
+    NotEnabled,
+    ServiceUnavailable,
+)
 from codex.market import Address, Slot, StorageAsk, StorageContent, StorageRequest
 from codex.node import Node
 from codex.node.duties import DutiesService, checked
@@ -52,6 +59,11 @@ async def request_of(node: Node) -> tuple[Manifest, StorageRequest]:
 async def placeholder() -> Prover:
     await trio.lowlevel.checkpoint()
     return PlaceholderProver(Inline())
+
+
+async def broken() -> Prover:
+    await trio.lowlevel.checkpoint()
+    raise RuntimeError("a bug")
 
 
 async def nobody() -> Prover:
@@ -133,3 +145,12 @@ async def test_nothing_is_fetched_that_nobody_could_prove(tmp_path: Path) -> Non
                 await call()
             assert isinstance(caught.value, NotEnabled)
         assert await node._running.store.holds("slot") == []
+
+
+async def test_a_bug_over_one_slot_costs_no_other(tmp_path: Path) -> None:
+    async with open_test_node(tmp_path) as node, on_duty(node, broken) as duties:
+        _, request = await request_of(node)
+        for _ in range(10):
+            with pytest.raises(ServiceUnavailable, match="OnProve failed over a bug of the node"):
+                await duties.on_prove(request.slot(0), CHALLENGE)
+        await duties.on_clear(request.slot(0))
