@@ -264,7 +264,7 @@ class Fetcher:
             if not fetch.wants or fetch.held > _on_order_bytes(fetch):
                 # It is the caller who is waited for, or the store.
                 fetch.progress = now
-            if now - fetch.progress >= self._timeout:
+            if self._wants.is_given_up(fetch, self._timeout, now):
                 raise self._not_to_be_had(run, what, f"nothing came for {self._timeout:g} s")
             if not self._wants.is_stuck(fetch, now):
                 stuck_since = None

@@ -53,13 +53,15 @@ class Exchange:
         """Want these leaves of a dataset for the length of the block, and get them in batches as they come.
 
         `indices` ascend; they are drawn as they are needed, some thousand ahead. Leaves come in any order
-        within a sliding window of 64 MiB, and are kept in the store for `ttl` seconds. Whoever does not take
-        what came is waited for, and so are the peers. Leaving the block withdraws all that is still wanted.
+        within a sliding span of 64 MiB, of which 32 MiB at most are on order or have not been taken, and are
+        kept in the store for `ttl` seconds. Whoever does not take what came is waited for, and so are the peers.
+        Leaving the block withdraws all that is still wanted.
 
         Iterating raises NotOnNetwork when nothing more is to be had: nothing came for as long as
-        `ExchangeConfig.timeout` says, or, sooner, nobody can be found who has any of what is left. It raises
-        what the store raises, too (QuotaExceeded, DiskFull), InvalidInput for an index beyond the tree, and
-        NotADataset when a leaf has not `block_size` bytes and is not the empty block either.
+        `ExchangeConfig.timeout` says (up to a minute more, while messages come that are not whole yet), or,
+        sooner, nobody can be found who has any of what is left. It raises what the store raises, too
+        (QuotaExceeded, DiskFull), InvalidInput for an index beyond the tree, and NotADataset when a leaf has
+        not `block_size` bytes and is not the empty block either.
         """
         async with self.fetch_proved(tree, leaf_count, indices, ttl=ttl, block_size=block_size) as proved:
             yield Arrivals(proved)

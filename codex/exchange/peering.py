@@ -68,7 +68,7 @@ class Listener(Protocol):
         """What was said to a peer may be lost."""
 
     def alive(self, peer: PeerId) -> int:
-        """Some bytes came from a peer; how many more may it send in one message beyond the usual ones?"""
+        """More came of a message that is not whole; how many bytes may it have beyond the usual?"""
 
     def broken(self, peer: PeerId, why: str) -> None:
         """A peer sent what is no message."""
@@ -266,10 +266,9 @@ class Peering:
     async def _hear(self, stream: Stream) -> None:
         """Receive messages until the stream ends. Raises PeerGone."""
         inflow = _Inflow(stream, self._listener)
-        reader = MessageReader(inflow, MESSAGE_BYTES)
         try:
-            while (data := await reader.receive()) is not None:
-                inflow.held = 0
+            while (data := await inflow.reader.receive()) is not None:
+                inflow.since = None
                 await self._listener.received(stream.peer, data)
         except DecodeError as error:
             stream.reset(error.message)
@@ -278,27 +277,29 @@ class Peering:
 
 
 class _Inflow:
-    """The bytes of a stream; tells that they come. Ends when a message takes for ever or grows too large."""
+    """The bytes of a stream; tells when they are of a message that is not whole yet. Ends when one takes for
+    ever or grows too large.
+    """
 
     def __init__(self, stream: Stream, listener: Listener) -> None:
-        self.held = 0
-        """Bytes that came since the last complete message."""
-        self._since = 0.0  # when the first of them came
+        self.reader = MessageReader(self, MESSAGE_BYTES)
+        self.since: float | None = None
+        """When the first bytes came of a message that is not whole yet."""
         self._stream = stream
         self._listener = listener
 
     async def receive_parts(self, max_bytes: int | None = None) -> Sequence[Part]:
         """As of a stream. Raises DecodeError."""
-        parts = await self._stream.receive_parts(max_bytes)
-        if self.held > SPARE_BYTES + self._listener.alive(self._stream.peer):
-            raise DecodeError("the peer sends more than it was asked for")
-        now = trio.current_time()
-        if not self.held:
-            self._since = now
-        elif now - self._since > MESSAGE_TIME:
-            raise DecodeError(f"the peer did not finish a message within {MESSAGE_TIME:g} s")
-        self.held += sum(map(len, parts))
-        return parts
+        if held := self.reader.held:
+            # Something came, and completed no message: else nobody would ask for more.
+            if held > SPARE_BYTES + self._listener.alive(self._stream.peer):
+                raise DecodeError("the peer sends more than it was asked for")
+            now = trio.current_time()
+            if self.since is None:
+                self.since = now
+            elif now - self.since > MESSAGE_TIME:
+                raise DecodeError(f"the peer did not finish a message within {MESSAGE_TIME:g} s")
+        return await self._stream.receive_parts(max_bytes)
 
 
 def _framed(message: Message) -> list[Part]:

@@ -23,9 +23,10 @@ TOTAL_WINDOW = 128 << 20
 LEAST_WINDOW = 8 * BLOCK_SIZE
 
 PATIENCE = 15.0
-"""Seconds without any byte, after which a peer loses its orders."""
+"""Seconds without a block, or more of a message that has begun, after which a peer loses its orders. Small
+talk does not keep them."""
 LONGEST = 60.0
-"""Seconds without a block, after which it does so whatever else it sends. Others wait as long."""
+"""Seconds without a block, after which it does so whatever else it sends."""
 ANSWER_TIME = 5.0
 """Seconds after which a peer that was asked what it has counts as silent."""
 REFRESH_FIRST, REFRESH_MOST = 2.0, 36.0

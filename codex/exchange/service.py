@@ -120,7 +120,7 @@ class ExchangeService:
         self.step()
 
     def alive(self, peer: PeerId) -> int:
-        """Bytes came from a peer; those that are on order from it, and their trimmings, may still come."""
+        """More of a message came from a peer; what is on order from it, and the trimmings, may still come."""
         self._wants.alive(peer, trio.current_time())
         return self._wants.due_bytes(peer)
 

@@ -5,6 +5,7 @@ Plain state, changed by `Wants` only.
 
 from collections import OrderedDict, deque
 from itertools import islice
+from math import inf
 
 from attrs import define, field
 
@@ -51,7 +52,7 @@ class Fetch:
 
     subject: Cid
     progress: float
-    """When something came last, or the fetch began."""
+    """When a block came last, or the fetch began."""
     refresh_at: float
     """When peers are asked again for what nobody had."""
     tried: Tried = field(factory=Tried)
@@ -134,7 +135,9 @@ class Source:
     asked: dict[BlockAddress, Want] = field(factory=dict)
     asked_bytes: int = 0
     heard: float = 0.0
-    """When the last byte came from it, or it was asked after it had been idle."""
+    """When a block or more of a message came from it last, or it was asked after it had been idle."""
+    flowing: float = -inf
+    """When more came from it last of a message that is not whole yet."""
     since: float = 0.0
     """When it delivered last, or was asked after it had been idle."""
     hints: OrderedDict[Cid, None] = field(factory=OrderedDict)

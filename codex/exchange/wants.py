@@ -12,13 +12,13 @@ and never blocks; `plan` returns what is now to be said to whom. The rules:
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, BlockAddress
 from codex.exchange.messages import Presence
 from codex.exchange.orders import LIE, UNASKED, Action, Orders, Withdraw
-from codex.exchange.planning import REFRESH_FIRST, Planner
+from codex.exchange.planning import LONGEST, REFRESH_FIRST, Planner
 from codex.exchange.sources import Fetch, Source, Want
 from codex.p2p import PeerId
 
@@ -262,7 +262,7 @@ class Wants:
             fetch.tried.of(peer).gave += 1
         return owed
 
-    def arriving(self, peer: PeerId, addresses: Iterable[BlockAddress], now: float) -> None:
+    def arriving(self, peer: PeerId, addresses: Sequence[BlockAddress], now: float) -> None:
         """Blocks have come from a peer, and are about to be looked at. Its pace is measured in what was
         ordered: a short block is as much of an answer as a full one.
         """
@@ -273,17 +273,32 @@ class Wants:
         if size:
             source.heard = source.since = now
             source.pace.delivered(size, now, last=False)
+        elif any(address in source.excused for address in addresses):
+            # It is busy with what was withdrawn while it was under way, and what is on order comes behind.
+            source.heard = source.flowing = now
 
     def alive(self, peer: PeerId, now: float) -> None:
-        """Some bytes came from a peer, of which nothing more is known yet."""
+        """More of a message came from a peer, of which nothing is known before it is whole. A slow link takes
+        long for one block: that is on its way all the while.
+        """
         source = self._orders.sources.get(peer)
         if source is not None:
-            source.heard = now
-            # A slow link takes long for one block: it is being fetched all the while. How long that may go on
-            # without any block is the planner's to say.
-            want = next(iter(source.asked.values()), None)
-            if want is not None:
-                want.fetch.progress = now
+            source.heard = source.flowing = now
+
+    def is_given_up(self, fetch: Fetch, timeout: float, now: float) -> bool:
+        """Whether for `timeout` seconds neither a block nor more of a message has come for a fetch. A message
+        that comes little by little prolongs that by `LONGEST` seconds in all, whoever sends it.
+        """
+        silent = now - fetch.progress
+        if silent < timeout:
+            return False
+        return silent >= timeout + LONGEST or now - self._flowing(fetch) >= timeout
+
+    def _flowing(self, fetch: Fetch) -> float:
+        """When more of a message came last from anybody who was asked for what is left of a fetch."""
+        peers = {peer for want in fetch.wants.values() for peer in want.asked_before}
+        sources = self._orders.sources
+        return max((sources[peer].flowing for peer in peers if peer in sources), default=fetch.progress)
 
     def unasked(self, peer: PeerId, address: BlockAddress, now: float) -> None:
         """A peer sent what it was not asked for, or again. That is a strike, unless it may just be late."""

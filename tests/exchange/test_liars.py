@@ -1,14 +1,18 @@
 """Peers that lie, flood, babble or say nothing: each is found out, and the data come from the honest."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 from attrs import evolve
 
 from codex.codec import Cid
+from codex.config import ExchangeConfig
 from codex.data import Block, LeafAddress
 from codex.errors import NotADataset, NotOnNetwork, PeerGone
 from codex.exchange import ledger
-from codex.exchange.messages import MAX_ENTRIES, Delivery, Entry, Message, Presence, encode
+from codex.exchange.messages import MAX_ENTRIES, PROTOCOL, Delivery, Entry, Message, Presence, encode
+from codex.exchange.planning import LONGEST
 from codex.exchange.wants import FORGIVING
 from codex.testing.stores import make_dataset
 
@@ -350,6 +354,61 @@ async def test_a_tree_of_another_size_is_no_fault_of_the_peer(world, autojump_cl
     assert got == []
     assert bob.switch.dropped == []
     assert len(await bob.fetch(dataset)) == 10
+
+
+@pytest.mark.parametrize("what", ["block", "leaves"])
+@pytest.mark.parametrize(("timeout", "count"), [(5.0, 1), (5.0, 5), (60.0, 20)])
+async def test_those_who_say_that_they_have_it_and_then_only_chat_prolong_nothing(
+    world, autojump_clock, nursery, timeout, count, what
+):
+    bob = await world.person("bob", config=ExchangeConfig(timeout=timeout))
+    dataset = world.dataset(8)
+
+    def play(actor, message):
+        return Message(presences=says_have(message)) if says_have(message) else None
+
+    async def chat(actor):
+        while bob.peer_id in actor.switch.links:
+            await actor.say(bob.peer_id, Message())
+            await trio.sleep(1)
+
+    for number in range(count):
+        chatter = world.actor(f"chatter {number}", play)
+        world.join(chatter, bob)
+        nursery.start_soon(chat, chatter)
+    start = trio.current_time()
+    with pytest.raises(NotOnNetwork, match=f"{count} said (it has|they have) it and sent nothing"):
+        await (bob.fetch(dataset) if what == "leaves" else bob.exchange.fetch_block(dataset.blocks[0].cid))
+    assert trio.current_time() - start <= timeout + 2
+    assert bob.idle()
+
+
+async def test_those_who_dribble_a_message_prolong_a_fetch_by_a_minute_together(
+    world, autojump_clock, nursery
+):
+    bob = await world.person("bob", config=ExchangeConfig(timeout=5.0))
+    dataset = world.dataset(8)
+
+    def play(actor, message):
+        return Message(presences=says_have(message)) if says_have(message) else None
+
+    async def dribble(actor):
+        stream = await actor.switch.open_stream(bob.peer_id, PROTOCOL)
+        await stream.send_all(b"\xff\x7f")
+        with suppress(PeerGone):
+            while True:
+                await stream.send_all(b"\x1a")
+                await trio.sleep(1)
+
+    for number in range(5):
+        dribbler = world.actor(f"dribbler {number}", play)
+        world.join(dribbler, bob)
+        nursery.start_soon(dribble, dribbler)
+    start = trio.current_time()
+    with pytest.raises(NotOnNetwork):
+        await bob.fetch(dataset)
+    assert 60 < trio.current_time() - start <= 5 + LONGEST + 2
+    nursery.cancel_scope.cancel()
 
 
 async def test_who_says_it_has_everything_and_sends_nothing_is_not_said_to_lack_it(world, autojump_clock):

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -103,18 +104,45 @@ def test_a_peer_that_had_the_neighbours_is_known_in_the_next_fetch():
     assert ordered(wants.plan(1), ALICE) == [1, 2]
 
 
-def test_bytes_from_whom_something_is_on_order_are_progress():
+def test_more_of_a_message_of_whom_something_is_on_order_keeps_all_fetches_up_that_wait_for_it():
     wants = Wants()
     wants.joined(ALICE, -1000)
     wants.joined(BOB, -1000)
+    fetches = [wants.open(TREE, 0), wants.open(root_cid(b"2" * 32), 0)]
+    for fetch in fetches:
+        wants.add(fetch, [LeafAddress(fetch.subject, 0)])
+        wants.hint(ALICE, fetch.subject)
+    wants.plan(0)
+    assert len(wants.source(ALICE).asked) == 2
+    assert not wants.is_given_up(fetches[0], 5, 4.9)
+    assert wants.is_given_up(fetches[0], 5, 5)
+    wants.alive(BOB, 7)
+    assert [wants.is_given_up(fetch, 5, 11) for fetch in fetches] == [True, True]
+    wants.alive(ALICE, 9)
+    assert [wants.is_given_up(fetch, 5, 13.9) for fetch in fetches] == [False, False]
+    assert [wants.is_given_up(fetch, 5, 14) for fetch in fetches] == [True, True]
+    # With a block, patience begins anew.
+    deliver(wants, ALICE, [0], 9)
+    assert not wants.is_given_up(fetches[0], 5, 13.9)
+
+
+@pytest.mark.parametrize("timeout", [5, 60, 300])
+def test_messages_that_come_little_by_little_keep_a_fetch_up_for_so_long_only_whoever_sends_them(timeout):
+    wants = Wants()
     fetch = wants.open(TREE, 0)
     wants.add(fetch, leaves(0))
-    wants.hint(ALICE, TREE)
-    wants.plan(0)
-    wants.alive(BOB, 7)
-    assert fetch.progress == 0
-    wants.alive(ALICE, 9)
-    assert fetch.progress == 9
+    now, peers = 0, []
+    while not wants.is_given_up(fetch, timeout, now):
+        assert now < timeout + LONGEST
+        if now % 20 == 0:
+            peers.append(PeerId(f"peer {now}".encode()))
+            wants.joined(peers[-1], now)
+            wants.hint(peers[-1], TREE)
+        wants.plan(now)
+        for peer in peers:
+            wants.alive(peer, now)
+        now += 1
+    assert now == timeout + LONGEST
 
 
 def test_the_window_bounds_what_a_fetch_holds():
@@ -219,6 +247,23 @@ def test_at_the_end_a_slow_peers_orders_go_to_an_idle_one():
         moved += taken
     # A late answer is as good as any.
     assert wants.is_wanted(ALICE, LeafAddress(TREE, slow[0]))
+
+
+def test_a_peer_that_is_busy_with_what_was_withdrawn_keeps_its_orders():
+    wants = Wants()
+    wants.joined(ALICE, -1000)
+    fetch = wants.open(TREE, 0)
+    wants.add(fetch, leaves(0, 1))
+    wants.hint(ALICE, TREE)
+    wants.plan(0)
+    wants.close(fetch)
+    wants.add(wants.open(TREE, 1), leaves(2))
+    wants.plan(1)
+    wants.arriving(ALICE, leaves(0), PATIENCE)
+    assert not of_kind(wants.plan(PATIENCE + 2), Withdraw)
+    # Anything else that it sends is small talk.
+    wants.arriving(ALICE, leaves(7), PATIENCE + 5)
+    assert of_kind(wants.plan(2 * PATIENCE + 1), Withdraw)
 
 
 def test_two_slow_peers_do_not_pass_an_order_to_and_fro():
