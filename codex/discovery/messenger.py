@@ -31,11 +31,11 @@ from codex.discovery.challenges import HANDSHAKE_TIMEOUT, Challenges, Known
 from codex.discovery.crypto import Entropy
 from codex.discovery.events import Asked, Contact, Counts, Event, Send, Ticket, Verified
 from codex.discovery.messages import Answer, Request
-from codex.discovery.rates import Limiter, Rate
+from codex.discovery.rates import Limiter, Rate, site_of
 from codex.discovery.requests import MAX_REQUESTS, Pending, Requests
 from codex.discovery.sessions import Address, Place, Session, Sessions
 from codex.errors import DecodeError
-from codex.p2p import Identity, SignedPeerRecord
+from codex.p2p import Identity, SignedPeerRecord, Tally
 
 EXCHANGE_TIMEOUT = HANDSHAKE_TIMEOUT + 0.1
 """Seconds that requests wait for a handshake with their node. A little more than the challenge lives on the
@@ -47,6 +47,7 @@ REQUESTS_EACH = Rate(100, 200)
 REQUESTS_TOTAL = Rate(500, 1000)
 
 _NOISE_BYTES = 20
+_DROPS = ("no packets to this node", "more than is answered", "handshakes that prove nothing")
 
 
 @define(eq=False)
@@ -74,6 +75,8 @@ class Messenger:
         known: Known,
     ) -> None:
         self.counts = Counts()
+        self.dropped = Tally()
+        """What came and was dropped, by where from; whoever keeps the log takes it."""
         self._identity = identity
         self._node_id = identity.node_id
         self._record = record
@@ -122,6 +125,7 @@ class Messenger:
         self.counts.received += 1
         self.counts.received_bytes += len(datagram)
         events = self.tick(now)
+        before = self._drops()
         try:
             packet = packets.decode(datagram, self._node_id)
             match packet:
@@ -133,7 +137,13 @@ class Messenger:
                     events += self._handshake(packet, source, now)
         except DecodeError:
             self.counts.garbage += 1
+        for reason, then, after in zip(_DROPS, before, self._drops(), strict=True):
+            if after > then:
+                self.dropped.add(site_of(source[0]), reason)
         return events + self._requests.taken()
+
+    def _drops(self) -> tuple[int, int, int]:
+        return self.counts.garbage, self.counts.limited, self.counts.refused
 
     def tick(self, now: float) -> list[Event]:
         """Return what is over by `now`, and what may go out instead."""

@@ -47,6 +47,8 @@ SAVING = 30.0
 """Seconds between two savings of what others have told."""
 SWEEP = 10
 """Every so many savings what has expired is dropped, and the seeds are saved too: all 5 minutes."""
+TELLING = 60.0
+"""Seconds whose dropped datagrams are summed up in one line."""
 FILE = "nodes.sqlite"
 
 _log = get_logger("discovery")
@@ -122,8 +124,10 @@ class DiscoveryService:
             nursery.start_soon(parts.upkeep.revalidate)
             nursery.start_soon(parts.upkeep.refresh)
             nursery.start_soon(self._keep_saving, memory)
+            nursery.start_soon(_keep_telling, parts.messenger)
             await serve(inbox, desk.answer, limit=LIMIT, task_status=task_status)
             nursery.cancel_scope.cancel()
+        _tell_of_dropped(parts.messenger)
 
     def _assemble(self, socket: DatagramSocket, memory: "_Memory") -> "_Parts":
         own, records, clock = self._identity.node_id, self._board.records, self._clock
@@ -277,6 +281,19 @@ class _Desk:
             self._table.add(node)
             return await self._upkeep.ping(node)
         return False
+
+
+async def _keep_telling(messenger: Messenger) -> None:
+    """Sum up what is dropped, in a line a minute when there is anything."""
+    while True:
+        await trio.sleep(TELLING)
+        _tell_of_dropped(messenger)
+
+
+def _tell_of_dropped(messenger: Messenger) -> None:
+    found = messenger.dropped.take()
+    if found is not None:
+        _log.info("datagrams dropped", **found.fields())
 
 
 def _open(path: Path, now: float) -> _Memory:

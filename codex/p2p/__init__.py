@@ -16,6 +16,7 @@ from codex.p2p.limits import Limits
 from codex.p2p.peers import PeerInfo
 from codex.p2p.record import Envelope, PeerRecord, SignedPeerRecord, self_record
 from codex.p2p.streams import Stream
+from codex.p2p.tally import Tally
 from codex.p2p.transport import Listener, TcpTransport, Transport
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Switch",
     "SwitchStats",
     "Switchboard",
+    "Tally",
     "TcpTransport",
     "Transport",
     "load_or_create",

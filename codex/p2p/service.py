@@ -250,14 +250,7 @@ class SwitchService:
         found = self._dropped.take()
         # With as many as there are sources, each has had its line.
         if found is not None and found.count > found.sources:
-            _log.info(
-                "connections dropped",
-                number=found.count,
-                why=found.why,
-                sources=found.sources,
-                most_from=found.most,
-                of_these=found.most_count,
-            )
+            _log.info("connections dropped", **found.fields())
 
     # -- what is asked
 

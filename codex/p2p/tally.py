@@ -25,10 +25,15 @@ class Sum:
     """The source that most came from."""
     most_count: int
 
-    @property
-    def why(self) -> str:
-        """The reasons in one sentence, the most frequent first."""
-        return ", ".join(f"{reason} ({count})" for reason, count in self.reasons)
+    def fields(self) -> dict[str, str | int]:
+        """What a line of the log says about it."""
+        return {
+            "number": self.count,
+            "why": ", ".join(f"{reason} ({count})" for reason, count in self.reasons),
+            "sources": self.sources,
+            "most_from": self.most,
+            "of_these": self.most_count,
+        }
 
 
 class Tally:

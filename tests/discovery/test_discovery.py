@@ -1,5 +1,7 @@
 """Discovery as a whole: nodes on a network in memory, on virtual time, that come, go, lie and are cut off."""
 
+import io
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -12,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from codex.codec import Cid, Multiaddr, manifest_cid
-from codex.config import DiscoveryConfig
+from codex.config import DiscoveryConfig, LogConfig
 from codex.discovery import Board, Discovery
 from codex.discovery.distance import content_id
 from codex.discovery.events import Asked, Contact, Send
@@ -32,6 +34,7 @@ from codex.discovery.service import DiscoveryService
 from codex.discovery.table import K
 from codex.discovery.upkeep import CHECK
 from codex.errors import PortTaken
+from codex.logs import configured
 from codex.p2p import Identity, PeerId, SignedPeerRecord
 from codex.runtime import Inline, Mailbox, Policy, SeededEntropy, open_supervisor
 from codex.testing.dht import PORT, DhtNode, DhtWorld, open_dht
@@ -599,21 +602,42 @@ async def test_nobody_can_put_a_provider_forward_that_is_not_himself(
             assert alice.discovery.stats().said == 0
 
 
-async def test_garbage_is_counted_and_nothing_else(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with open_dht(tmp_path) as world:
-        alice, bob = await grow(world, 2)
-        entropy = SeededEntropy("garbage")
-        socket = world.network.host("10.66.0.1").bind(PORT)
-        for number in range(500):
-            await socket.send(entropy.token(number * 3), (alice.ip, PORT))
-            if number % 50 == 0:
-                await trio.sleep(0.1)
-        await trio.sleep(1)
-        stats = alice.discovery.stats()
-        assert stats.packets.garbage >= 400
-        assert stats.nodes == 1
-        await bob.discovery.provide(CIDS[0])
-        assert await found(alice, CIDS[0]) == {bob.peer_id}
+async def test_garbage_is_counted_told_of_once_a_minute_and_nothing_else(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    lines = io.StringIO()
+    log = configured(LogConfig(level="info", format="json"), stream=lines)
+
+    def told() -> list[dict[str, Any]]:
+        return [line for line in map(json.loads, lines.getvalue().splitlines()) if "dropped" in line["event"]]
+
+    with log:
+        async with open_dht(tmp_path) as world:
+            alice, bob = await grow(world, 2)
+            assert told() == []
+            entropy = SeededEntropy("garbage")
+            socket = world.network.host("10.66.0.1").bind(PORT)
+            for number in range(500):
+                await socket.send(entropy.token(number * 3), (alice.ip, PORT))
+                if number % 50 == 0:
+                    await trio.sleep(0.1)
+            await trio.sleep(1)
+            stats = alice.discovery.stats()
+            assert stats.packets.garbage >= 400
+            assert stats.nodes == 1
+            await bob.discovery.provide(CIDS[0])
+            assert await found(alice, CIDS[0]) == {bob.peer_id}
+            await trio.sleep(120)
+            [line] = told()
+            assert (line["event"], line["most_from"], line["sources"]) == (
+                "datagrams dropped",
+                "10.66.0.1",
+                1,
+            )
+            assert line["number"] == line["of_these"] == stats.packets.garbage + stats.packets.limited
+            await socket.send(b"garbage", (alice.ip, PORT))
+            await trio.sleep(1)
+        assert [line["number"] for line in told()[1:]] == [1], "the end tells what had not been told"
 
 
 # The service

@@ -12,7 +12,13 @@ def test_what_was_dropped_is_counted_by_reason_and_source() -> None:
     assert not tally.add("192.0.2.1", "it said nothing")
     found = tally.take()
     assert found == Sum(4, (("it said nothing", 3), ("it came too often", 1)), 2, "192.0.2.1", 3)
-    assert found.why == "it said nothing (3), it came too often (1)"
+    assert found.fields() == {
+        "number": 4,
+        "why": "it said nothing (3), it came too often (1)",
+        "sources": 2,
+        "most_from": "192.0.2.1",
+        "of_these": 3,
+    }
     assert tally.take() is None
     assert tally.add("192.0.2.1", "it said nothing")
 
