@@ -22,6 +22,9 @@ from codex.store import Leaf
 
 ADOPTED = 512  # leaves that are written at once
 ABORT_WITHIN = 60.0  # seconds to give up what was staged: a flush that is in progress comes first
+AT_ONCE = 1e-9
+"""Seconds that leaves are wanted for their own sake: the next maintenance takes away those whose dataset was
+deleted meanwhile."""
 READ_IN_PART = "ask whoever made the dataset for another manifest: this one can only be read in part"
 
 
@@ -32,7 +35,9 @@ class Staging(Protocol):
     async def stage(
         self, ingest: str, first: int, blocks: Sequence[Block], *, reservation: str | None = None
     ) -> None: ...
-    async def put_leaves(self, tree: Cid, leaves: Sequence[Leaf], *, ingest: str | None = None) -> None: ...
+    async def put_leaves(
+        self, tree: Cid, leaves: Sequence[Leaf], *, ttl: float | None = None, ingest: str | None = None
+    ) -> None: ...
     async def abort(self, ingest: str) -> None: ...
 
 
@@ -87,10 +92,10 @@ class Restoration:
         )
 
     async def adopt(self, proven: ProvenRun, indices: Sequence[int]) -> None:
-        """Make leaves that were staged part of the tree."""
+        """Make leaves that were staged part of the tree. They do not outlive what wants them."""
         for at in range(0, len(indices), ADOPTED):
             leaves = await self._offload.run(_leaves, proven, indices[at : at + ADOPTED])
-            await self._store.put_leaves(self._tree, leaves, ingest=self._ingest)
+            await self._store.put_leaves(self._tree, leaves, ttl=AT_ONCE, ingest=self._ingest)
 
 
 @asynccontextmanager

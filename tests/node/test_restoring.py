@@ -65,6 +65,19 @@ async def test_what_is_not_the_trees_is_given_up(node: Node) -> None:
     assert len(await store.leaves(TREE, 0, TOTAL)) == 5
 
 
+async def test_what_was_deleted_meanwhile_does_not_come_back(node: Node) -> None:
+    store = store_of(node)
+    await DATASET.keep(store, [4, 10])
+    async with open_restoration(store, Inline(), TREE, TOTAL, range(5, 10)) as made:
+        await made.add({index: DATASET.blocks[index] for index in range(5, 10)})
+        proven = await made.prove(witnesses(4, 10))
+        await node.delete(DATASET.cid)
+        await made.adopt(proven, range(5, 10))
+    await store.maintain()
+    assert (await store.space()).quota_used == 0
+    audit(node.config.data_dir / "repo")
+
+
 def test_runs_of_what_is_consecutive() -> None:
     blocks = {index: DATASET.blocks[index] for index in (4, 9, 3, 5, 0)}
     assert list(consecutive(blocks)) == [
