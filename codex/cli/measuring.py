@@ -11,6 +11,7 @@ from functools import partial
 import trio
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from codex.cli.network_figures import network_families
 from codex.cli.trading_figures import TradingFigures
 from codex.config import MetricsConfig
 from codex.metrics import MetricsService, Source
@@ -51,6 +52,7 @@ async def start_metrics(node: Node, config: MetricsConfig, on_listening: Callabl
         "store": partial(_space, node),
         "jobs": _at_once(lambda: jobs.families(job.kind for job in node.jobs.list(state=JobState.RUNNING))),
         "exchange": _at_once(lambda: exchange_families(node)),
+        "network": _at_once(lambda: network_families(node)),
         "advertiser": partial(advertising_families, node),
         "services": _at_once(lambda: service_families(node.states())),
         "loop": _at_once(loop.families),

@@ -20,7 +20,7 @@ from codex.node.events import (
 from codex.node.info import NodeInfo
 from codex.node.job import JobKind, JobState, JobView
 from codex.node.jobs import Job, Jobs
-from codex.node.network import PeerView
+from codex.node.network import NetworkStats, PeerView
 from codex.node.node import Node, open_node
 from codex.node.protecting import Protected
 from codex.node.retrieving import Retrieval
@@ -39,6 +39,7 @@ __all__ = [
     "Jobs",
     "ManifestDeleted",
     "ManifestStored",
+    "NetworkStats",
     "Node",
     "NodeEvent",
     "NodeInfo",

@@ -11,11 +11,11 @@ from attrs import frozen
 from codex.codec import Cid, Multiaddr
 from codex.codec.cid import CODEX_MANIFEST
 from codex.data import BLOCK_SIZE, Block, Manifest
-from codex.discovery import Advertiser, Discovery
+from codex.discovery import Advertiser, Discovery, Stats
 from codex.errors import DecodeError, InvalidInput, NotAManifest, NotFound
 from codex.exchange import Exchange, Trade
 from codex.logs import get_logger
-from codex.p2p import PeerId, PeerInfo, SignedPeerRecord, Switch
+from codex.p2p import PeerId, PeerInfo, SignedPeerRecord, Switch, SwitchStats
 from codex.store import Leaf
 
 MAX_ADDRESSES = 64  # of one peer that are dialled for one call
@@ -31,6 +31,14 @@ class PeerView:
 
     link: PeerInfo
     trade: Trade
+
+
+@frozen
+class NetworkStats:
+    """What the node's connections and its discovery have come to."""
+
+    switch: SwitchStats
+    discovery: Stats
 
 
 @frozen
@@ -50,6 +58,10 @@ class Network:
         """Everybody that the node is connected to, in the order in which they came."""
         ledger = self.exchange.ledger()
         return [PeerView(link, ledger.get(link.peer, NOTHING)) for link in self.switch.peers()]
+
+    def stats(self) -> NetworkStats:
+        """How connections and discovery stand."""
+        return NetworkStats(self.switch.stats(), self.discovery.stats())
 
     async def find_peer(self, peer_id: PeerId) -> SignedPeerRecord:
         """A peer's own record of where it listens. Raises NotFound."""

@@ -28,7 +28,7 @@ from codex.node.hosting import Slot
 from codex.node.info import NodeInfo, about
 from codex.node.job import JobKind, JobState
 from codex.node.jobs import Job, Jobs
-from codex.node.network import Network, PeerView
+from codex.node.network import Network, NetworkStats, PeerView
 from codex.node.retrieving import Retrieval
 from codex.node.rows import has_rows, lost
 from codex.node.storing import Source
@@ -399,6 +399,11 @@ class Node:
         """
         network = self._running.network
         return None if network is None else await network.advertiser.stats()
+
+    def network_stats(self) -> NetworkStats | None:
+        """What its connections and its discovery have come to; None when it has no network."""
+        network = self._running.network
+        return None if network is None else network.stats()
 
     def trades(self) -> list[Trade] | None:
         """What each peer and this node have had of each other; None when it has no network."""

@@ -74,7 +74,9 @@ async def test_what_happens_over_the_api_is_on_the_page(tmp_path: Path) -> None:
     assert after["codex_mailbox_waiting", "store"] == 0
     assert after["codex_loop_steps_total",] > before["codex_loop_steps_total",] > 0
     assert after["codex_loop_longest_step_seconds", "wall"] > 0
-    assert all(after["codex_metrics_source_up", source] == 1 for source in ("store", "jobs", "loop"))
+    assert all(
+        after["codex_metrics_source_up", source] == 1 for source in ("store", "jobs", "network", "loop")
+    )
     assert after["codex_build_info", *_build(after)] == 1
 
 
@@ -120,7 +122,8 @@ async def test_there_are_no_figures_of_parts_that_the_node_does_not_have(tmp_pat
     async with open_test_node(tmp_path) as node:
         names = {name for name, *_ in await figures(await measure(node))}
     assert not any(
-        re.match("codex_(advertiser|block_exchange|purchases|sales|inflight)", name) for name in names
+        re.match("codex_(advertiser|block_exchange|p2p|discovery|purchases|sales|inflight)", name)
+        for name in names
     )
 
 
