@@ -54,3 +54,10 @@ async def test_without_a_marketplace_each_call_says_so(
 async def test_what_the_network_has_no_call_for_is_not_found(client: Client, method: str, path: str) -> None:
     reply = await client.ask(method, path)
     assert (reply.status, reply.body) == (404, b"")
+
+
+@pytest.mark.parametrize("path", ["/sales/availability", f"/storage/request/{CID}"])
+async def test_a_foreign_page_spends_nothing(client: Client, path: str) -> None:
+    headers = [("Origin", "https://elsewhere.example"), ("Content-Type", "text/plain")]
+    reply = await client.ask("POST", path, body=b"{}", headers=headers)
+    assert (reply.status, reply.text) == (403, "This page may not do that")
