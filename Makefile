@@ -16,7 +16,7 @@ INTEROP_LIMIT ?= 900
 IMAGE ?= codex-node
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench soak clients interop image devnet clean
+.PHONY: help setup run test check bench soak clients interop image demo devnet clean
 
 help:  ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ image:  ## build the container image, with docker or podman; IMAGE names it
 	  echo "Neither docker nor podman answers here. Install one, or start its engine: docker info says what is missing." >&2; \
 	  exit 1; \
 	fi
+
+demo: setup  ## play the life of a storage contract among seven nodes; options go in ARGS, as for run
+	@$(PY) -m codex demo $(ARGS)
 
 devnet: setup  ## run a development chain with the marketplace on it; options go in ARGS, as for run
 	@$(PY) -m codex devnet $(ARGS)

@@ -20,7 +20,7 @@ VARIABLE = "_CODEX_COMPLETE"
 CHAPTERS = {
     "Datasets": ("put", "get", "ls", "rm", "pin", "unpin", "protect", "verify"),
     "The node": ("info", "space", "peers", "connect", "jobs", "watch", "scrub", "backup"),
-    "The marketplace": ("devnet",),
+    "The marketplace": ("demo", "devnet"),
     "The shell": ("completion",),
 }
 """The commands, as the help groups them."""

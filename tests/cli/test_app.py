@@ -69,7 +69,7 @@ COMMANDS = {
     "backup": ["backup", "absent"],
 }
 """Every command that asks a node something over HTTP, as it may be called."""
-EVERY = [*COMMANDS, "watch", "devnet", "completion"]
+EVERY = [*COMMANDS, "watch", "demo", "devnet", "completion"]
 
 
 def test_no_command_is_left_out() -> None:
@@ -134,7 +134,7 @@ def test_every_exit_code_has_a_meaning() -> None:
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    of_a_node = command not in ("completion", "devnet")
+    of_a_node = command not in ("completion", "demo", "devnet")
     assert ("--data-dir" in shown) == ("--api-token-file" in shown) == of_a_node
     assert f"codex {command}" in shown
 

@@ -1,0 +1,102 @@
+"""The command `codex demo`: it plays to its end, and whatever is wrong ends it with exit code 1."""
+
+import json
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codex.cli.app import main
+from codex.cli.exits import Exit
+from codex.devnet import demo
+from codex.devnet.demo_ledger import Course, DemoFailed, changes
+from codex.market import Address, CollateralConfig, StorageAsk
+
+PHASES = ["start", "store", "buy", "sell", "prove", "kill", "repair", "retrieve", "pay"]
+played = pytest.mark.skipif(
+    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@played
+@pytest.mark.soak
+def test_a_file_is_stored_repaired_and_paid_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(bytes(range(256)) * 6000)
+    assert main(["demo", str(file), "--json"]) == Exit.DONE
+    events = told(capsys)
+    assert [event["phase"] for event in events if event["event"] == "phase"] == PHASES
+    assert events[-1]["event"] == "done"
+    assert events[-1]["seconds"] < 60
+    states = {slot["state"] for event in events if event["event"] == "slots" for slot in event["slots"]}
+    assert {"free", "filled", "repair", "paid"} <= states
+    (ledger,) = [event["accounts"] for event in events if event["event"] == "ledger"]
+    assert all(line["change"] == line["expected"] for line in ledger)
+    changed = {line["name"]: int(line["change"]) for line in ledger}
+    assert changed["host-2"] < 0 < changed["host-1"]
+    assert sum(changed.values()) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"], "nothing stays"
+
+
+@played
+@pytest.mark.soak
+def test_a_payout_that_is_not_as_expected_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(
+        ask: StorageAsk,
+        config: CollateralConfig,
+        course: Course,
+        *,
+        client: Address,
+        validator: Address,
+        marketplace: Address,
+    ) -> dict[Address, int]:
+        people = {"client": client, "validator": validator, "marketplace": marketplace}
+        grown = changes(ask, config, course, **people)
+        return {**grown, validator: grown[validator] + 1}
+
+    monkeypatch.setattr(demo, "changes", wrong)
+    assert main(["demo"]) == Exit.FAILED
+    shown = capsys.readouterr()
+    assert "WRONG" in shown.out
+    assert "error: validator was paid wrongly" in shown.err
+    (kept,) = tmp_path.iterdir()
+    assert [path.name for path in kept.iterdir()] == ["log"]
+    assert str(kept / "log") in shown.err
+
+
+@played
+@pytest.mark.parametrize("json", [False, True])
+def test_what_is_wrong_is_told_and_the_log_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], json: bool
+) -> None:
+    async def perform(*_: object) -> None:
+        raise DemoFailed("a byte is another")
+
+    monkeypatch.setattr(demo, "perform", perform)
+    assert main(["demo", *(["--json"] if json else [])]) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert ('"code": "demo-failed"' if json else "error: a byte is another") in said
+    (kept,) = tmp_path.iterdir()
+    assert f"{kept}/log" in said
+
+
+@played
+def test_a_file_that_cannot_be_read_is_told_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", str(tmp_path / "none")]) == Exit.FAILED
+    assert "none cannot be read: No such file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
