@@ -105,7 +105,9 @@ def verdict(job: Job) -> str:
             left = int(found.get(count, len(named))) - len(named[:NAMED])
             lines += [f"  {what:7}  and {left} more"] if left > 0 else []
         if "repaired" in found:
-            lines.append(f"  repaired {_count(found['repaired'], 'block')}")
+            damaged = int(found.get("repairedCorrupt", 0))
+            which = f", {damaged} of them corrupt" if damaged else ""
+            lines.append(f"  repaired {_count(found['repaired'], 'block')}{which}")
         lines += rows.told(found)
     return "\n".join(lines)
 

@@ -72,6 +72,11 @@ class Job(Progress):
         """Where it stands."""
         return self._machine.state
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether it was cancelled by its id, or because the node stops, and may still be unwinding."""
+        return self._scope.cancel_called
+
     def snapshot(self) -> JobView:
         """Everything about it, as of now."""
         if self._last is not None:

@@ -123,10 +123,11 @@ class Protector:
 
     def begin(self, jobs: Jobs, cid: Cid, original: Manifest, layout: Layout) -> Job:
         """Begin to protect the dataset `cid` in the background; the job of it, with the result of
-        `Protected.as_json`. While it runs there is no second one of the same layout. Raises TooManyJobs.
+        `Protected.as_json`. While it runs, and is not being cancelled, there is no second one of the same
+        layout. Raises TooManyJobs.
         """
         running = self._begun.get((cid, layout))
-        if running is not None and running.state is JobState.RUNNING:
+        if running is not None and running.state is JobState.RUNNING and not running.cancelling:
             return running
 
         async def work(job: Job) -> Json:
@@ -134,7 +135,8 @@ class Protector:
                 made = await self.protect(cid, original, layout, job)
                 return await self._offload.run(made.as_json)  # thousands of roots take their time
             finally:
-                del self._begun[cid, layout]
+                if self._begun[cid, layout] is job:  # and not the one that came after it was cancelled
+                    del self._begun[cid, layout]
 
         job = self._begun[cid, layout] = jobs.start(JobKind.PROTECT, work, subject=str(cid))
         return job

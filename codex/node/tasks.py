@@ -5,7 +5,7 @@ beside it does not.
 """
 
 import errno
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from codex.codec import Cid
@@ -31,28 +31,32 @@ async def verify(
     when all are sound and yet make up another dataset, NotADataset when a protected one is not made of the
     original that its manifest names.
 
-    With `mended_by`, what is found missing or damaged is brought back, and `repaired` tells how many blocks
-    were; the dataset is `sound` then, and the rows are those afterwards. Raises BlockNotFound, which names a
-    column and its rows, when too few rows are to be had, and what the store raises.
+    With `mended_by`, what is found missing or damaged is brought back: `repaired` tells how many blocks were,
+    and `repairedCorrupt` how many of those had been damaged. All else, but for the `bytes`, is as of then: the
+    dataset is `sound`. Raises BlockNotFound, which names a column and its rows, when too few rows are to be
+    had, and what the store raises.
     """
     job.phase = "verifying"
     found = await _last(job, store.verify(cid))
-    missing = without_padding(manifest, found.missing)
-    result: dict[str, Json] = {
-        "blocks": manifest.block_count,
-        "bytes": found.bytes_done,
-        "sound": not found.corrupt and not missing,
-        "corruptBlocks": len(found.corrupt),
-        "corrupt": [str(block) for block in found.corrupt[:LISTED]],
-        "missingBlocks": len(missing),
-        "missing": list(missing[:LISTED]),
-    }
+    missing: Sequence[int] = without_padding(manifest, found.missing)
+    corrupt: Sequence[Cid] = found.corrupt
+    repaired: dict[str, Json] = {}
     if mended_by is not None:
         job.phase = "repairing"
         before = await store.missing(manifest.tree_cid, 0, manifest.block_count)
         await mended_by.mend(0, manifest.block_count)
-        missing = []
-        result |= {"sound": True, "repaired": before}
+        repaired = {"repaired": before, "repairedCorrupt": len(corrupt)}
+        missing, corrupt = (), ()
+    result: dict[str, Json] = {
+        "blocks": manifest.block_count,
+        "bytes": found.bytes_done,
+        "sound": not corrupt and not missing,
+        "corruptBlocks": len(corrupt),
+        "corrupt": [str(block) for block in corrupt[:LISTED]],
+        "missingBlocks": len(missing),
+        "missing": list(missing[:LISTED]),
+    }
+    result |= repaired
     if has_rows(manifest):
         result |= _surveyed(await survey(store, manifest, missing))
     return result

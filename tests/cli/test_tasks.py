@@ -121,12 +121,12 @@ def test_a_protected_dataset_is_told_row_by_row_and_repaired(
         "  no more row may be lost",
     ]
     assert f"`codex verify --repair {cid}` brings it back" in done.stderr.decode()
-    result = {**SOUND, **told, "repaired": 4}
+    result = {**SOUND, **told, "repaired": 4, "repairedCorrupt": 3}
     node.json(f"POST /data/{cid}/verify?repair=1", job(state="done", result=result), status=202)
     done = codex("verify", "--repair", cid, port=node.port)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().startswith(f"{cid}: sound\n")
-    assert "  repaired 4 blocks\n" in done.stdout.decode()
+    assert "  repaired 4 blocks, 3 of them corrupt\n" in done.stdout.decode()
 
 
 def test_what_cannot_be_verified_is_told(codex: Run, node: Any, job: Any, cid: str) -> None:

@@ -366,6 +366,25 @@ async def test_one_at_a_time(tmp_path: Path) -> None:
         assert len(await store.manifests()) == 3
 
 
+async def test_one_that_is_being_cancelled_is_begun_anew(node: Node) -> None:
+    cid = await node.store(CONTENT)
+    first = await node.protect(cid, 2, 1)
+    while first.phase != "encoding":
+        await trio.lowlevel.checkpoint()
+    assert await node.protect(cid, 2, 1) is first
+    assert node.jobs.cancel(first.id)
+    second = await node.protect(cid, 2, 1)
+    assert second is not first
+    assert await node.protect(cid, 2, 1) is second
+    assert (await first.wait()).state is JobState.CANCELLED
+    assert await node.protect(cid, 2, 1) is second
+    view = await second.wait()
+    assert view.state is JobState.DONE
+    third = await node.protect(cid, 2, 1)
+    assert third is not second
+    assert (await third.wait()).result == view.result
+
+
 # -- what cannot be
 
 

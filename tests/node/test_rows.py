@@ -124,7 +124,8 @@ async def test_a_verification_tells_of_rows_and_a_repair_brings_them_back(node: 
     ]
     found = await result(node, DATASET, repair=True)
     assert (found["sound"], found["repaired"], found["spare"]) == (True, 9, 2)
-    assert (found["missingBlocks"], found["corruptBlocks"]) == (6, 1)
+    assert (found["repairedCorrupt"], found["missingBlocks"], found["corruptBlocks"]) == (1, 0, 0)
+    assert (found["missing"], found["corrupt"]) == ([], [])
     found = await result(node, DATASET)
     assert (found["sound"], found["missingBlocks"], found["corruptBlocks"]) == (True, 0, 0)
     assert (await result(node, DATASET, repair=True))["repaired"] == 0
