@@ -32,7 +32,7 @@ async def verify(
     original that its manifest names.
 
     With `mended_by`, what is found missing or damaged is brought back: `repaired` tells how many blocks were,
-    and `repairedCorrupt` how many of those had been damaged. All else, but for the `bytes`, is as of then: the
+    and `repairedCorrupt` how many of those had been damaged. All else but the `bytes` is as of then: the
     dataset is `sound`. Raises BlockNotFound, which names a column and its rows, when too few rows are to be
     had, and what the store raises.
     """

@@ -203,3 +203,23 @@ async def test_witnesses_come_from_here_or_from_others_soon(autojump_clock: Mock
     assert trio.current_time() - began == pytest.approx(PATIENCE)
     assert others.open == 0
     assert await Gatherer(Shelf(), Others(), DATASET.manifest).witnesses([3]) == {}
+
+
+async def test_a_block_of_another_size_is_none() -> None:
+    class Odd(Shelf):
+        async def find_many(self, addresses: Sequence[BlockAddress]) -> list[Block | None]:
+            found = await super().find_many(addresses)
+            odd = LAYOUT.row(1)
+            return [
+                Block.of(bytes(SIZE // 2))
+                if isinstance(address, LeafAddress) and address.index in odd
+                else block
+                for address, block in zip(addresses, found, strict=True)
+            ]
+
+    shelf = Odd(DATASET.others(DATASET.leaves(0)))
+    found = await Gatherer(shelf, None, DATASET.manifest).gather(COLUMNS, list(LAYOUT.row(0)))
+    assert found == {index: DATASET.blocks[index] for row in (2, 3, 4, 5) for index in LAYOUT.row(row)}
+    shelf = Odd(DATASET.others(DATASET.leaves(0, 2)))
+    with pytest.raises(BlockNotFound, match="has 3, for rows 0, 1, 2 are lost"):
+        await Gatherer(shelf, None, DATASET.manifest).gather(COLUMNS, list(LAYOUT.row(0)))

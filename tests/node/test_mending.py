@@ -16,6 +16,8 @@ from codex.data import Block, MerkleTree
 from codex.errors import BlockNotFound, InvalidInput, NotADataset, QuotaExceeded
 from codex.node import Node
 from codex.node.mending import COLUMN_MOST, NEAR, Mender, near
+from codex.runtime import Budget
+from codex.runtime.threads import Inline
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import damage, noise
 from codex.testing.nodes import holdings, open_test_node, store_of
@@ -190,7 +192,10 @@ async def test_a_column_that_no_memory_holds_is_refused() -> None:
         protection=evolve(protection, ec_k=k, ec_m=1, original_dataset_size=k * size),
     )
     async with open_test_node() as node:
-        await evolve(true, manifest=manifest).keep(store_of(node), [])
+        store = store_of(node)
+        with pytest.raises(InvalidInput, match=f"more than the {COLUMN_MOST}"):
+            Mender(store, Inline(), Budget(1), manifest, None)
+        await evolve(true, manifest=manifest).keep(store, [])
         with pytest.raises(InvalidInput, match=f"more than the {COLUMN_MOST}"):
             await read(node, evolve(true, manifest=manifest))
 
