@@ -54,8 +54,8 @@ class Exchange:
 
         `indices` ascend; they are drawn as they are needed, some thousand ahead. Leaves come in any order
         within a sliding span of 64 MiB, of which 32 MiB at most are on order or have not been taken, and are
-        kept in the store for `ttl` seconds. Whoever does not take what came is waited for, and so are the peers.
-        Leaving the block withdraws all that is still wanted.
+        kept in the store for `ttl` seconds. Whoever does not take what came is waited for, and so are the
+        peers. Leaving the block withdraws all that is still wanted.
 
         Iterating raises NotOnNetwork when nothing more is to be had: nothing came for as long as
         `ExchangeConfig.timeout` says (up to a minute more, while messages come that are not whole yet), or,

@@ -14,22 +14,18 @@ from attrs import define, field
 
 from codex.codec import varint
 from codex.errors import DecodeError, PeerGone, ProtocolRefused
+from codex.exchange.inflow import Listener as InflowListener
+from codex.exchange.inflow import Unfinished
 from codex.exchange.ledger import Batch
 from codex.exchange.messages import PROTOCOL, Message, Part, encode
 from codex.exchange.ports import Stream, Switch
 from codex.logs import get_logger
-from codex.p2p import MessageReader, PeerId
+from codex.p2p import PeerId
 
-MESSAGE_BYTES = 100 << 20
-"""Bytes of the largest message of the network."""
-SPARE_BYTES = 3 << 19
-"""Bytes of the largest message from a peer that nothing is on order from: want lists and presences."""
 OUTBOX_BYTES = 4 << 20
 """Bytes of want lists and presences that wait to be sent to one peer; with more, it does not read at all."""
 SEND_TIME = 60.0
 """Seconds in which a message has to leave; a peer that waited longer for a block has given up."""
-MESSAGE_TIME = 120.0
-"""Seconds in which a message that has begun must have come whole; a slower one would be of no use."""
 _TRIES = 3
 """Streams that may fail one after the other before a session waits for the peer to make the next move."""
 _PAUSE = 0.5
@@ -55,7 +51,7 @@ class Signal:
         self._event = trio.Event()
 
 
-class Listener(Protocol):
+class Listener(InflowListener, Protocol):
     """What the sessions tell. None waits but `received`, for as long as it takes to examine a message."""
 
     def joined(self, peer: PeerId) -> None:
@@ -66,12 +62,6 @@ class Listener(Protocol):
 
     def interrupted(self, peer: PeerId) -> None:
         """What was said to a peer may be lost."""
-
-    def alive(self, peer: PeerId) -> int:
-        """More came of a message that is not whole; how many bytes may it have beyond the usual?"""
-
-    def broken(self, peer: PeerId, why: str) -> None:
-        """A peer sent what is no message."""
 
     async def received(self, peer: PeerId, data: Part) -> None:
         """A message came. Raises DecodeError when it is none."""
@@ -122,6 +112,8 @@ class Peering:
         self._switch = switch
         self._listener = listener
         self._sessions: dict[PeerId, Session] = {}
+        self.unfinished = Unfinished(listener)
+        """What peers have begun to say."""
         self._nursery: trio.Nursery | None = None
 
     def session(self, peer: PeerId) -> Session | None:
@@ -132,6 +124,7 @@ class Peering:
         """Hold sessions with whoever is connected, until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery, self._switch.events(_EVENTS) as events:
+                self._nursery.start_soon(self.unfinished.watch)
                 self._follow()
                 task_status.started()
                 # Who is connected counts, and not what was said of it: news may be missed.
@@ -265,41 +258,14 @@ class Peering:
 
     async def _hear(self, stream: Stream) -> None:
         """Receive messages until the stream ends. Raises PeerGone."""
-        inflow = _Inflow(stream, self._listener)
         try:
-            while (data := await inflow.reader.receive()) is not None:
-                inflow.since = None
-                await self._listener.received(stream.peer, data)
+            with self.unfinished.listening(stream) as inflow:
+                while (data := await inflow.receive()) is not None:
+                    await self._listener.received(stream.peer, data)
         except DecodeError as error:
             stream.reset(error.message)
             self._listener.broken(stream.peer, error.message)
             raise PeerGone(error.message) from None
-
-
-class _Inflow:
-    """The bytes of a stream; tells when they are of a message that is not whole yet. Ends when one takes for
-    ever or grows too large.
-    """
-
-    def __init__(self, stream: Stream, listener: Listener) -> None:
-        self.reader = MessageReader(self, MESSAGE_BYTES)
-        self.since: float | None = None
-        """When the first bytes came of a message that is not whole yet."""
-        self._stream = stream
-        self._listener = listener
-
-    async def receive_parts(self, max_bytes: int | None = None) -> Sequence[Part]:
-        """As of a stream. Raises DecodeError."""
-        if held := self.reader.held:
-            # Something came, and completed no message: else nobody would ask for more.
-            if held > SPARE_BYTES + self._listener.alive(self._stream.peer):
-                raise DecodeError("the peer sends more than it was asked for")
-            now = trio.current_time()
-            if self.since is None:
-                self.since = now
-            elif now - self.since > MESSAGE_TIME:
-                raise DecodeError(f"the peer did not finish a message within {MESSAGE_TIME:g} s")
-        return await self._stream.receive_parts(max_bytes)
 
 
 def _framed(message: Message) -> list[Part]:
