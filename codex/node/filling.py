@@ -8,7 +8,7 @@ becomes part of the store, with what the slot's tree is built of. Until that mom
 whatever ends it takes them away.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
 import trio
@@ -39,7 +39,9 @@ def row_of(manifest: Manifest, slot: int) -> range:
 
     Raises InvalidInput when there is none of that number, or the dataset has no slots that are rows.
     """
-    verification = manifest.protection.verification if manifest.protection else None
+    if manifest.protection is None:
+        raise InvalidInput("the dataset is not protected: it has no slots")
+    verification = manifest.protection.verification
     if verification is None:
         raise InvalidInput(
             "the dataset is not verifiable: it has no slots", remedy="name the manifest that has slot roots"
@@ -60,7 +62,9 @@ class Filling:
     """One slot that is being filled; `run` once.
 
     `cores` is how many hops to threads compute roots at once. Room comes out of the `reservation` first.
-    `told` hears of each batch of blocks that is durable. Raises InvalidInput as `row_of`.
+    `told` hears of each batch of blocks that is durable. The row is here for the sake of the `hold`, by its
+    purpose and key, which is there before; without one it is here as what is fetched is. Raises InvalidInput
+    as `row_of`.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Filling:
         cores: int = 1,
         reservation: str | None = None,
         told: Told | None = None,
+        hold: tuple[str, str] | None = None,
     ) -> None:
         self._store = store
         self._offload = offload
@@ -86,6 +91,7 @@ class Filling:
         self._cores = cores
         self._reservation = reservation
         self._told = told
+        self._hold = hold
         self._lacking: set[int] = set()
         """Leaves of the row that have not come."""
         self._missing: list[int] = []
@@ -93,13 +99,11 @@ class Filling:
         self._ends: dict[int, Witness] = {}
         """The first and the last leaf of the row, where they came with proofs."""
 
-    async def run(
-        self, network: ProvedLeaves | None, keep: Callable[[], Awaitable[None]], *, repair: bool
-    ) -> SlotTree:
+    async def run(self, network: ProvedLeaves | None, *, repair: bool) -> SlotTree:
         """Get the row, from the `network` too unless that is None, and make it the slot; its tree.
 
-        `keep` makes the promise to keep the row, just before the row is seen. With `repair` the row itself is
-        not asked for before others. Raises as `Hosting.fill`; `keep` may have been called then.
+        With `repair` the row itself is not asked for before others. Raises as `Hosting.fill`; some of the row
+        may have come for the sake of the hold then.
         """
         await self._offload.run(dataset_tree, self._manifest)  # raises when its roots do not go together
         total = self._mender.layout.total
@@ -115,8 +119,7 @@ class Filling:
                     remedy="ask whoever made the manifest for another one: nobody can host this one",
                 )
             proven = await made.prove(self._ends.values())
-            await keep()
-            await made.adopt(proven, self._missing)
+            await made.adopt(proven, self._missing, hold=self._hold)
             await self._store.put_slot_tree(self._tree, self._slot, self._root, slot.to_bytes())
         return slot
 

@@ -1,20 +1,22 @@
 """The flow *onStore*: this node becomes the host of one slot (see `filling`), keeps it, and clears it.
 
-A slot is a row of a protected dataset. That it is kept is a *hold*, a promise to keep the row until then. A
-slot that is cleared is gone, unless somebody else on this node owns its blocks: another slot, another
-dataset, or whoever has more of this one than slots. The manifest, without which nothing could be proved, is
-kept as long as any slot, and goes with the last in the same way.
+A slot is a row of a protected dataset. That it is kept is a *hold* in the store, a promise to keep the row
+and the dataset's manifest until then. It is there before the first block comes, and is a promise once the
+row is complete; what was begun and not ended is undone, at the next start if not before. What came for the
+sake of the slot goes with it: not what was here before, nor what somebody else on this node came to use
+(another slot of the same row; whoever fetched of the dataset or pinned it). A dataset that is deleted while
+slots of it are hosted leaves these, and its manifest, by which they are proved; it is listed as long.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import trio
 from attrs import field, frozen
 
 from codex.codec import Cid
 from codex.data import Manifest
-from codex.errors import BlockNotFound, InvalidInput, NotAManifest
+from codex.errors import BlockNotFound, CodexError, NotAManifest
 from codex.logs import get_logger
 from codex.node.filling import Filling, Told, root_of, row_of
 from codex.node.gathering import ProvedLeaves
@@ -48,6 +50,25 @@ class Slot:
         return cls(cid, index, id or f"{cid}/{index}")
 
 
+class Turns:
+    """One after the other for the same thing, by name; things that differ do not wait for each other."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, trio.Lock] = {}
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait for one's turn, and have it for the length of the block."""
+        lock = self._locks.setdefault(name, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            statistics = lock.statistics()
+            if not statistics.locked and not statistics.tasks_waiting:
+                self._locks.pop(name, None)
+
+
 @frozen
 class Hosting:
     """Fills, keeps and clears the slots of a node. `cores` is how many compute the roots of one slot."""
@@ -56,8 +77,7 @@ class Hosting:
     offload: Offload
     mending: Mending
     cores: int
-    _turn: trio.Lock = field(factory=trio.Lock, init=False, repr=False)
-    """Whoever lets go of a slot has it: two at the same time would each leave something for the other."""
+    turns: Turns = field(factory=Turns, init=False, repr=False, eq=False)
 
     async def fill(
         self,
@@ -70,71 +90,108 @@ class Hosting:
         reservation: str | None = None,
         told: Told | None = None,
     ) -> SlotTree:
-        """Have the slot here until `expiry` (unix seconds), and return its tree; `find` brings the manifest.
+        """Have the slot here until `expiry` (unix seconds) at least, and return its tree; `find` brings the
+        manifest, which is here then.
 
         Its blocks are asked for first, and rebuilt where they do not come; with `repair` they are rebuilt at
         once. Room comes out of the `reservation` first, to which it does not return. `told` hears of each
-        batch of blocks that is durable. A slot that is here already needs nothing but its expiry.
+        batch of blocks that is durable. A slot that is here already needs nothing but its expiry; of one that
+        the disk has lost some of, that is brought.
 
         Raises InvalidInput when the manifest is not verifiable or has no such slot, BlockNotFound
-        (NotOnNetwork) when too few rows are to be had, NotADataset when the row does not have the root that
-        the manifest says, what `find` raises and what the store raises. Then, and when it is cancelled,
-        nothing is left of it.
+        (NotOnNetwork) when too few rows are to be had, or the slot was cleared meanwhile, NotADataset when
+        the row does not have the root that the manifest says, what `find` raises and what the store raises.
+        Then, and when it is cancelled, nothing is left of it but of a slot that was hosted before.
         """
-        [had] = await self.store.has_many([slot.cid])
-        held = any(hold.key == slot.id for hold in await self.store.holds(PURPOSE))
-        try:
-            manifest = await find()
-            tree = await self._known(slot, manifest) if held else None
-            if tree is None:
-                mender = self.mending.mender(manifest, network, keep=False)
-                filling = Filling(
-                    self.store,
-                    self.offload,
-                    mender,
-                    slot.index,
-                    cores=self.cores,
-                    reservation=reservation,
-                    told=told,
-                )
-                tree = await filling.run(network, lambda: self._keep(slot, manifest, expiry), repair=repair)
-                log.info("slot filled", cid=str(slot.cid), slot=slot.index, blocks=tree.shape.block_count)
-            else:
-                await self._keep(slot, manifest, expiry)
-        except BaseException:
-            if not held:
-                with trio.move_on_after(CLEAR_WITHIN, shield=True):
-                    async with self._turn:
-                        await self.store.drop_hold(PURPOSE, slot.id)
-                        await self._let_go(slot, keep=had)
-            raise
+        async with self.turns.turn(slot.id):
+            held = any(hold.key == slot.id and not hold.filling for hold in await self.store.holds(PURPOSE))
+            try:
+                manifest = await self._begin(slot, expiry, find, held=held)
+                tree = await self._known(slot, manifest) if held else None
+                if tree is None:
+                    tree = await self._fill(slot, manifest, network, repair, reservation, told)
+                if not await self.store.keep_hold(PURPOSE, slot.id, expiry, filled=True):
+                    raise _not_hosted(slot)
+            except BaseException:
+                if not held:
+                    await self._undo(slot)
+                raise
         return tree
 
     async def extend(self, slot: Slot, expiry: float) -> None:
         """Keep the slot until `expiry` at least. Raises BlockNotFound when it is not hosted here."""
-        for hold in await self.store.holds(PURPOSE):
-            if hold.key == slot.id:
-                manifest = await self.store.get_manifest(slot.cid)
-                await self._keep(slot, manifest, max(expiry, hold.expiry))
-                return
-        raise BlockNotFound(f"slot {slot.index} of {slot.cid} is not hosted on this node")
+        if not await self.store.keep_hold(PURPOSE, slot.id, expiry):
+            raise _not_hosted(slot)
 
     async def clear(self, slot: Slot) -> bool:
-        """Stop keeping the slot; False when it was not hosted. Its room is free when this returns, unless
-        somebody else on this node owns its blocks.
+        """Stop keeping the slot; False when it was not hosted. What came for its sake has gone when this
+        returns; cut off, it goes all the same.
         """
-        async with self._turn:
-            dropped = await self.store.drop_hold(PURPOSE, slot.id)
-            if dropped:
-                await self._let_go(slot, keep=False)
+        dropped = await self.store.drop_hold(PURPOSE, slot.id)
         if dropped:
             log.info("slot cleared", cid=str(slot.cid), slot=slot.index)
         return dropped
 
-    async def _keep(self, slot: Slot, manifest: Manifest, expiry: float) -> None:
-        row = row_of(manifest, slot.index)
-        await self.store.hold(Hold(PURPOSE, slot.id, manifest.tree_cid, row.start, len(row), expiry))
-        await self.store.ensure_expiry([slot.cid], expiry)
+    async def _begin(
+        self, slot: Slot, expiry: float, find: Callable[[], Awaitable[Manifest]], *, held: bool
+    ) -> Manifest:
+        """The manifest, which is here; and, unless the slot is held, its hold, which is filling."""
+        # One at a time for a dataset, or who finds the manifest here cannot tell whose it is.
+        async with self.turns.turn(str(slot.cid)):
+            [had] = await self.store.has_many([slot.cid])
+            try:
+                manifest = await find()
+                if not held:
+                    row = row_of(manifest, slot.index)
+                    hold = Hold(
+                        *(PURPOSE, slot.id, manifest.tree_cid, row.start, len(row), expiry),
+                        manifest=slot.cid,
+                        slot=slot.index,
+                        filling=True,
+                    )
+                    await self.store.hold(hold, record=not had)
+            except BaseException:
+                if not had:
+                    with trio.move_on_after(CLEAR_WITHIN, shield=True):
+                        await self._forget(slot.cid)
+                raise
+        return manifest
+
+    async def _fill(
+        self,
+        slot: Slot,
+        manifest: Manifest,
+        network: ProvedLeaves | None,
+        repair: bool,
+        reservation: str | None,
+        told: Told | None,
+    ) -> SlotTree:
+        filling = Filling(
+            self.store,
+            self.offload,
+            self.mending.mender(manifest, network, keep=False),
+            slot.index,
+            cores=self.cores,
+            reservation=reservation,
+            told=told,
+            hold=(PURPOSE, slot.id),
+        )
+        tree = await filling.run(network, repair=repair)
+        log.info("slot filled", cid=str(slot.cid), slot=slot.index, blocks=tree.shape.block_count)
+        return tree
+
+    async def _undo(self, slot: Slot) -> None:
+        with trio.move_on_after(CLEAR_WITHIN, shield=True):
+            try:
+                await self.store.drop_hold(PURPOSE, slot.id)
+            except CodexError as error:
+                # What went wrong before is what the caller has to hear of.
+                log.warning(
+                    "what came of a slot goes at the next start",
+                    slot=slot.index,
+                    cid=str(slot.cid),
+                    error=str(error),
+                )
 
     async def _known(self, slot: Slot, manifest: Manifest) -> SlotTree | None:
         """The tree of a slot that is whole here; None when it is not."""
@@ -144,30 +201,17 @@ class Hosting:
             return None
         return await self.offload.run(SlotTree.from_bytes, SlotShape.of(manifest), data, root.digest)
 
-    async def _let_go(self, slot: Slot, *, keep: bool) -> None:
-        """Delete what is here of the slot's dataset, but for other slots; nothing where somebody has more of
-        it than slots, or has pinned it. The manifest stays if there are other slots, or if it is to be kept.
-        """
+    async def _forget(self, cid: Cid) -> None:
+        """Delete a manifest that has just come, unless somebody has begun to use it."""
         try:
-            manifest = await self.store.get_manifest(slot.cid)
+            manifest = await self.store.get_manifest(cid)
         except (BlockNotFound, NotAManifest):
             return
-        tree = manifest.tree_cid
-        held = [hold for hold in await self.store.holds(PURPOSE) if hold.tree == tree]
-        rows = {range(hold.first, hold.first + hold.count) for hold in held}
-        with suppress(InvalidInput):  # there is no such slot: then nothing is here of it
-            rows.add(row_of(manifest, slot.index))
-        if await self.store.is_pinned(slot.cid):
+        if await self.store.is_pinned(cid):
             return
-        if await self._present(tree, [range(manifest.block_count)]) > await self._present(tree, rows):
-            return
-        expiry = max(hold.expiry for hold in held) if held else await self.store.expiry(slot.cid)
-        # In between the dataset is not here. One that was interrupted would leave the slots without it.
-        with trio.CancelScope(shield=True):
-            await self.store.delete_dataset(slot.cid)
-            if held or keep:
-                await self.store.put_manifest(manifest.to_bytes())
-                await self.store.ensure_expiry([slot.cid], expiry)
+        if await self.store.missing(manifest.tree_cid, 0, manifest.block_count) == manifest.block_count:
+            await self.store.delete_dataset(cid)
 
-    async def _present(self, tree: Cid, parts: Iterable[range]) -> int:
-        return sum([len(part) - await self.store.missing(tree, part.start, len(part)) for part in parts])
+
+def _not_hosted(slot: Slot) -> BlockNotFound:
+    return BlockNotFound(f"slot {slot.index} of {slot.cid} is not hosted on this node")

@@ -36,7 +36,13 @@ class Staging(Protocol):
         self, ingest: str, first: int, blocks: Sequence[Block], *, reservation: str | None = None
     ) -> None: ...
     async def put_leaves(
-        self, tree: Cid, leaves: Sequence[Leaf], *, ttl: float | None = None, ingest: str | None = None
+        self,
+        tree: Cid,
+        leaves: Sequence[Leaf],
+        *,
+        ttl: float | None = None,
+        ingest: str | None = None,
+        hold: tuple[str, str] | None = None,
     ) -> None: ...
     async def abort(self, ingest: str) -> None: ...
 
@@ -91,11 +97,17 @@ class Restoration:
             self._offload, self._tree, self._leaf_count, self._run, bytes(self._digests), list(witnesses)
         )
 
-    async def adopt(self, proven: ProvenRun, indices: Sequence[int]) -> None:
-        """Make leaves that were staged part of the tree. They do not outlive what wants them."""
+    async def adopt(
+        self, proven: ProvenRun, indices: Sequence[int], *, hold: tuple[str, str] | None = None
+    ) -> None:
+        """Make leaves that were staged part of the tree; for the sake of a `hold`, its purpose and key, only.
+        They do not outlive what wants them.
+
+        Raises BlockNotFound when there is no such hold any more.
+        """
         for at in range(0, len(indices), ADOPTED):
             leaves = await self._offload.run(_leaves, proven, indices[at : at + ADOPTED])
-            await self._store.put_leaves(self._tree, leaves, ttl=AT_ONCE, ingest=self._ingest)
+            await self._store.put_leaves(self._tree, leaves, ttl=AT_ONCE, ingest=self._ingest, hold=hold)
 
 
 @asynccontextmanager

@@ -80,6 +80,7 @@ class PutLeavesOf(Call[None]):
     ttl: float | None
     reservation: str | None
     ingest: str | None = None
+    hold: tuple[str, str] | None = None
 
 
 @frozen
@@ -167,6 +168,15 @@ class ListPins(Call[list[Cid]]):
 @frozen
 class PutHold(Call[None]):
     hold: Hold
+    record: bool
+
+
+@frozen
+class KeepHold(Call[bool]):
+    purpose: str
+    key: str
+    until: float
+    filled: bool
 
 
 @frozen

@@ -98,14 +98,17 @@ class BlockStore:
         ttl: float | None = None,
         reservation: str | None = None,
         ingest: str | None = None,
+        hold: tuple[str, str] | None = None,
     ) -> None:
         """Store leaves whose proofs the caller has verified, and the blocks that came along.
 
         What is stored at an index first, stays. The tree is then wanted for `ttl`, and longer if a manifest
-        or a hold wants it. Blocks that were staged in `ingest` count as here, and are seen from then on.
-        Raises BlockNotFound when a leaf's block is neither here nor in `blocks`, QuotaExceeded.
+        or a hold wants it. With a `hold`, by its purpose and key, the leaves are here for the sake of that
+        and go with it: the tree is not wanted by itself. Blocks that were staged in `ingest` count as here,
+        and are seen from then on. Raises BlockNotFound when a leaf's block is neither here nor in `blocks`
+        or there is no such hold, QuotaExceeded.
         """
-        await self._mailbox.ask(calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation, ingest))
+        await self._mailbox.ask(calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation, ingest, hold))
 
     # -- one dataset on its way in: nothing of it is seen, or outlives this process, before it is committed
 
@@ -184,8 +187,8 @@ class BlockStore:
     async def delete_dataset(self, manifest: Cid) -> bool:
         """Remove a dataset and every block that nothing else needs; False when it is not here.
 
-        It is gone from sight at once, and its room is free when this returns. Raises NotAManifest for the CID
-        of something else.
+        It is gone from sight at once, and its room is free when this returns. What a hold keeps stays, with
+        the manifest, which is found and listed as long. Raises NotAManifest for the CID of something else.
         """
         return await self._mailbox.ask(calls.DeleteDataset(manifest))
 
@@ -209,15 +212,25 @@ class BlockStore:
         """
         return await self._mailbox.ask(calls.ListPins(after, limit))
 
-    async def hold(self, hold: Hold) -> None:
+    async def hold(self, hold: Hold, *, record: bool = False) -> None:
         """Keep a run of leaves, such as a slot; one of the same purpose and key is replaced.
 
-        The tree need not be here yet. Raises InvalidInput.
+        The tree need not be here yet, but the manifest, if the hold names one. With `record`, that is here
+        for the sake of holds only and wants nothing by itself, unless it is pinned. Raises InvalidInput,
+        BlockNotFound.
         """
-        await self._mailbox.ask(calls.PutHold(hold))
+        await self._mailbox.ask(calls.PutHold(hold, record))
+
+    async def keep_hold(self, purpose: str, key: str, until: float, *, filled: bool = False) -> bool:
+        """Keep a hold until then at least; False when there is none. With `filled`, one that was filling is a
+        promise from now on; without, it counts as none.
+        """
+        return await self._mailbox.ask(calls.KeepHold(purpose, key, until, filled))
 
     async def drop_hold(self, purpose: str, key: str) -> bool:
-        """End a hold; False when there is none. What nothing else keeps is removed soon after."""
+        """End a hold; False when there is none. What came for its sake, its leaves, the tree of its slot, its
+        manifest, has gone when this returns, unless something else keeps it.
+        """
         return await self._mailbox.ask(calls.DropHold(purpose, key))
 
     async def holds(self, purpose: str) -> list[Hold]:

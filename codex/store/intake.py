@@ -12,7 +12,7 @@ from codex.errors import CodexError
 from codex.store import staging
 from codex.store.index import insert
 from codex.store.ledger import Change, Ledger
-from codex.store.lifetime import known_tree, want
+from codex.store.lifetime import adopt, known_tree, want
 from codex.store.planning import Entry, Plan, Request, admit, begin_plan
 from codex.store.values import Verdict
 
@@ -124,10 +124,13 @@ def _record_leaves(change: Change, plan: Plan) -> None:
             tx.execute("UPDATE trees SET leaves = leaves + ? WHERE id = ?", (len(rows), tree))
     for cid, leaves in plan.leaves.items():
         tree = known_tree(tx, cid)
-        want(tx, tree, plan.claims[cid])
+        if cid in plan.claims:
+            want(tx, tree, plan.claims[cid])
         insert(
             tx,
             "INSERT INTO leaves(tree, idx, block, proof)",
             [(tree, leaf.index, plan.row_of(leaf.cid), leaf.proof.to_bytes()) for leaf in leaves.values()],
         )
         tx.execute("UPDATE trees SET leaves = leaves + ? WHERE id = ?", (len(leaves), tree))
+    for cid, hold, indices in plan.adopted:
+        adopt(tx, known_tree(tx, cid), hold, indices)

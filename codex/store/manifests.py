@@ -53,7 +53,7 @@ def put(change: Change, record: Record, expiry: float, *, tree: int | None = Non
         tree = known_tree(tx, record.manifest.tree_cid)
         want(tx, tree)
     if tx.execute(
-        "UPDATE manifests SET expiry = max(expiry, ?), data = ?, parity = ? WHERE cid = ?",
+        "UPDATE manifests SET expiry = max(expiry, ?), data = ?, parity = ?, whole = 1 WHERE cid = ?",
         (expiry, record.data, record.parity, record.cid.raw),
     ).rowcount:
         return

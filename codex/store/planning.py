@@ -51,7 +51,8 @@ class PutLeaves:
     came along.
 
     The first leaf stored at an index stays. The tree is claimed until `claim`. Blocks that are staged by
-    `ingest` are here, too, and seen by all from then on.
+    `ingest` are here, too, and seen by all from then on. With a `hold`, its purpose and key, the leaves are
+    here for the sake of that, and nothing is claimed.
     """
 
     tree: Cid
@@ -60,6 +61,7 @@ class PutLeaves:
     claim: float
     reservation: int | None = None
     ingest: int | None = None
+    hold: tuple[str, str] | None = None
 
 
 Request = Put | Stage | PutLeaves
@@ -117,6 +119,7 @@ class Plan:
     staged: dict[int, list[tuple[int, Sequence[Block | Cid]]]] = field(factory=dict)
     leaves: dict[Cid, dict[int, Leaf]] = field(factory=dict)
     claims: dict[Cid, float] = field(factory=dict)
+    adopted: list[tuple[Cid, tuple[str, str], list[int]]] = field(factory=list)  # leaves that holds bring
 
     def row_of(self, cid: Cid) -> int | None:
         """The row of a block of the plan, once those that are new have theirs; None for the empty block."""
@@ -177,6 +180,8 @@ def _admit_stage(plan: Plan, request: Stage) -> None:
 
 
 def _admit_leaves(plan: Plan, request: PutLeaves) -> None:
+    if request.hold is not None:
+        _check_hold(plan, request.tree, request.hold)
     leaves = _new_leaves(plan, request)
     _draw(plan, _need(plan, request.blocks, None), request.reservation)
     for block in request.blocks:
@@ -186,7 +191,18 @@ def _admit_leaves(plan: Plan, request: PutLeaves) -> None:
         if not is_empty(leaf.cid):
             _known(plan, leaf.cid.raw, None).refs += 1
     plan.leaves.setdefault(request.tree, {}).update({leaf.index: leaf for leaf in leaves})
-    plan.claims[request.tree] = max(request.claim, plan.claims.get(request.tree, 0.0))
+    if request.hold is None:
+        plan.claims[request.tree] = max(request.claim, plan.claims.get(request.tree, 0.0))
+    else:
+        plan.adopted.append((request.tree, request.hold, sorted(leaf.index for leaf in leaves)))
+
+
+def _check_hold(plan: Plan, tree: Cid, hold: tuple[str, str]) -> None:
+    if not plan.connection.execute(
+        "SELECT 1 FROM holds h JOIN trees t ON t.id = h.tree WHERE h.purpose = ? AND h.key = ? AND t.cid = ?",
+        (*hold, tree.raw),
+    ).fetchone():
+        raise BlockNotFound(f"nothing of the dataset {tree} is held for the {hold[0]} {hold[1]} any more")
 
 
 def _need(plan: Plan, blocks: Iterable[Block], ingest: int | None) -> int:

@@ -183,16 +183,19 @@ class Repo:
         with self._ledger.change("pin a dataset") as change:
             lifetime.pin(change.tx, manifest, pinned)
 
-    def hold(self, hold: Hold) -> None:
-        """Begin or change a hold. Raises InvalidInput."""
+    def hold(self, hold: Hold, record: bool = False) -> None:
+        """Begin or change a hold. Raises InvalidInput, BlockNotFound."""
         with self._ledger.change("hold leaves") as change:
-            lifetime.put_hold(change.tx, hold)
+            lifetime.put_hold(change, hold, record=record)
 
-    def drop_hold(self, purpose: str, key: str) -> bool:
-        """End a hold; False when there is none."""
-        return self._ledger.shrink(
-            "let leaves go", lambda change: lifetime.drop_hold(change.tx, purpose, key)
-        )
+    def keep_hold(self, purpose: str, key: str, until: float, filled: bool) -> bool:
+        """Keep a hold until then at least; False when there is none."""
+        with self._ledger.change("keep leaves") as change:
+            return lifetime.keep_hold(change.tx, purpose, key, until, filled=filled)
+
+    def drop_hold(self, purpose: str, key: str) -> int | None:
+        """End a hold; the tree to be swept, or None when there is no such hold."""
+        return self._ledger.shrink("let leaves go", lambda change: lifetime.drop_hold(change, purpose, key))
 
     def extend(self, cids: Sequence[Cid], until: float) -> None:
         """Keep blocks, datasets and trees at least until then. Raises BlockNotFound, InvalidInput."""

@@ -21,7 +21,7 @@ NODES_PER_PAGE = 256
 TABLES = frozenset(
     (
         *("totals", "segments", "blocks", "trees", "leaves", "tree_nodes", "manifests", "holds"),
-        *("ingests", "costaged", "reservations", "slot_trees", "slot_roots"),
+        *("ingests", "costaged", "reservations", "slot_trees", "slot_roots", "adopted"),
         *("availabilities", "slot_reservations", "records"),
     )
 )
@@ -142,5 +142,24 @@ MIGRATIONS = (
         number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
         UNIQUE (kind, key));
     CREATE INDEX records_by_kind ON records(kind, number);
+    """,
+    """
+    -- Not `whole`: no dataset of its own, but kept for the sake of the holds that name it.
+    ALTER TABLE manifests ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;
+
+    -- `manifest`: the one that stays as long as the hold. `slot`: which slot it is. `filling`: its leaves are
+    -- on their way; it is no promise yet.
+    ALTER TABLE holds ADD COLUMN manifest BLOB;
+    ALTER TABLE holds ADD COLUMN slot INTEGER;
+    ALTER TABLE holds ADD COLUMN filling INTEGER NOT NULL DEFAULT 0;
+    UPDATE holds SET manifest = (SELECT min(cid) FROM manifests WHERE tree = holds.tree);
+    CREATE INDEX holds_by_manifest ON holds(manifest) WHERE manifest IS NOT NULL;
+
+    -- Runs of leaves that are here because a hold brought them; without `key`: of one that has ended, to be
+    -- removed.
+    CREATE TABLE adopted(
+        tree INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, purpose TEXT, key TEXT);
+    CREATE INDEX adopted_by_tree ON adopted(tree, first);
+    CREATE INDEX adopted_by_hold ON adopted(purpose, key);
     """,
 )

@@ -129,9 +129,9 @@ class _Desk:
                 return await self._put(call)
             case calls.StageBlocks(ingest, first, blocks, reservation):
                 return await self._bring(Stage(_number(ingest), first, blocks, _number_or_none(reservation)))
-            case calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation, ingest):
+            case calls.PutLeavesOf(tree, leaves, blocks, ttl, reservation, ingest, hold):
                 room, own = _number_or_none(reservation), _number_or_none(ingest)
-                request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), room, own)
+                request = PutLeaves(tree, leaves, blocks, self._expiry(ttl), room, own, hold)
                 return await self._bring(request)
             case calls.DeleteBlock(cid):
                 return await self._delete_block(cid)
@@ -157,13 +157,13 @@ class _Desk:
                 return await self._delete_dataset(manifest)
             case calls.Pin(manifest, pinned):
                 return await do(partial(repo.pin, manifest, pinned))
-            case calls.PutHold(hold):
-                await do(partial(repo.hold, hold))
+            case calls.PutHold(hold, record):
+                await do(partial(repo.hold, hold, record))
                 return self._care.wake()
+            case calls.KeepHold(purpose, key, until, filled):
+                return await do(partial(repo.keep_hold, purpose, key, until, filled))
             case calls.DropHold(purpose, key):
-                dropped = await do(partial(repo.drop_hold, purpose, key))
-                self._care.wake()
-                return dropped
+                return await self._sweep_after(await do(partial(repo.drop_hold, purpose, key)))
             case calls.EnsureExpiry(cids, until):
                 return await do(partial(repo.extend, cids, until))
             case calls.Reserve(size, purpose):
@@ -338,7 +338,10 @@ class _Desk:
     async def _delete_dataset(self, manifest: Cid) -> bool:
         if manifest.codec != CODEX_MANIFEST:
             raise NotAManifest(f"{manifest} names no dataset")
-        tree = await self._lane.do(partial(self._repo.drop_dataset, manifest))
+        return await self._sweep_after(await self._lane.do(partial(self._repo.drop_dataset, manifest)))
+
+    async def _sweep_after(self, tree: int | None) -> bool:
+        """Remove what of the tree nobody wants any more; False when there is none."""
         if tree is None:
             return False
         # Whatever cuts the removal short, the caretaker ends it; and there may be something to compact.

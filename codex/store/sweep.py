@@ -15,8 +15,8 @@ from codex.errors import BlockInUse
 from codex.store import slot_trees, staging
 from codex.store.index import Row, one, select_in
 from codex.store.ledger import Change
-from codex.store.lifetime import forget_manifest, settle
-from codex.store.schema import DOOMED
+from codex.store.lifetime import drop_hold, end_dataset, settle
+from codex.store.schema import DOOMED, LIVE
 
 _NODE_PAGES = 128  # pages of Merkle nodes removed in one step: 1 MiB
 
@@ -37,7 +37,7 @@ def sweep(change: Change, tree: int, now: float, limit: int) -> bool:
     if row is None:
         return False
     state, swept = row
-    gap = _next_gap(tx, tree, swept)
+    gap = _next_gap(tx, tree, swept, state)
     while gap is not None:
         rows = tx.execute(
             "SELECT idx, block FROM leaves WHERE tree = ? AND idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
@@ -47,9 +47,10 @@ def sweep(change: Change, tree: int, now: float, limit: int) -> bool:
             _remove_leaves(change, tree, rows, now)
             tx.execute("UPDATE trees SET swept = ? WHERE id = ?", (rows[-1][0] + 1, tree))
             return True
-        gap = _next_gap(tx, tree, gap.end)
+        gap = _next_gap(tx, tree, gap.end, state)
     if state != DOOMED:
         tx.execute("UPDATE trees SET swept = NULL WHERE id = ?", (tree,))
+        tx.execute("DELETE FROM adopted WHERE tree = ? AND key IS NULL", (tree,))
         return False
     removed = tx.execute(
         "DELETE FROM tree_nodes WHERE rowid IN (SELECT rowid FROM tree_nodes WHERE tree = ? LIMIT ?)",
@@ -68,11 +69,27 @@ class _Gap:
     end: int
 
 
-def _next_gap(tx: Connection, tree: int, at: int) -> _Gap | None:
-    """The first run of indices from `at` on that no hold covers and that has leaves."""
-    row = one(tx, "SELECT max(idx) + 1 FROM leaves WHERE tree = ?", tree)
-    last: int = (row and row[0]) or 0
-    while at < last:
+def _next_gap(tx: Connection, tree: int, at: int, state: int) -> _Gap | None:
+    """The first run of indices from `at` on that no hold covers and that has leaves. Of a tree that is
+    wanted, only what holds brought that have ended.
+    """
+    if state != LIVE:
+        row = one(tx, "SELECT max(idx) + 1 FROM leaves WHERE tree = ?", tree)
+        return _uncovered(tx, tree, at, (row and row[0]) or 0)
+    for first, end in tx.execute(
+        "SELECT first, first + count FROM adopted WHERE tree = ? AND key IS NULL AND first + count > ?"
+        " ORDER BY first",
+        (tree, at),
+    ):
+        gap = _uncovered(tx, tree, max(at, first), end)
+        if gap is not None:
+            return gap
+    return None
+
+
+def _uncovered(tx: Connection, tree: int, at: int, end: int) -> _Gap | None:
+    """The first run of indices from `at` to `end - 1` that no hold covers."""
+    while at < end:
         covered = one(
             tx,
             "SELECT max(first + count) FROM holds WHERE tree = ? AND first <= ? AND first + count > ?",
@@ -82,8 +99,8 @@ def _next_gap(tx: Connection, tree: int, at: int) -> _Gap | None:
         )
         if covered is None or covered[0] is None:
             follows = one(tx, "SELECT min(first) FROM holds WHERE tree = ? AND first > ?", tree, at)
-            end = follows[0] if follows and follows[0] is not None else last
-            return _Gap(at, min(end, last))
+            stop = follows[0] if follows and follows[0] is not None else end
+            return _Gap(at, min(stop, end))
         at = covered[0]
     return None
 
@@ -126,17 +143,17 @@ def expire(change: Change, now: float, limit: int) -> int:
     tx = change.tx
     done = 0
     for (cid,) in tx.execute(
-        "SELECT cid FROM manifests WHERE pinned = 0 AND expiry <= ? ORDER BY expiry LIMIT ?", (now, limit)
+        "SELECT cid FROM manifests WHERE pinned = 0 AND whole AND expiry <= ? ORDER BY expiry LIMIT ?",
+        (now, limit),
     ).fetchall():
-        tree = forget_manifest(change, Cid(cid))
+        tree = end_dataset(change, Cid(cid))
         assert tree is not None
         settle(tx, tree)
         done += 1
-    for purpose, key, tree in tx.execute(
-        "SELECT purpose, key, tree FROM holds WHERE expiry <= ? ORDER BY expiry LIMIT ?", (now, limit - done)
+    for purpose, key in tx.execute(
+        "SELECT purpose, key FROM holds WHERE expiry <= ? ORDER BY expiry LIMIT ?", (now, limit - done)
     ).fetchall():
-        tx.execute("DELETE FROM holds WHERE purpose = ? AND key = ?", (purpose, key))
-        settle(tx, tree)
+        drop_hold(change, purpose, key)
         done += 1
     for (tree,) in tx.execute(
         "SELECT id FROM trees WHERE claim > 0 AND claim <= ? ORDER BY claim LIMIT ?", (now, limit - done)

@@ -57,7 +57,10 @@ class Space:
 class Hold:
     """A promise to keep the leaves `first` to `first + count - 1` of a tree until `expiry` (unix seconds).
 
-    `purpose` and `key` together name it: what it is for, and which of them it is.
+    `purpose` and `key` together name it: what it is for, and which of them it is. `manifest` names a dataset
+    of the tree: its manifest stays as long as the hold, and goes with it if nobody else wants it. `slot` says
+    which slot the leaves are, whose tree then goes with them. One that is `filling` is no promise yet: it
+    does not outlive the process that began it.
     """
 
     purpose: str
@@ -66,6 +69,9 @@ class Hold:
     first: int
     count: int
     expiry: float
+    manifest: Cid | None = None
+    slot: int | None = None
+    filling: bool = False
 
 
 @frozen(slots=True)

@@ -221,14 +221,25 @@ def _audit_trees(connection: sqlite3.Connection) -> None:
     _none(
         connection,
         f"SELECT * FROM trees WHERE (cid IS NULL) <> (state IN ({STAGING}, {DOOMED}))"
-        f" OR (state = {DOOMED} AND swept IS NULL) OR (state IN ({STAGING}, {LIVE}) AND swept IS NOT NULL)"
+        f" OR (state = {DOOMED} AND swept IS NULL) OR (state = {STAGING} AND swept IS NOT NULL)"
         f" OR (state = {STAGING} AND id NOT IN (SELECT tree FROM ingests WHERE open))",
     )
     _none(
         connection,
-        f"SELECT * FROM manifests WHERE tree NOT IN (SELECT id FROM trees WHERE state = {LIVE})"
-        " UNION ALL SELECT purpose, key, tree, first, count, expiry, 0 FROM holds"
-        " WHERE tree NOT IN (SELECT id FROM trees WHERE cid IS NOT NULL)",
+        f"SELECT tree FROM manifests WHERE whole AND tree NOT IN (SELECT id FROM trees WHERE state = {LIVE})"
+        " UNION ALL SELECT tree FROM manifests WHERE NOT whole AND (pinned OR expiry > 0"
+        " OR cid NOT IN (SELECT manifest FROM holds WHERE manifest IS NOT NULL))"
+        " UNION ALL SELECT h.tree FROM holds h LEFT JOIN manifests m ON m.cid = h.manifest"
+        " WHERE h.tree NOT IN (SELECT id FROM trees WHERE cid IS NOT NULL)"
+        " OR (h.manifest IS NOT NULL AND m.tree IS NOT h.tree)",
+    )
+    # A tree that is wanted is swept only for the sake of a hold that has ended.
+    _none(
+        connection,
+        f"SELECT id FROM trees t WHERE state = {LIVE} AND swept IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM adopted WHERE tree = t.id AND key IS NULL)"
+        " UNION ALL SELECT a.tree FROM adopted a LEFT JOIN holds h ON h.purpose = a.purpose AND h.key = a.key"
+        " WHERE a.key IS NOT NULL AND h.tree IS NOT a.tree",
     )
     for table in ("tree_nodes", "slot_trees", "slot_roots"):
         _none(connection, f"SELECT * FROM {table} WHERE tree NOT IN (SELECT id FROM trees)")

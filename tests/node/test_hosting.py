@@ -1,21 +1,26 @@
 """Slots: filled from here, from others and from other rows; kept, and really gone when they are cleared."""
 
-from collections.abc import AsyncIterator, Sequence
+import errno
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import pytest
 import trio
 from attrs import evolve
 from trio.testing import MockClock
 
+from codex.codec import Cid
 from codex.config import StoreConfig
 from codex.data import Block, Strategy
-from codex.errors import BlockNotFound, InvalidInput, NotADataset, QuotaExceeded
+from codex.errors import BlockNotFound, CodexError, InvalidInput, NotADataset, QuotaExceeded
 from codex.node import Node
+from codex.node.filling import root_of
 from codex.node.hosting import PURPOSE
 from codex.slots import SlotShape, SlotTree, verifiable
 from codex.store import Hold
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
+from codex.testing.disks import FaultyDisk
 from codex.testing.neighbourhood import Neighbourhood, open_test_network
 from codex.testing.network import MemoryNetwork
 from codex.testing.nodes import EPOCH, holdings, open_test_node, store_of
@@ -57,6 +62,10 @@ def roots(dataset: Protected) -> tuple[bytes, ...]:
     return tuple(cid.digest for cid in protection.verification.slot_roots)
 
 
+def slot_name(slot: int) -> Cid:
+    return root_of(DATASET.manifest, slot)
+
+
 async def check_hosted(node: Node, tree: SlotTree, slot: int) -> None:
     """The node has this slot, its tree and the manifest, and nothing else."""
     shape = SlotShape.of(DATASET.manifest)
@@ -67,7 +76,11 @@ async def check_hosted(node: Node, tree: SlotTree, slot: int) -> None:
     assert SlotTree.from_bytes(shape, kept, tree.root) == tree
     assert await here(node) == set(row)
     assert await store_of(node).holds(PURPOSE) == [
-        Hold(PURPOSE, f"{DATASET.cid}/{slot}", DATASET.tree.root_cid, row.start, len(row), LATER)
+        Hold(
+            *(PURPOSE, f"{DATASET.cid}/{slot}", DATASET.tree.root_cid, row.start, len(row), LATER),
+            manifest=DATASET.cid,
+            slot=slot,
+        )
     ]
     assert await store_of(node).expiry(DATASET.cid) >= LATER
     blocks = {DATASET.blocks[index].cid for index in row if len(DATASET.blocks[index].data)}
@@ -317,3 +330,254 @@ async def test_a_host_that_vanishes_midway_is_made_up_for(autojump_clock: MockCl
         assert await here(carol, dataset) == dataset.leaves(0)
         # Alice never ends in good order: what is left of her ends with the test.
         people.nursery.cancel_scope.cancel()
+
+
+# -- several slots of a dataset, and what becomes of each
+
+
+async def test_slots_of_a_dataset_are_filled_and_cleared_side_by_side(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+    async with trio.open_nursery() as nursery:
+        for slot in range(6):
+            nursery.start_soon(carol.on_store, DATASET.cid, slot, LATER)
+    assert await here(carol) == set(range(DATASET.layout.total))
+    audit(carol.config.data_dir / "repo")
+    async with trio.open_nursery() as nursery:
+        for slot in range(6):
+            nursery.start_soon(carol.on_clear, DATASET.cid, slot)
+    await check_empty(carol)
+    audit(carol.config.data_dir / "repo")
+
+
+async def test_a_slot_that_is_cleared_or_fails_takes_nothing_from_one_that_is_filled(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+
+    async def fill_beside(other: Callable[[], None]) -> None:
+        def told(blocks: Sequence[Block]) -> None:
+            if not told_of:
+                other()
+            told_of.extend(blocks)
+
+        told_of: list[Block] = []
+        await check_hosted(carol, await carol.on_store(DATASET.cid, 1, LATER, on_blocks=told), 1)
+        assert await carol.on_clear(DATASET.cid, 1)
+        await check_empty(carol)
+
+    await carol.on_store(DATASET.cid, 0, LATER)
+    async with trio.open_nursery() as nursery:
+        await fill_beside(lambda: nursery.start_soon(carol.on_clear, DATASET.cid, 0))
+    scope = trio.CancelScope()
+
+    async def fail() -> None:
+        with scope:
+            await carol.on_store(DATASET.cid, 0, LATER, on_blocks=lambda _: scope.cancel())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail)
+        await fill_beside(lambda: None)
+    assert scope.cancelled_caught
+
+
+async def test_the_manifest_of_a_slot_is_never_gone(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, 0, 1)
+    carol = people["carol"]
+    for slot in (0, 1):
+        await carol.on_store(DATASET.cid, slot, LATER)
+    seen: list[bool] = []
+    async with trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            while True:
+                seen.append(await carol.has(DATASET.cid))
+
+        nursery.start_soon(watch)
+        await carol.on_clear(DATASET.cid, 0)
+        await carol.on_expiry_update(DATASET.cid, 1, LATER + 1)
+        nursery.cancel_scope.cancel()
+    assert len(seen) > 1
+    assert all(seen)
+
+
+async def test_a_clear_that_is_cut_off_frees_everything(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 0)
+    carol = people["carol"]
+
+    async def host_and_clear() -> None:
+        with trio.CancelScope(shield=True):
+            await carol.on_store(DATASET.cid, 0, LATER)
+        await carol.on_clear(DATASET.cid, 0)
+
+    async def check() -> None:
+        await carol.on_clear(DATASET.cid, 0)
+        await check_empty(carol)
+
+    assert await cancel_at_every_checkpoint(host_and_clear, check, own_only=True) > 1
+
+
+async def test_of_slots_with_different_ends_each_goes_at_its_own(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 0, 1)
+    await people["alice"].pin(DATASET.cid)
+    carol, began = people["carol"], trio.current_time()
+    await carol.on_store(DATASET.cid, 0, EPOCH + 2000)
+    await carol.on_store(DATASET.cid, 1, EPOCH + 4000)
+    for until, rows in ((1500, (0, 1)), (2500, (1,)), (3500, (1,))):
+        await trio.sleep(EPOCH + until - (EPOCH + trio.current_time() - began))
+        await store_of(carol).maintain()
+        assert await here(carol) == DATASET.leaves(*rows)
+        assert await carol.has(DATASET.cid)
+        assert (await store_of(carol).get_slot_tree(slot_name(0)) is None) == (0 not in rows)
+    await trio.sleep(1000)
+    await check_empty(carol)
+
+
+async def test_a_promise_is_not_shortened(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, 0)
+    carol = people["carol"]
+    await carol.on_store(DATASET.cid, 0, LATER)
+    await carol.on_store(DATASET.cid, 0, LATER - 999)
+    await carol.on_expiry_update(DATASET.cid, 0, LATER - 500)
+    assert [hold.expiry for hold in await store_of(carol).holds(PURPOSE)] == [LATER]
+
+
+async def test_the_tree_of_a_slot_goes_with_it(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, 0, 1)
+    carol = people["carol"]
+    for slot in (0, 1):
+        await carol.on_store(DATASET.cid, slot, LATER)
+    await carol.on_clear(DATASET.cid, 0)
+    assert await store_of(carol).get_slot_tree(slot_name(0)) is None
+    assert await store_of(carol).get_slot_tree(slot_name(1)) is not None
+
+
+# -- what was here before, and what a user has or does meanwhile
+
+
+async def test_what_was_here_before_stays_when_a_slot_fails() -> None:
+    async with open_test_node() as node:
+        await DATASET.keep(store_of(node), [0, 1, 2])
+        before = await holdings(node)
+        with pytest.raises(BlockNotFound):
+            await node.on_store(DATASET.cid, 0, LATER)
+        assert await here(node) == {0, 1, 2}
+        assert await holdings(node) == before
+
+
+async def test_what_was_fetched_before_stays_when_a_slot_is_cleared() -> None:
+    dataset = protect(noise(5 * SIZE), 1, 1, SIZE, cell_size=128)
+    async with open_test_node() as node:
+        await dataset.keep(store_of(node), dataset.leaves(0))
+        before = await holdings(node)
+        for slot in (0, 1):
+            await node.on_store(dataset.cid, slot, LATER)
+        for slot in (0, 1):
+            await node.on_clear(dataset.cid, slot)
+        assert await here(node, dataset) >= dataset.leaves(0)
+        async with node.retrieve(dataset.cid, local=True) as file:
+            assert await file.read() == dataset.content
+        assert (await holdings(node))[1] == before[1]
+
+
+async def test_of_a_manifest_alone_only_the_manifest_stays(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 0, 1)
+    carol = people["carol"]
+    await carol.fetch_manifest(DATASET.cid)
+    before = await holdings(carol)
+    for slot in (0, 1):
+        await carol.on_store(DATASET.cid, slot, LATER)
+    for slot in (0, 1):
+        await carol.on_clear(DATASET.cid, slot)
+        await store_of(carol).maintain()
+        assert await here(carol) == (DATASET.leaves(1) if slot == 0 else set())
+    assert await holdings(carol) == before
+    audit(carol.config.data_dir / "repo")
+
+
+async def test_what_was_fetched_meanwhile_stays(people: Neighbourhood, autojump_clock: MockClock) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+    await carol.on_store(DATASET.cid, 0, LATER)
+    async with carol.retrieve(DATASET.cid) as file:
+        assert await file.read() == DATASET.content
+    await carol.on_clear(DATASET.cid, 0)
+    await people.stop("alice")
+    await store_of(carol).maintain()
+    async with carol.retrieve(DATASET.cid, local=True) as file:
+        assert await file.read() == DATASET.content
+
+
+async def test_a_user_deletes_a_dataset_of_which_a_slot_is_hosted(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, *range(6))
+    carol = people["carol"]
+    async with carol.retrieve(DATASET.cid) as file:
+        await file.read()
+    tree = await carol.on_store(DATASET.cid, 0, LATER)
+    await carol.delete(DATASET.cid)
+    await check_hosted(carol, tree, 0)
+    await carol.delete(DATASET.cid)
+    assert [cid async for cid, _ in carol.iterate_manifests()] == [DATASET.cid]
+    await carol.on_expiry_update(DATASET.cid, 0, LATER + 5)
+    assert await carol.on_clear(DATASET.cid, 0)
+    await check_empty(carol)
+
+
+async def test_a_slot_that_is_cleared_while_it_is_filled_is_not_hosted(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 0)
+    carol = people["carol"]
+    asked: list[bool] = []
+
+    async def clear() -> None:
+        with pytest.raises(BlockNotFound, match="not hosted"):
+            await carol.on_expiry_update(DATASET.cid, 0, LATER)
+        asked.append(await carol.on_clear(DATASET.cid, 0))
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(BlockNotFound):
+            await carol.on_store(DATASET.cid, 0, LATER, on_blocks=lambda _: nursery.start_soon(clear))
+    assert any(asked)
+    await check_empty(carol)
+
+
+# -- when the disk fails, and when the process is killed
+
+
+async def test_a_disk_that_fails_while_a_slot_is_filled_leaves_nothing(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    async with open_test_node(tmp_path, disk=disk) as node:
+        await DATASET.keep(store_of(node), DATASET.others({*DATASET.leaves(4), 0, 1, 2}))
+        before = await holdings(node)
+    broken = 0
+    while True:
+        async with open_test_node(tmp_path, disk=disk) as node:
+            disk.fail(broken + 1, errno.EIO if broken % 2 else errno.ENOSPC, times=1 << 30)
+            try:
+                await node.on_store(DATASET.cid, 0, LATER, repair=True)
+                failed = False
+            except CodexError:
+                failed = True
+            disk.heal()
+        async with open_test_node(tmp_path, disk=disk) as node:
+            await store_of(node).maintain()
+            if not failed:
+                assert await here(node) >= DATASET.leaves(0)
+                break
+            assert await store_of(node).holds(PURPOSE) == []
+            assert await holdings(node) == before, broken
+        broken += 1
+    assert broken > 5
+    audit(tmp_path / "repo")
