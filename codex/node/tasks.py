@@ -58,7 +58,7 @@ async def verify(
     }
     result |= repaired
     if has_rows(manifest):
-        result |= _surveyed(await survey(store, manifest, missing))
+        result |= _surveyed(await survey(store, manifest, missing, store))
     return result
 
 

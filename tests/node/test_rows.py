@@ -131,6 +131,26 @@ async def test_a_verification_tells_of_rows_and_a_repair_brings_them_back(node: 
     assert (await result(node, DATASET, repair=True))["repaired"] == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "k", "m", "spare"),
+    [
+        (noise(5 * SIZE), 1, 1, 0),  # parity of one row is that row
+        (noise(5 * SIZE) * 2, 2, 2, 0),  # whichever row goes, all of its column do
+        (bytes(3 * SIZE), 3, 1, 0),
+        (noise(5 * SIZE), 3, 2, 2),
+        (noise(SIZE) + noise(2 * SIZE, "b") + noise(SIZE) + noise(2 * SIZE, "c"), 3, 3, 3),
+    ],
+)
+async def test_equal_blocks_of_a_column_go_together(
+    node: Node, content: bytes, k: int, m: int, spare: int
+) -> None:
+    dataset = protect(content, k, m, SIZE)
+    await dataset.keep(store_of(node), range(dataset.layout.total))
+    assert (await result(node, dataset))["spare"] == spare
+    damage(node.config.data_dir, bytes(dataset.blocks[0].data))
+    assert ((await result(node, dataset))["lostBytes"] > 0) <= (spare == 0)
+
+
 async def test_what_is_lost_for_good_is_told_in_bytes(node: Node) -> None:
     gone = DATASET.leaves(1, 4, 5)
     await DATASET.keep(store_of(node), DATASET.others(gone))
