@@ -40,6 +40,8 @@ PEER_BATCHES = 3
 """Batches of one peer that are being read or sent: while one is sent, the next is read."""
 TOTAL_BYTES = 64 << 20
 """Bytes of all peers that are being read or sent. A peer that has nothing of it may still have one block."""
+MAX_TOTAL = 16 * MAX_WANTED
+"""Wants and questions of all peers, some 100 MB. Beyond, the latest are forgotten of whoever has most."""
 FLOOD = 16 * MAX_WANTED
 """Wants beyond the bounds, after which a peer is told to stop by closing its connection."""
 _ACCOUNTS = 1024
@@ -110,6 +112,11 @@ class Account:
         """Blocks that the peer waits for."""
         return len(self.waiting) + len(self.sending) + len(self.absent)
 
+    @property
+    def size(self) -> int:
+        """Wants and questions, which take memory."""
+        return self.wanted + len(self.queries)
+
     def clear(self) -> None:
         """Forget what is wanted."""
         self.waiting.clear()
@@ -130,6 +137,8 @@ class Ledger:
         self._reading: dict[Batch, set[BlockAddress]] = {}
         self.bytes = 0
         """Bytes that are set aside for batches."""
+        # No fewer than there are wants and questions; counted anew when they may be too many.
+        self._at_most = 0
 
     # -- peers
 
@@ -185,20 +194,21 @@ class Ledger:
 
     # -- want lists
 
-    def note(self, peer: PeerId, entries: Iterable[Entry]) -> bool:
+    def note(self, peer: PeerId, entries: Sequence[Entry]) -> bool:
         """Go through a want list, in its order. False when the peer floods us and is to be sent away."""
         account = self._accounts.get(peer)
         if account is None or not account.connected:
             return True
+        most = account.size + self._make_room(account, entries)
         for entry in entries:
-            self._note(account, entry)
+            self._note(account, entry, most)
         if account.waiting:
             self._turns.setdefault(peer)
         else:
             self._turns.pop(peer, None)
         return account.forgotten < FLOOD
 
-    def _note(self, account: Account, entry: Entry) -> None:
+    def _note(self, account: Account, entry: Entry, most: int) -> None:
         address = entry.address
         if address in account.sending and (entry.cancel or not entry.have):
             # It may turn out not to be here: then it counts whether it is still wanted.
@@ -218,14 +228,60 @@ class Ledger:
         elif entry.cancel:
             return
         elif entry.have:
-            if len(account.queries) < MAX_QUERIES:
+            if len(account.queries) < MAX_QUERIES and account.size < most:
                 account.queries.append(Query(address, entry.send_dont_have))
             else:
                 account.forgotten += 1
-        elif account.wanted < MAX_WANTED:
+        elif account.wanted < MAX_WANTED and account.size < most:
             account.waiting[address] = entry.send_dont_have
         else:
             account.forgotten += 1
+
+    def _make_room(self, account: Account, entries: Sequence[Entry]) -> int:
+        """How many more wants and questions there is room for of a peer, who sends these. An equal share is
+        its due: those who have more forget some for it.
+        """
+        self._at_most += len(entries)
+        if self._at_most <= MAX_TOTAL:
+            return len(entries)
+        count = sum(not entry.cancel for entry in entries)
+        others = [other for other in self._accounts.values() if other.size and other is not account]
+        total = account.size + sum(other.size for other in others)
+        fair = MAX_TOTAL // (len(others) + 1)
+        room = min(count, max(MAX_TOTAL - total, fair - account.size, 0))
+        for other in sorted(others, key=lambda other: other.size, reverse=True):
+            lacking = total + room - MAX_TOTAL
+            if lacking <= 0 or other.size <= fair:
+                break
+            total -= self._forget(other, min(lacking, other.size - fair))
+        room = max(0, min(room, MAX_TOTAL - total))
+        self._at_most = total + room
+        return room
+
+    def _forget(self, account: Account, count: int) -> int:
+        """Forget the latest questions and wants of a peer, but for those that are being served; how many."""
+        before = account.size
+        while count and account.queries:
+            account.queries.pop()
+            count -= 1
+        while count and account.absent:
+            address, _ = account.absent.popitem()
+            self._unseek(account, [address])
+            count -= 1
+        while count and account.waiting:
+            account.waiting.popitem()
+            count -= 1
+        if not account.waiting:
+            self._turns.pop(account.peer, None)
+        return before - account.size
+
+    def ask(self, peer: PeerId, addresses: Sequence[BlockAddress]) -> None:
+        """Have a peer told whether these are here, as if it had asked that: when it takes answers again."""
+        account = self._accounts.get(peer)
+        if account is not None and account.connected:
+            room = self._make_room(account, [Entry(address, have=True) for address in addresses])
+            room = min(room, MAX_QUERIES - len(account.queries))
+            account.queries.extend([Query(address, True) for address in addresses[:room]])
 
     def take_queries(self, peer: PeerId) -> list[Query]:
         """The next questions of a peer, which the caller answers in one message."""

@@ -106,7 +106,7 @@ class Server:
             denied = self._ledger.missed(batch, missed) if missed else []
             session = self._peering.session(batch.peer)
             if session is not None and denied:
-                session.say(Message(presences=tuple(Presence(address, False) for address in denied)))
+                self._deny(session, denied)
             if session is None or not session.talking or not deliveries:
                 self._end(batch)
                 return
@@ -117,6 +117,14 @@ class Server:
             raise
         finally:
             reads.release()
+
+    def _deny(self, session: Session, addresses: Sequence[BlockAddress]) -> None:
+        """Tell a peer that these are not here; when it takes answers again, if many of them wait for it."""
+        if session.notes_bytes > _ANSWERS_BYTES:
+            self._ledger.ask(session.peer, addresses)
+            self.ask(session.peer)
+        else:
+            session.say(Message(presences=tuple([Presence(address, False) for address in addresses])))
 
     def _end(self, batch: Batch) -> None:
         self._ledger.ended(batch, sent=False)

@@ -268,6 +268,55 @@ def test_accounts_are_bounded_and_those_of_the_connected_are_kept():
     assert ledger.trades({})[ALICE].connected
 
 
+def sizes(ledger: Ledger) -> list[int]:
+    return [account.size for account in ledger._accounts.values()]
+
+
+def test_all_peers_together_have_so_much_wanted_and_each_its_share_of_it(monkeypatch):
+    monkeypatch.setattr(ledger_module, "MAX_TOTAL", 1000)
+    ledger = with_peers(ALICE, BOB, CAROL)
+    ledger.note(ALICE, block(*range(600)) + have(*range(600, 900)))
+    # What is not here takes memory, too.
+    ledger.missed(batch := ledger.next_batch(), batch.addresses)
+    ledger.ended(batch, sent=False)
+    assert sizes(ledger) == [900, 0, 0]
+    ledger.note(BOB, block(*range(50)) + have(*range(50, 100)))
+    assert sizes(ledger) == [900, 100, 0]
+    # Questions are forgotten first, and no more than is needed.
+    ledger.note(CAROL, block(*range(100)))
+    assert sizes(ledger) == [800, 100, 100]
+    assert len(ledger.take_queries(ALICE)) == 200
+    ledger.note(ALICE, have(*range(600, 800)))
+    # Beyond its share, a peer has nobody forget anything.
+    ledger.note(CAROL, block(*range(100, 1000)))
+    assert sizes(ledger) == [567, 100, 333]
+    ledger.note(CAROL, block(2000) + have(2001))
+    ledger.note(ALICE, block(2000) + have(2001))
+    assert sizes(ledger) == [567, 100, 333]
+    # A list of what is not wanted any more takes no room.
+    ledger.note(CAROL, cancel(*range(5000, 6000)))
+    assert sizes(ledger) == [567, 100, 333]
+    ledger.note(ALICE, cancel(*range(900)))
+    ledger.note(CAROL, block(*range(3000, 3500)))
+    assert sizes(ledger) == [0, 100, 833]
+
+
+def test_what_is_forgotten_is_not_served_and_not_waited_for(monkeypatch):
+    monkeypatch.setattr(ledger_module, "MAX_TOTAL", 20)
+    ledger = with_peers(ALICE, BOB)
+    ledger.note(ALICE, block(*range(20)))
+    ledger.missed(batch := ledger.next_batch(), batch.addresses)
+    ledger.ended(batch, sent=False)
+    ledger.note(BOB, block(*range(100, 110)))
+    assert sizes(ledger) == [10, 10]
+    assert not ledger.arrived([leaf(19)])
+    assert ledger.arrived([leaf(0)])
+    ledger.left(BOB)
+    ledger.left(ALICE)
+    assert not ledger.arrived([leaf(1)])
+    assert ledger.next_batch() is None
+
+
 class Serving(RuleBasedStateMachine):
     """Peers ask, cancel, come and go; batches are read, sent, or lost; blocks arrive."""
 

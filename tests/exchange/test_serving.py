@@ -15,10 +15,14 @@ ALICE = Identity.generate(SeededEntropy("alice")).peer_id
 
 
 class Shelf:
-    """A store of which is only asked what it has, and has everything."""
+    """A store that says to have everything, and finds nothing of it."""
 
     def __init__(self):
         self.asked = 0
+
+    async def find_many(self, addresses):
+        await trio.lowlevel.checkpoint()
+        return [None] * len(addresses)
 
     async def has_many(self, addresses):
         await trio.lowlevel.checkpoint()
@@ -88,3 +92,26 @@ async def test_a_peer_that_leaves_has_nobody_wait_for_it(nursery, autojump_clock
     await wait_all_tasks_blocked()
     assert shelf.asked == asked
     assert not sessions.alice.answering
+
+
+async def test_a_peer_that_takes_no_answers_is_not_told_without_end_what_is_not_here(
+    nursery, autojump_clock, world
+):
+    dataset, ledger, shelf, sessions = world.dataset(1), Ledger(), Shelf(), Sessions()
+    ledger.joined(ALICE)
+    server = Server(shelf, ledger, sessions)
+    nursery.start_soon(server.run)
+    wanted = [LeafAddress(dataset.cid, i) for i in range(8000)]
+    session, told = sessions.alice, set()
+    for _ in range(4):
+        ledger.note(ALICE, [Entry(address, send_dont_have=True) for address in wanted])
+        server.wake()
+        await wait_all_tasks_blocked()
+        ledger.note(ALICE, [Entry(address, cancel=True) for address in wanted])
+    assert _ANSWERS_BYTES < session.notes_bytes < 1.2 * _ANSWERS_BYTES
+    # The others are told when it takes answers again.
+    while presences := _presences(session):
+        told.update(presence.address for presence in presences)
+        await wait_all_tasks_blocked()
+    assert told == set(wanted)
+    assert not ledger._accounts[ALICE].queries
