@@ -12,6 +12,7 @@ import click
 import codex.cli.dataset_commands
 import codex.cli.demo
 import codex.cli.devnet
+import codex.cli.market_commands
 import codex.cli.node_commands  # noqa: F401 - all add their commands to the group
 from codex.cli.exits import Exit, Failed, Interrupted, WrongCall, exit_code
 from codex.cli.group import VARIABLE

@@ -20,7 +20,7 @@ VARIABLE = "_CODEX_COMPLETE"
 CHAPTERS = {
     "Datasets": ("put", "get", "ls", "rm", "pin", "unpin", "protect", "verify"),
     "The node": ("info", "space", "peers", "connect", "jobs", "watch", "scrub", "backup"),
-    "The marketplace": ("demo", "devnet"),
+    "The marketplace": ("buy", "sell", "purchases", "slots", "explain", "demo", "devnet"),
     "The shell": ("completion",),
 }
 """The commands, as the help groups them."""
@@ -117,7 +117,7 @@ def node_of(ctx: click.Context, options: dict[str, str | None]) -> Target:
 Offer = Callable[[click.Context, click.Parameter, str], list[Any]]
 
 
-def offering(what: Literal["cids", "jobs"]) -> Offer:
+def offering(what: Literal["cids", "jobs", "slots"]) -> Offer:
     """Let a shell complete a word by what the node that is meant knows; nothing when it does not answer."""
 
     def offer(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Any]:
@@ -128,7 +128,7 @@ def offering(what: Literal["cids", "jobs"]) -> Offer:
         names = [name.removeprefix("--").replace("-", "_") for name, _, _ in _ABOUT_A_NODE]
         try:
             node = node_of(ctx, {name: ctx.params.get(name) for name in names})
-            found = known.cids(node) if what == "cids" else known.jobs(node)
+            found = {"cids": known.cids, "jobs": known.jobs, "slots": known.slots}[what](node)
         except CodexError:
             return []
         # A word is expanded by the shell, so it must be nothing but a word.

@@ -1,4 +1,6 @@
-"""What a running node can offer for completion: the CIDs of its datasets, and the ids of its jobs."""
+"""What a running node can offer for completion: the CIDs of its datasets, and the ids of its jobs and of the
+slots that it has seen.
+"""
 
 from codex.cli.connection import ask_json, understood
 from codex.cli.finding import Target
@@ -28,3 +30,15 @@ def jobs(node: Target) -> list[tuple[str, str]]:
             (str(job["id"]), printable(f"{job['kind']} {job['subject'] or ''}, {job['state']}"))
             for job in answer["jobs"][:OFFERED]
         ]
+
+
+def slots(node: Target) -> list[tuple[str, str]]:
+    """The ids of slots that were decided about lately, each with what came of it. Raises Failed, NoNode."""
+    answer = ask_json(
+        node, "GET", f"/sales/decisions?limit={OFFERED}", "the list of decisions", limit=PATIENCE
+    )
+    with understood():
+        newest: dict[str, str] = {}
+        for decision in answer["decisions"]:
+            newest.setdefault(str(decision["slot"]), printable(str(decision["verdict"])))
+    return list(newest.items())

@@ -13,7 +13,7 @@ from codex.cli.finding import Target
 from codex.cli.group import A_PATH, about_a_node, codex, each, for_programs, node_of, offering
 from codex.cli.output import as_json, as_line, complain, complaint, hint, tell, terminal_width
 
-KINDS = ("upload", "download", "fetch", "verify", "scrub", "backup", "protect")
+KINDS = ("upload", "download", "fetch", "verify", "scrub", "backup", "protect", "request")
 STATES = ("running", "done", "failed", "cancelled")
 LISTED = 20
 """Jobs in a list for reading, unless all are wanted."""

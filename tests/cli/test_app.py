@@ -67,6 +67,11 @@ COMMANDS = {
     "jobs": ["jobs"],
     "scrub": ["scrub"],
     "backup": ["backup", "absent"],
+    "buy": ["buy", "z", "--for=1d", "--price=1", "--collateral=1"],
+    "sell": ["sell", "1GiB", "--for=1d", "--price=1", "--collateral=1"],
+    "purchases": ["purchases"],
+    "slots": ["slots"],
+    "explain": ["explain", "0x00"],
 }
 """Every command that asks a node something over HTTP, as it may be called."""
 EVERY = [*COMMANDS, "watch", "demo", "devnet", "completion"]
