@@ -10,8 +10,9 @@ from codex.codec import Cid
 from codex.config import ExchangeConfig
 from codex.data import Block, LeafAddress
 from codex.errors import NotADataset, NotOnNetwork, PeerGone
-from codex.exchange import ledger
+from codex.exchange import ledger, service
 from codex.exchange.messages import MAX_ENTRIES, PROTOCOL, Delivery, Entry, Message, Presence, encode
+from codex.exchange.peering import SEND_TIME
 from codex.exchange.planning import LONGEST
 from codex.exchange.wants import FORGIVING
 from codex.testing.stores import make_dataset
@@ -332,9 +333,12 @@ async def test_a_peer_that_does_not_read_holds_nobody_up(world, autojump_clock):
     assert 0 < alice.service._ledger.bytes <= most < ledger.TOTAL_BYTES // 4
     assert len(await bob.fetch(dataset)) == 200
     assert trio.current_time() < 30
-    # What waits for it is given up after a while.
-    await trio.sleep(600)
-    assert alice.service._ledger.bytes <= most
+    # What waits for it is given up after a while, and so is the peer that takes nothing.
+    await trio.sleep(SEND_TIME + 5)
+    assert 0 < alice.service._ledger.bytes <= most
+    assert switch.links[alice.peer_id].streams[1].out.broken is not None
+    await trio.sleep(9 * SEND_TIME)
+    assert alice.service._ledger.bytes == 0
 
 
 async def test_a_tree_of_another_size_is_no_fault_of_the_peer(world, autojump_clock):
@@ -419,3 +423,28 @@ async def test_who_says_it_has_everything_and_sends_nothing_is_not_said_to_lack_
     with pytest.raises(NotOnNetwork, match="1 said it has it and sent nothing") as verdict:
         await bob.fetch(dataset)
     assert "does not have it" not in verdict.value.message
+
+
+async def test_a_peer_that_takes_no_questions_is_not_asked_more_and_more(world, autojump_clock, monkeypatch):
+    monkeypatch.setattr(service, "OUTBOX_BYTES", 20_000)
+    bob = await world.person("bob")
+    deaf = world.actor("deaf", lambda actor, message: None)
+    world.join(deaf, bob)
+
+    async def never_open(peer, *protocols):
+        await trio.sleep_forever()
+
+    bob.switch.open_stream = never_open
+    dataset = world.dataset(100)
+    async with trio.open_nursery() as nursery:
+        for part in range(5):
+            nursery.start_soon(bob.fetch, dataset, range(20 * part, 20 * part + 20))
+            await trio.sleep(0.1)
+        session = bob.service._peering.session(deaf.peer_id)
+        for number in range(20):
+            nursery.start_soon(bob.fetch, world.dataset(32, seed=1 + number))
+            await trio.sleep(0.1)
+            # One message of 32 questions may come on top.
+            assert session.notes_bytes < 20_000 + 32 * 80
+        assert session.notes_bytes > 20_000
+        nursery.cancel_scope.cancel()

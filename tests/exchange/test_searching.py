@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from codex.errors import NotOnNetwork
+from codex.exchange import searching
 from codex.exchange.searching import MOST, PACE, SEARCHES, Turns
 
 
@@ -140,3 +141,16 @@ async def test_who_searches_for_the_same_again_says_so(world, autojump_clock):
     first, second = said[: len(said) // 2], said[len(said) // 2 :]
     assert first == second == [False] + [True] * (len(first) - 1)
     assert len(first) > 1
+
+
+async def test_of_very_many_who_are_said_to_have_it_only_so_many_are_called(
+    world, autojump_clock, monkeypatch
+):
+    monkeypatch.setattr(searching, "MAX_PROVIDERS", 6)
+    bob = await world.person("bob")
+    dataset = world.dataset(5)
+    world.announce(dataset.cid, *(world.nobody(f"nobody {number}") for number in range(10)))
+    with pytest.raises(NotOnNetwork, match="6 could not be reached"):
+        await bob.fetch(dataset)
+    assert len(bob.discovery.searched) >= 2
+    assert len(bob.switch.dialled) == 6 * len(bob.discovery.searched)
