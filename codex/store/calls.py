@@ -258,6 +258,13 @@ class CheckRoot(Call[None]):
 
 
 @frozen
+class CheckOriginal(Call[bool]):
+    tree: Cid
+    original: Cid
+    count: int
+
+
+@frozen
 class BackUp(Call[None]):
     target: Path
     progress: Callable[[Progress], None] | None

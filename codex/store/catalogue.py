@@ -4,7 +4,7 @@ from codex.codec import Cid
 from codex.data import Manifest, MerkleTree
 from codex.errors import BlockNotFound
 from codex.logs import get_logger
-from codex.store import lifetime, manifests, slot_trees, staging, trees
+from codex.store import holds, lifetime, manifests, slot_trees, staging, trees
 from codex.store.index import Readers, one
 from codex.store.ledger import space_of
 from codex.store.recount import recount
@@ -80,7 +80,7 @@ class Catalogue:
     def holds(self, purpose: str) -> list[Hold]:
         """All holds of a purpose, by key."""
         with self._readers.borrow() as connection:
-            return lifetime.holds(connection, purpose)
+            return holds.holds_of(connection, purpose)
 
     def reservations(self, purpose: str) -> list[Reservation]:
         """All reservations of a purpose, oldest first; `size` is what is left of each."""

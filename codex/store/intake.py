@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from codex.codec import Cid
 from codex.errors import CodexError
 from codex.store import staging
+from codex.store.holds import adopt
 from codex.store.index import insert
 from codex.store.ledger import Change, Ledger
-from codex.store.lifetime import adopt, known_tree, want
+from codex.store.lifetime import known_tree, want
 from codex.store.planning import Entry, Plan, Request, admit, begin_plan
 from codex.store.values import Verdict
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from codex.errors import CorruptData, DiskFailed, DiskFull
-from codex.store import lifetime, staging
+from codex.store import holds, staging
 from codex.store.ballast import BALLAST_BYTES, Ballast
 from codex.store.disk import Disk, File, OsDisk, disk_errors
 from codex.store.index import PUT_BACK, Index, Readers, Row, changes_in
@@ -204,7 +204,7 @@ def _begin_life(gone: Sequence[int], ended: Sequence[int], change: Change) -> No
         "UPDATE segments SET state = ? WHERE id = ?", [(SEALED, segment) for segment in ended]
     )
     staging.give_up_all(change.tx)
-    lifetime.give_up_filling(change)
+    holds.give_up_filling(change)
 
 
 def _match_files(segments: Path, rows: Sequence[Row], found: set[int]) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from codex.codec import Cid
 from codex.data import MerkleTree
 from codex.errors import BlockNotFound, DiskFull, InvalidInput
-from codex.store import compaction, lifetime, manifests, recount, slot_trees, staging, sweep, trees
+from codex.store import compaction, holds, lifetime, manifests, recount, slot_trees, staging, sweep, trees
 from codex.store.backup import Backup
 from codex.store.catalogue import Catalogue
 from codex.store.disk import Disk, File, disk_errors
@@ -186,16 +186,16 @@ class Repo:
     def hold(self, hold: Hold, record: bool = False) -> None:
         """Begin or change a hold. Raises InvalidInput, BlockNotFound."""
         with self._ledger.change("hold leaves") as change:
-            lifetime.put_hold(change, hold, record=record)
+            holds.put_hold(change, hold, record=record)
 
     def keep_hold(self, purpose: str, key: str, until: float, filled: bool) -> bool:
         """Keep a hold until then at least; False when there is none."""
         with self._ledger.change("keep leaves") as change:
-            return lifetime.keep_hold(change.tx, purpose, key, until, filled=filled)
+            return holds.keep_hold(change.tx, purpose, key, until, filled=filled)
 
     def drop_hold(self, purpose: str, key: str) -> int | None:
         """End a hold; the tree to be swept, or None when there is no such hold."""
-        return self._ledger.shrink("let leaves go", lambda change: lifetime.drop_hold(change, purpose, key))
+        return self._ledger.shrink("let leaves go", lambda change: holds.drop_hold(change, purpose, key))
 
     def extend(self, cids: Sequence[Cid], until: float) -> None:
         """Keep blocks, datasets and trees at least until then. Raises BlockNotFound, InvalidInput."""

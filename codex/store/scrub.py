@@ -102,6 +102,15 @@ class Scrubber:
                 size += len(answer.data)
         return Checked(size, tuple(corrupt), tuple(missing), found.rotten)
 
+    def original(self, tree: Cid, count: int) -> Cid | None:
+        """The CID of the tree over the first `count` leaves; None unless all of them are here."""
+        with self._readers.snapshot() as connection:
+            row = tree_of(connection, tree)
+            here = connection.execute(
+                "SELECT count(*) FROM leaves WHERE tree = ? AND idx < ?", (row, count)
+            ).fetchone()
+        return self.root(tree, count) if here[0] == count else None
+
     def root(self, tree: Cid, count: int = 2**62) -> Cid | None:
         """The CID of the tree over those of the first `count` leaves that are here; None when there is none.
         About 2 µs a leaf.

@@ -208,6 +208,8 @@ class _Desk:
                 return await self._read(scrubber.leaves, tree, first, count)
             case calls.CheckRoot(tree, original):
                 return await self._check_root(tree, original)
+            case calls.CheckOriginal(tree, named, count):
+                return await self._check_original(tree, named, count)
             case calls.BackUp(target, progress):
                 return await self._care.back_up(target, progress)
         return await self._answer_the_market(call)
@@ -279,13 +281,17 @@ class _Desk:
             )
         if original is None:
             return
-        named, count = original
-        if await self._offload.run(self._repo.scrubber.root, tree, count) != named:
+        await self._check_original(tree, *original)
+
+    async def _check_original(self, tree: Cid, named: Cid, count: int) -> bool:
+        found = await self._offload.run(self._repo.scrubber.original, tree, count)
+        if found not in (None, named):
             raise NotADataset(
                 f"the first {count} blocks of the dataset {tree} are not the original {named} that its"
                 " manifest names",
                 remedy="ask whoever made the manifest for another one",
             )
+        return found is not None
 
     # -- writing
 

@@ -13,9 +13,10 @@ from attrs import frozen
 from codex.codec import Cid
 from codex.errors import BlockInUse
 from codex.store import slot_trees, staging
+from codex.store.holds import drop_hold
 from codex.store.index import Row, one, select_in
 from codex.store.ledger import Change
-from codex.store.lifetime import drop_hold, end_dataset, settle
+from codex.store.lifetime import end_dataset, settle
 from codex.store.schema import DOOMED, LIVE
 
 _NODE_PAGES = 128  # pages of Merkle nodes removed in one step: 1 MiB
