@@ -13,12 +13,11 @@ from attrs import frozen
 
 from codex.cli import jobs
 from codex.cli.connection import OF_A_CID, PIECE, ask, data_path, refused, understood
-from codex.cli.exits import Failed
+from codex.cli.exits import Failed, NoNode
 from codex.cli.files import Part, check_free, open_part, place, safe_name, written
 from codex.cli.finding import Target
 from codex.cli.output import note
 from codex.cli.progress import progress
-from codex.errors import CodexError
 
 STDOUT = "-"
 
@@ -153,13 +152,19 @@ def _cut_off(node: Target, reply: http.client.HTTPResponse, cid: str, arrived: i
     """What to say of a body that broke off: what became of the node's job, where that says why."""
     text = f"{cid} was cut off after {arrived} of {total} bytes"
     id = reply.getheader("X-Job-Id")
-    # A node that cannot be asked any more is not what went wrong first.
-    with suppress(CodexError):
-        job = jobs.fetch(node, id, quiet=True) if id else None
-        if job is not None and job.error is not None:
-            with understood():
-                error = {name: str(job.error.get(name) or "") for name in ("message", "remedy", "code")}
-            return Failed(f"{text}: {error['message']}", remedy=error["remedy"], told=error["code"])
+    try:
+        # That a node does not say why is not what went wrong first.
+        with suppress(Failed):
+            job = jobs.fetch(node, id, quiet=True) if id else None
+            if job is not None and job.error is not None:
+                with understood():
+                    error = {name: str(job.error.get(name) or "") for name in ("message", "remedy", "code")}
+                return Failed(f"{text}: {error['message']}", remedy=error["remedy"], told=error["code"])
+    except NoNode:
+        return Failed(
+            f"{text}: the node has stopped",
+            remedy=f"Start it again; `codex get -c {cid}` goes on with what came, where that is a file.",
+        )
     return Failed(text, remedy="Try again; the node's log says what it could not read or fetch.")
 
 

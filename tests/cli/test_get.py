@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,28 @@ def test_why_a_download_was_cut_is_asked_of_its_job(
     elif not isinstance(error, dict):
         assert "the node's log says" in said
     assert "GET /jobs/7" in node.asked
+
+
+def test_that_the_node_stopped_is_said_of_a_download_that_was_cut(codex: Run, cid: str) -> None:
+    def serve_once_and_stop() -> None:
+        connection, _ = listener.accept()
+        listener.close()
+        with connection:
+            connection.recv(65536)
+            head = f"HTTP/1.1 200 OK\r\nX-Job-Id: 7\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
+            connection.sendall(head.encode() + CONTENT[:1000])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=serve_once_and_stop)
+        thread.start()
+        done = codex("get", cid, "-o", "there", port=port)
+        thread.join()
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert f"{cid} was cut off after 1000 of {len(CONTENT)} bytes: the node has stopped\n" in said
+    assert f"`codex get -c {cid}`" in said
+    assert "log" not in said
 
 
 def test_a_cut_download_to_standard_output_is_told_by_the_exit_code(
