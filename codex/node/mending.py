@@ -48,6 +48,8 @@ log = get_logger("node")
 class Store(Here, Holdings, Staging, Protocol):
     """What is needed of the store; see BlockStore for the contracts."""
 
+    async def check_original(self, manifest: Manifest) -> bool: ...
+
 
 class Mender:
     """Brings back leaves of one protected dataset. Made by `Mending.mender`; for one task at a time.
@@ -258,6 +260,10 @@ class Mending:
             async with turn:
                 return await self.mender(manifest, network).mend(first, stop)
 
+    async def check_original(self, manifest: Manifest) -> bool:
+        """Whether the content is the original's; see `BlockStore.check_original`."""
+        return await self._store.check_original(manifest)
+
     @contextmanager
     def _turn(self, tree: Cid) -> Iterator[trio.Lock]:
         lock, users = self._turns.get(tree) or (trio.Lock(), 0)
@@ -285,6 +291,12 @@ class Rows:
     async def mend(self, first: int, stop: int) -> int:
         """Bring back what is not here of these leaves; see `Mender.mend`."""
         return await self._mending.mend(self._manifest, self._network, first, stop)
+
+    async def check(self) -> None:
+        """Raise NotADataset when the content is here and is not that of the original which the manifest
+        names.
+        """
+        await self._mending.check_original(self._manifest)
 
     def alone(self) -> Mender:
         """Somebody to compute leaves from what is here, to be read and not kept; see `decode`."""

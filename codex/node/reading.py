@@ -50,6 +50,11 @@ class Blocks(Holdings, Protocol):
 class Rows(fetching.Rows, Protocol):
     """The rows of a protected dataset, see `codex.node.mending.Rows`."""
 
+    async def check(self) -> None:
+        """Raise NotADataset when the content is here and is not that of the original which the manifest
+        names.
+        """
+
     def alone(self) -> Mender:
         """Somebody to compute leaves from what is here, to be read and not kept."""
 

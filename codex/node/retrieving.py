@@ -5,7 +5,7 @@ ahead of whoever takes them, fewer where many retrievals share the node's memory
 therefore bounded whatever the dataset's size, however slow the reader, and however many there are.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -25,6 +25,10 @@ class Retrieval:
     `manifest` describes the whole dataset (None for a single block), `job_id` names the job that counts what
     is handed out, where there is one. Raises BlockNotFound (NotOnNetwork when the network was asked) and
     CorruptData where the bytes end, and NotADataset where blocks have not the size that the manifest says.
+
+    When all of a protected dataset was read, and is not the original that its manifest names, NotADataset is
+    raised instead of the last bytes. A part of one, and one that there was no room to keep, is proved to be
+    of the protected dataset, and not of the original.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Retrieval:
         size: int,
         feed: Feed[memoryview],
         progress: Progress,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.manifest = manifest
         self.offset = offset
@@ -44,6 +49,7 @@ class Retrieval:
         # The feed has whole blocks: what lies before the first byte is dropped, and behind the last.
         self._skip = offset % manifest.block_size if manifest else 0
         self._left = size
+        self._check = check
 
     def __aiter__(self) -> "Retrieval":
         return self
@@ -54,6 +60,8 @@ class Retrieval:
             part = piece[self._skip : self._skip + self._left]
             self._skip = max(0, self._skip - len(piece))
             if part:
+                if self._check is not None and self._left == len(part):
+                    await self._check()
                 self._left -= len(part)
                 self._progress.bytes_done += len(part)
                 return part
@@ -89,6 +97,7 @@ async def open_dataset(
         raise InvalidInput(f"bytes {offset} to {offset + size} do not lie within a dataset of {total} bytes")
     progress = _begun(progress, size)
     feed: Feed[memoryview] = Feed(1)
+    check = rows.check if rows is not None and size == total else None
     async with budget.lend(OWN_BLOCKS * manifest.block_size) as share:
         with unwrapped():
             try:
@@ -96,7 +105,7 @@ async def open_dataset(
                     reader = Reader(store, network, rows, manifest, offset, offset + size, feed, share)
                     nursery.start_soon(reader.read)
                     try:
-                        yield Retrieval(manifest, offset, size, feed, progress)
+                        yield Retrieval(manifest, offset, size, feed, progress, check)
                     finally:
                         # Before the nursery hears of an error: what it cancels then has its frames on the
                         # way, and they and the error would keep each other, and the last piece, until garbage

@@ -33,8 +33,8 @@ async def verify(
 
     With `mended_by`, what is found missing or damaged is brought back: `repaired` tells how many blocks were,
     and `repairedCorrupt` how many of those had been damaged. All else but the `bytes` is as of then: the
-    dataset is `sound`. Raises BlockNotFound, which names a column and its rows, when too few rows are to be
-    had, and what the store raises.
+    dataset is `sound`, or NotADataset is raised. Raises BlockNotFound, which names a column and its rows,
+    when too few rows are to be had, and what the store raises.
     """
     job.phase = "verifying"
     found = await _last(job, store.verify(cid))
@@ -45,6 +45,7 @@ async def verify(
         job.phase = "repairing"
         before = await store.missing(manifest.tree_cid, 0, manifest.block_count)
         await mended_by.mend(0, manifest.block_count)
+        await store.check_original(manifest)
         repaired = {"repaired": before, "repairedCorrupt": len(corrupt)}
         missing, corrupt = (), ()
     result: dict[str, Json] = {

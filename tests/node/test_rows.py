@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from codex.codec import Cid
 from codex.data import LeafAddress
-from codex.errors import BlockNotFound, InvalidInput
+from codex.errors import BlockNotFound, InvalidInput, NotADataset
 from codex.node import JobKind, Node
 from codex.node.job import Json
 from codex.node.rows import Row, lost, survey
@@ -189,7 +189,26 @@ async def test_a_protected_dataset_of_another_original_is_found_out(node: Node) 
     other = protect(noise(18 * SIZE, "other"), 4, 2, SIZE).original.tree_cid
     manifest = evolve(DATASET.manifest, protection=evolve(protection, original_tree_cid=other))
     liar = evolve(DATASET, manifest=manifest)
-    await liar.keep(store_of(node), range(DATASET.layout.total))
+    await liar.keep(store_of(node), DATASET.others(DATASET.leaves(1, 5)))
+    content = DATASET.content
+    # A part of it is what the protected dataset has; before the last bytes of all of it, the lie is seen.
+    async with node.retrieve(liar.cid, offset=1, local=True) as found:
+        assert await found.read() == content[1:]
+    got = bytearray()
+
+    async def gather() -> None:
+        async with node.retrieve(liar.cid, local=True) as found:
+            async for piece in found:
+                got.extend(piece)
+
+    with pytest.raises(NotADataset, match=f"are not the original {other}"):
+        await gather()
+    assert len(got) < len(content)
+    assert content.startswith(bytes(got))
+    view = await (await node.verify(liar.cid, repair=True)).wait()
+    assert view.error is not None
+    assert view.error.code == "not-a-dataset"
+    await liar.put(store_of(node), range(DATASET.layout.total))
     view = await (await node.verify(liar.cid)).wait()
     assert view.error is not None
     assert view.error.code == "not-a-dataset"
