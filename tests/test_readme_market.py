@@ -1,0 +1,84 @@
+"""The README's three nodes on a development chain: its commands, as they stand there, lead to a contract."""
+
+import json
+import re
+import subprocess
+import sys
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+PATIENCE = 120.0
+
+pytestmark = pytest.mark.skipif(
+    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
+)
+
+
+@pytest.mark.soak
+def test_three_nodes_by_hand_trade_storage(tmp_path: Path) -> None:
+    chain, nodes, trade = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    # Told from outside is only where things listen: ports may be taken, and no other node is to be found.
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "CODEX_LISTEN_ADDRS": "/ip4/127.0.0.1/tcp/0",
+        "CODEX_DISC_PORT": "0",
+        "CODEX_LOG_LEVEL": "warn",
+    }
+
+    def show(words: str) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", words], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with ExitStack() as stack:
+
+        def begin(words: str) -> subprocess.Popen[str]:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    ["bash", "-c", f"exec {words}"],
+                    cwd=tmp_path,
+                    env=environ,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.terminate)
+            return process
+
+        devnet = begin(f"{chain.strip()} --port=0 --json")
+        assert devnet.stdout is not None
+        told = json.loads(devnet.stdout.readline())
+        variable, *commands = nodes.strip().splitlines()
+        assert variable == f"export CODEX_MARKETPLACE_ADDRESS={told['marketplace']}"
+        environ["CODEX_MARKETPLACE_ADDRESS"] = told["marketplace"]
+        environ["CODEX_ETH_PROVIDER"] = told["url"]
+        for command in commands:
+            process = begin(command)
+            assert process.stderr is not None
+            assert any("The API listens on" in line for line in process.stderr)
+            if "CODEX_BOOTSTRAP_NODE" not in environ:
+                first = json.loads(show("codex info --json --data-dir=alice"))
+                environ["CODEX_BOOTSTRAP_NODE"] = first["info"]["spr"]
+        assert "0x" in show(trade)
+        until = monotonic() + PATIENCE
+        state = ""
+        while state != "started" and monotonic() < until:
+            sleep(0.5)  # of other processes no event tells
+            (purchase,) = json.loads(show("codex purchases --json --data-dir=alice"))["purchases"]
+            state = purchase["state"]
+        assert state == "started"
+        held = [json.loads(show(f"codex slots --json --data-dir={name}")) for name in ("bob", "carol")]
+        assert sorted(slot["slotIndex"] for slots in held for slot in slots) == [0, 1, 2]
+        slot = next(slot["id"] for slots in held for slot in slots)
+        owner = "bob" if held[0] else "carol"
+        assert "room and collateral were set aside for it" in show(f"codex explain {slot} --data-dir={owner}")
