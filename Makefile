@@ -5,6 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+# Processes that share the tests, file by file.
+JOBS ?= 2
 # Seconds that the long runs may take before they are stopped and counted as failed. Half of that goes into networks
 # of thirty nodes, each in one process: a day of coming and going, everyone's files for everyone, and so on.
 SOAK_LIMIT ?= 780
@@ -27,7 +29,7 @@ run: setup  ## start a node; options go in ARGS, as in: make run ARGS="--data-di
 	@$(PY) -m codex $(ARGS)
 
 test: setup  ## run the tests, but for the long ones; ARGS go to pytest
-	@$(PY) -m pytest -m "not soak" $(ARGS)
+	@$(PY) -m pytest -m "not soak" --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 check: setup  ## lint, format and types, and the Dockerfile
 	@$(PY) -m ruff check .
