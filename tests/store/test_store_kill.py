@@ -1,6 +1,7 @@
-"""kill -9: a process that starts a store, writes to it, deletes, compacts and backs it up is killed at random
-moments, again and again on the same directory. Half of the kills are aimed at one act, since some take less
-than a millisecond: the kernel ends the child at an alarm that it set itself as the act began.
+"""kill -9: a process that starts a store, writes to it, fills and clears slots, deletes, compacts and backs
+it up is killed at random moments, again and again on the same directory. Half of the kills are aimed at one
+act, since some take less than a millisecond: the kernel ends the child at an alarm that it set itself as the
+act began.
 
 The child notes each thing before it begins it and when it was acknowledged, in a file. After each kill the
 store must hold exactly what was acknowledged; of the one thing that was under way, all or nothing. This
@@ -26,15 +27,17 @@ import pytest
 import codex
 from codex.codec import Cid
 from codex.data import Block
+from codex.store import Hold, Leaf
 from codex.store.manifests import record_of
 from codex.store.opening import open_repo
-from codex.store.planning import Put, Stage
+from codex.store.planning import Put, PutLeaves, Stage
 from codex.store.repo import Repo
 from codex.testing.stores import audit, make_blocks, make_dataset
 
 QUOTA = 1 << 30
 SIZE = 4000
 SEGMENT = 256 * 1024
+FETCHED = 1.0  # seconds: the expiry of manifests that were fetched
 
 
 def open_store(directory: Path) -> Repo:
@@ -51,6 +54,8 @@ REACH = {
     "put": 2e-3,
     "upload": 5e-3,
     "drop": 3e-3,
+    "fill": 4e-3,
+    "clear": 3e-3,
     "delete": 1e-3,
     "sweep": 1e-3,
     "compact": 3e-3,
@@ -77,6 +82,7 @@ class Child:
         self.first = seed * 1_000_000
         self.loose: list[int] = []
         self.datasets: list[tuple[str, list[int]]] = []
+        self.slots: list[tuple[str, list[int]]] = []
 
     def note(self, **what: Any) -> None:
         os.write(self.notes, json.dumps(what).encode() + b"\n")
@@ -86,7 +92,13 @@ class Child:
     def work(self) -> None:
         while True:
             for act in self.chance.choices(
-                [self.put, self.upload, self.delete, self.drop, self.tidy, self.back_up], [4, 4, 2, 3, 2, 1]
+                [
+                    *(self.put, self.upload, self.delete, self.drop),
+                    self.fill,
+                    self.clear,
+                    *(self.tidy, self.back_up),
+                ],
+                [4, 4, 2, 3, 4, 3, 2, 1],
             ):
                 act()
 
@@ -120,7 +132,8 @@ class Child:
         self.datasets.append((str(manifest.cid), numbers))
 
     def delete(self) -> None:
-        free = [n for n in self.loose if not any(n in numbers for _, numbers in self.datasets)]
+        used = {number for _, numbers in self.datasets + self.slots for number in numbers}
+        free = [number for number in self.loose if number not in used]
         if free:
             number = self.chance.choice(free)
             self.note(begin="sweep")
@@ -139,6 +152,34 @@ class Child:
             while self.repo.sweep(tree, 0.0, 5):
                 pass
             self.note(done="drop")
+
+    def fill(self) -> None:
+        """Host a slot, here all leaves of a dataset, as a node does."""
+        numbers = self.numbers()
+        blocks = blocks_of(numbers)
+        tree, manifest = make_dataset(blocks, str(self.first))
+        key = str(manifest.cid)
+        self.note(begin="fill", cid=key, blocks=numbers)
+        # A manifest that was fetched is kept for a while, whoever wanted it.
+        self.repo.put_manifest(record_of(Block(manifest.cid, manifest.to_bytes())), FETCHED)
+        hold = Hold("slot", key, tree.root_cid, 0, len(blocks), 1e12, manifest.cid, filling=True)
+        self.repo.hold(hold, record=True)
+        for at in range(0, len(blocks), 7):
+            part = blocks[at : at + 7]
+            leaves = [Leaf(n, block.cid, tree.proof(n)) for n, block in enumerate(part, at)]
+            request = PutLeaves(tree.root_cid, leaves, part, 0.0, hold=("slot", key))
+            assert self.repo.take_in([request]) == [None]
+        assert self.repo.keep_hold("slot", key, 1e12, filled=True)
+        self.note(done="fill")
+        self.slots.append((key, numbers))
+
+    def clear(self) -> None:
+        if self.slots:
+            key, _ = self.slots.pop(self.chance.randrange(len(self.slots)))
+            self.note(begin="clear", cid=key)
+            assert self.repo.drop_hold("slot", key) is not None
+            self.sweep()
+            self.note(done="clear")
 
     def sweep(self) -> None:
         while (tree := self.repo.next_tree()) is not None:
@@ -183,11 +224,11 @@ class Kept:
         match act["begin"]:
             case "put":
                 after.loose |= set(act["blocks"])
-            case "upload":
+            case "upload" | "fill":
                 after.datasets[act["cid"]] = act["blocks"]
             case "delete":
                 after.loose.discard(act["block"])
-            case "drop":
+            case "drop" | "clear":
                 after.datasets.pop(act["cid"], None)
         return after
 
@@ -264,6 +305,8 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> Counter[str]:
         repo = open_store(directory)
         audit(directory)
         assert repo.catalogue.recount().right
+        while repo.expire(FETCHED, 100):
+            pass
         while (tree := repo.next_tree()) is not None:
             while repo.sweep(tree, 0.0, 100):
                 pass
