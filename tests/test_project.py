@@ -27,6 +27,7 @@ TARGETS = [
     "clients",
     "interop",
     "image",
+    "demo",
     "devnet",
     "clean",
 ]
