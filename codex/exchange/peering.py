@@ -176,13 +176,16 @@ class Peering:
                 stream = await self._open(session.peer)
                 if stream is None:
                     failures += 1
+                    # What is to be said has not been said, and waits.
+                    session.work.set()
                 else:
                     failures = 0 if await self._use(session, stream) else failures + 1
-                self._drop(session)
-                self._listener.interrupted(session.peer)
+                    self._drop(session)
+                    self._listener.interrupted(session.peer)
                 await trio.sleep(_PAUSE * (1 + failures))
             # It is connected, and does not speak this protocol; perhaps it will come to us.
             session.talking = False
+            self._drop(session)
             self._listener.left(session.peer)
 
     async def _open(self, peer: PeerId) -> Stream | None:

@@ -10,7 +10,7 @@ from attrs import frozen
 from codex.codec import EMPTY_BLOCK
 from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
-from codex.errors import InvalidInput, NotOnNetwork, QuotaExceeded, ServiceUnavailable
+from codex.errors import InvalidInput, NotOnNetwork, PeerGone, QuotaExceeded, ServiceUnavailable
 from codex.exchange import planning, service
 from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
 from codex.store import Leaf
@@ -571,3 +571,27 @@ async def test_nobody_is_looked_for_when_a_peer_that_is_connected_has_it(world, 
     start = trio.current_time()
     assert len(await bob.fetch(other)) == 30
     assert [at - start < 0.15 for at, _ in bob.discovery.searched] == [True]
+
+
+async def test_blocks_wait_for_a_stream_that_does_not_come_about_at_once(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(3)
+    await alice.keep(dataset)
+    opened, refused = alice.switch.open_stream, []
+
+    async def refuse_first(peer, *protocols):
+        if len(refused) < 2:
+            refused.append(peer)
+            await trio.sleep(1)
+            raise PeerGone("the peer did not answer")
+        return await opened(peer, *protocols)
+
+    alice.switch.open_stream = refuse_first
+    world.join(alice, bob)
+    await trio.sleep(0.1)
+    start = trio.current_time()
+    bob.service._wants.hint(alice.peer_id, dataset.cid)
+    assert len(await bob.fetch(dataset)) == 3
+    # Bob does not ask again before that: he thinks that they are on their way.
+    assert trio.current_time() - start < 8
+    assert len(refused) == 2
