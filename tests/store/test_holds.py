@@ -144,7 +144,14 @@ def test_who_wants_the_dataset_again_before_it_is_swept_keeps_all(repo: Repo, cl
     repo.put_manifest(RECORD, LATER)
     fill(repo, "a", 0, 0, 1, 2, 3, record=False)
     repo.drop_hold("slot", "a")
-    bring(repo, 7)
+    bring(repo, 7, claim=10.0)
+    clear(repo)
+    assert here(repo) == [0, 1, 2, 3, 7]
+    # They are the dataset's from then on, whatever else goes later.
+    while repo.expire(10.0, 9):
+        pass
+    fill(repo, "b", 4, 4, 5, 6, record=False)
+    repo.drop_hold("slot", "b")
     clear(repo)
     assert here(repo) == [0, 1, 2, 3, 7]
 
