@@ -22,6 +22,8 @@ from codex.units import MIB, human_size, size_text
 
 STALL = 5.0  # seconds without anything new, after which lost leaves are recovered instead of waited for
 FIRST = 15.0  # seconds that the first may take: others have to be found and connected to
+SLOW = 4  # times slower than another row has come, a row is put off; or, for the first, as many stalls long
+MEASURED = 1.0  # seconds: what came in less says nothing about a rate
 STRETCH = 4096  # leaves that the store is asked about at once: 256 MiB of content
 
 
@@ -54,6 +56,14 @@ class Rows(Protocol):
 
 class Stalled(Exception):
     """Nothing has come from the network for a while, and there is another way."""
+
+
+class Trickles(Stalled):
+    """So little comes, `rate` leaves a second, that something else is better done first."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate)
+        self.rate = rate
 
 
 @frozen
@@ -107,26 +117,50 @@ async def fetch_dataset(
 ) -> Json:
     """Fetch every block of a dataset that is not here. Result: the number of `blocks` that came.
 
-    With `rows` those of a protected dataset that do not come are recovered. `progress` is told the bytes as
+    With `rows` those of a protected dataset that do not come are recovered. Those that come slowly are put
+    off, and recovered where enough others have come meanwhile. `progress` is told the bytes as
     they arrive; the blocks are kept by then. Raises NotOnNetwork, QuotaExceeded.
     """
     progress.phase = "fetching"
     if rows is None:
-        return {"blocks": await _fetch(store, network, manifest, range(manifest.block_count), progress)}
+        lacking = await store.missing(manifest.tree_cid, 0, manifest.block_count)
+        await _fetch(store, network, manifest, range(manifest.block_count), progress)
+        return {"blocks": lacking}
     tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
     lacking = await store.missing(tree, 0, count)
-    at = 0
+    at, best = 0, 0.0
+    slow: list[tuple[range, float]] = []  # rows that were put off, with the leaves a second of each
+
+    async def mend(row: range) -> None:
+        progress.phase = "recovering"
+        await rows.mend(row.start, row.stop)
+        # Blocks of other rows have come for it, too.
+        progress.bytes_done = (lacking - await store.missing(tree, 0, count)) * size
+        progress.phase = "fetching"
+
     while at < count:
         row = range(at, rows.stop(at))
+        least = best / SLOW or len(row) / (SLOW * STALL)
         try:
-            await _fetch(store, network, manifest, row, progress, patience=STALL, first=0.0 if at else FIRST)
+            rate = await _fetch(
+                store, network, manifest, row, progress, patience=STALL, first=0 if at else FIRST, least=least
+            )
+            best = max(best, rate)
+        except Trickles as told:
+            slow.append((row, told.rate))
         except (NotOnNetwork, Stalled):
-            progress.phase = "recovering"
-            await rows.mend(row.start, row.stop)
-            # Blocks of other rows have come for it, too.
-            progress.bytes_done = (lacking - await store.missing(tree, 0, count)) * size
-            progress.phase = "fetching"
+            await mend(row)
         at = row.stop
+    for row, rate in slow:
+        steps = len(row)
+        holed = [await store.missing(tree, first, steps) > 0 for first in range(0, count, steps)]
+        parity = manifest.protection.ec_m if manifest.protection else 0
+        try:
+            if rate < best / SLOW and sum(holed) <= parity:
+                raise Stalled  # enough others are here by now
+            await _fetch(store, network, manifest, row, progress, patience=STALL, first=FIRST)
+        except (NotOnNetwork, Stalled):
+            await mend(row)
     return {"blocks": lacking}
 
 
@@ -139,12 +173,15 @@ async def _fetch(
     *,
     patience: float = inf,
     first: float = 0.0,
-) -> int:
-    """Fetch what is not here of these leaves; how many came. Raises NotOnNetwork, and Stalled when none came
-    for `patience` seconds; for the very first there are `first` if that is more.
+    least: float = 0.0,
+) -> float:
+    """Fetch what is not here of these leaves; how many came in a second, 0 if that was too short to tell.
+
+    Raises NotOnNetwork, and Stalled when none came for `patience` seconds; for the very first there are
+    `first` if that is more. Raises Trickles when fewer than `least` a second have come for `patience`.
     """
     tree, count, size = manifest.tree_cid, manifest.block_count, manifest.block_size
-    came = 0
+    came, since = 0, 0.0
     async with aclosing(stretches(store, tree, leaves.start, len(leaves), block_size=size)) as parts:
         async for stretch in parts:
             if not stretch.missing:
@@ -154,10 +191,15 @@ async def _fetch(
                     async for blocks in arrivals:
                         came += len(blocks)
                         progress.bytes_done += len(blocks) * size
-                        waiting.deadline = trio.current_time() + patience
+                        now = trio.current_time()
+                        waiting.deadline = now + patience
+                        since = since or now
+                        if now - since >= patience and came < least * (now - since):
+                            raise Trickles(came / (now - since))
                 if waiting.cancelled_caught:
                     raise Stalled
-    return came
+    took = trio.current_time() - since
+    return came / took if came and took >= MEASURED else 0.0
 
 
 async def begin(

@@ -221,3 +221,18 @@ async def test_cancelled_at_any_step_nothing_is_wanted_any_more(
         assert await holdings(carol) == before
 
     assert await cancel_at_every_checkpoint(retrieve, check, own_only=True) > 5
+
+
+async def test_a_row_that_only_trickles_in_is_put_off(autojump_clock: MockClock) -> None:
+    dataset = protect(noise(2000 * SIZE), 4, 2, SIZE)
+    async with open_test_network("alice", "carol") as people:
+        await people.add("bob", upload_limit=14_000)  # bytes a second: a row takes forty
+        await meet(people, "alice", "bob")
+        await dataset.keep(store_of(people["alice"]), sorted(dataset.leaves(1, 2, 3, 4, 5)))
+        await dataset.keep(store_of(people["bob"]), sorted(dataset.leaves(0)))
+        began = trio.current_time()
+        view = await (await people["carol"].fetch_dataset_async_task(dataset.cid)).wait()
+        assert view.state is JobState.DONE
+        assert view.bytes_done == view.bytes_total
+        assert trio.current_time() - began < 40
+        assert await here(people["carol"], dataset) == set(range(dataset.layout.total))
