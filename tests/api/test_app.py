@@ -247,7 +247,7 @@ async def test_who_prefers_details_gets_them(
         ("DELETE", f"/data/{CID}/network/stream", "GET, HEAD"),
         ("GET", f"/data/{CID}/network", "POST"),
         ("POST", f"/data/{CID}/pin", "DELETE, GET, HEAD, PUT"),
-        ("DELETE", "/sales/availability/0x12", "PATCH"),
+        ("PUT", "/sales/availability/0x12", "DELETE, PATCH"),
     ],
 )
 async def test_who_prefers_details_learns_which_methods_there_are(

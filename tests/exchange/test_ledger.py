@@ -14,6 +14,7 @@ from codex.exchange.ledger import (
     BATCH,
     BATCH_BYTES,
     BATCH_MOST,
+    FIRST_BATCH,
     FLOOD,
     MAX_QUERIES,
     MAX_WANTED,
@@ -53,6 +54,16 @@ def with_peers(*peers: PeerId) -> Ledger:
     return ledger
 
 
+def with_known(*peers: PeerId) -> Ledger:
+    """With peers that have shown how soon they take messages, so that they get whole ones."""
+    ledger = with_peers(*peers)
+    for peer in peers:
+        for count in (FIRST_BATCH, 2 * FIRST_BATCH):
+            ledger.note(peer, block(*range(count)))
+            ledger.ended(ledger.next_batch(), sent=True, took=SLOW)
+    return ledger
+
+
 def batches(ledger: Ledger) -> list[Any]:
     found = []
     while (batch := ledger.next_batch()) is not None:
@@ -65,7 +76,7 @@ def indices(batch: Any) -> list[int]:
 
 
 def test_wants_are_served_twenty_at_a_time_in_their_order():
-    ledger = with_peers(ALICE)
+    ledger = with_known(ALICE)
     ledger.note(ALICE, block(*range(50)))
     assert [indices(batch) for batch in batches(ledger)] == [
         [*range(20)],
@@ -75,7 +86,7 @@ def test_wants_are_served_twenty_at_a_time_in_their_order():
 
 
 def test_peers_take_turns():
-    ledger = with_peers(ALICE, BOB)
+    ledger = with_known(ALICE, BOB)
     ledger.note(ALICE, block(*range(1000)))
     ledger.note(BOB, block(*range(30)))
     assert [batch.peer for batch in batches(ledger)] == [ALICE, BOB, ALICE, BOB, ALICE]
@@ -83,7 +94,7 @@ def test_peers_take_turns():
 
 def test_a_peer_that_does_not_read_holds_nobody_up(monkeypatch):
     monkeypatch.setattr(ledger_module, "TOTAL_BYTES", PEER_BATCHES * BATCH * BLOCK_SIZE)
-    ledger = with_peers(ALICE, BOB)
+    ledger = with_known(ALICE, BOB)
     ledger.note(ALICE, block(*range(1000)))
     assert len(batches(ledger)) == PEER_BATCHES
     ledger.note(BOB, block(*range(1000)))
@@ -107,15 +118,15 @@ def test_who_takes_messages_soon_gets_larger_ones_up_to_a_bound(size):
     ledger = with_peers(ALICE)
     ledger.note(ALICE, block(*range(1000)))
     counts = []
-    for took in [QUICK / 2] * 4 + [(QUICK + SLOW) / 2] + [2 * SLOW] * 3:
+    for took in [QUICK / 2] * 6 + [(QUICK + SLOW) / 2] + [2 * SLOW] * 3:
         batch = ledger.next_batch()
         counts.append(len(batch.addresses))
         ledger.resize(batch, counts[-1] * size)
         ledger.ended(batch, sent=True, took=took)
     if size > BLOCK_SIZE:
-        assert counts == [BATCH] * 8
+        assert counts == [5, 10] + [BATCH] * 8
     else:
-        assert counts == [20, 40, 64, 64, 64, 64, 32, 20]
+        assert counts == [5, 10, 20, 40, 64, 64, 64, 64, 32, 20]
         assert max(counts) == BATCH_MOST
         assert max(counts) * size <= BATCH_BYTES
 
@@ -128,7 +139,7 @@ def test_messages_through_a_slow_link_have_as_many_blocks_as_leave_soon():
         batch = ledger.next_batch()
         counts.append(len(batch.addresses))
         ledger.ended(batch, sent=True, took=counts[-1] * seconds_a_block)
-    assert counts == [20, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 4, 8, 16, 20, 20]
+    assert counts == [5, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 4, 8, 16, 20, 20]
 
 
 def test_what_was_never_sent_and_small_batches_say_nothing_of_the_pace():
@@ -137,9 +148,9 @@ def test_what_was_never_sent_and_small_batches_say_nothing_of_the_pace():
     ledger.ended(ledger.next_batch(), sent=True, took=0.0)
     ledger.note(ALICE, block(*range(100)))
     batch = ledger.next_batch()
-    assert len(batch.addresses) == BATCH
+    assert len(batch.addresses) == FIRST_BATCH
     ledger.ended(batch, sent=False, took=0.0)
-    assert len(ledger.next_batch().addresses) == BATCH
+    assert len(ledger.next_batch().addresses) == FIRST_BATCH
 
 
 def test_a_cancelled_want_is_not_served():
@@ -303,7 +314,7 @@ def test_all_peers_together_have_so_much_wanted_and_each_its_share_of_it(monkeyp
 
 def test_what_is_forgotten_is_not_served_and_not_waited_for(monkeypatch):
     monkeypatch.setattr(ledger_module, "MAX_TOTAL", 20)
-    ledger = with_peers(ALICE, BOB)
+    ledger = with_known(ALICE, BOB)
     ledger.note(ALICE, block(*range(20)))
     ledger.missed(batch := ledger.next_batch(), batch.addresses)
     ledger.ended(batch, sent=False)
