@@ -1,10 +1,10 @@
 """Their side of the exchange: what peers want of us, whose turn it is, and what they got. Decides, and does
 nothing.
 
-A peer's wants are worked off in batches, each a message: of few blocks at first, then of 20, and of more for one
-that takes them at once. Peers take turns, batch by batch; what is read for a peer and has not left is bounded for
-each and for all. A block that is not here stays wanted, and is served when it arrives. What a peer wants beyond
-the bounds is forgotten: it will ask again.
+A peer's wants are worked off in batches, each a message: of few blocks at first, then of 20, and of more for
+one that takes them at once. Peers take turns, batch by batch; what is read for a peer and has not left is
+bounded for each and for all. A block that is not here stays wanted, and is served when it arrives. What a peer
+wants beyond the bounds is forgotten: it will ask again.
 """
 
 from collections import OrderedDict, deque
@@ -20,8 +20,8 @@ from codex.p2p import PeerId
 BATCH = 20
 """Blocks of a message, as the network's others send them …"""
 FIRST_BATCH = 5
-"""Blocks of the first message to a peer: how soon it takes them is not known, and through a slow link more would
-keep it waiting for longer than it may."""
+"""Blocks of the first message to a peer: how soon it takes them is not known, and through a slow link more
+would keep it waiting for longer than it may."""
 BATCH_MOST = 64
 """… and at most, to a peer that takes a message within `QUICK` seconds: there is as much to do about a large
 message as about a small one."""
