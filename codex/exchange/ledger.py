@@ -3,8 +3,8 @@ nothing.
 
 A peer's wants are worked off in batches, each a message: of few blocks at first, then of 20, and of more for
 one that takes them at once. Peers take turns, batch by batch; what is read for a peer and has not left is
-bounded for each and for all. A block that is not here stays wanted, and is served when it arrives. What a peer
-wants beyond the bounds is forgotten: it will ask again.
+bounded for each and for all. A block that is not here stays wanted, and is served when it arrives. What a
+peer wants beyond the bounds is forgotten: it will ask again.
 """
 
 from collections import OrderedDict, deque
