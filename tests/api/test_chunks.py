@@ -150,7 +150,8 @@ def test_what_is_read_is_not_kept() -> None:
             while chunks.step() is not None:
                 pass
             now, _ = tracemalloc.get_traced_memory()
-            assert now < 1000
+            # A sixth of one arrival; what other threads of this process take is in it.
+            assert now < len(arrival) // 6
     finally:
         tracemalloc.stop()
 

@@ -61,7 +61,7 @@ async def test_what_cannot_be_proved_is_told(tmp_path: Path) -> None:
             await slot_inputs(store, Inline(), manifest, 0, bytes(31))
         with pytest.raises(InvalidInput, match="none at 3"):
             await slot_inputs(store, Inline(), manifest, 3, bytes(32))
-        with pytest.raises(InvalidInput, match="not verifiable"):
+        with pytest.raises(InvalidInput, match="not protected"):
             await slot_inputs(store, Inline(), manifest.as_original(), 0, bytes(32))
         await node.delete(manifest.cid)
         with pytest.raises(BlockNotFound):
