@@ -28,7 +28,7 @@ from environment import HERE, Failed
 
 from codex.codec import Cid
 
-SIZE = 3_000_000  # bytes: 46 blocks, so that two messages of 20 blocks are full
+SIZE = 10_000_000  # bytes: 153 blocks, of which the first messages have few, and later ones 20 and more
 MIB = 1 << 20
 PATIENCE = 60  # seconds for each thing that is waited for
 
