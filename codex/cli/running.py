@@ -1,5 +1,6 @@
 """`codex` without a command: the node and its API in this process, until a signal or a failure ends them."""
 
+import gc
 import os
 import signal
 import sys
@@ -57,6 +58,8 @@ async def _serve(node: Node, config: Config) -> None:
         await _measure(node, config)
     await start_api(node, config.api, published)
     _welcome(node, config)
+    # What was made for the start stays for good: garbage collection need not go through it again and again.
+    gc.freeze()
 
 
 async def _measure(node: Node, config: Config) -> None:

@@ -28,8 +28,8 @@ from codex.node.fetching import FIRST, STALL, Holdings, Leaves, Stalled, Stretch
 from codex.node.mending import Mender
 from codex.runtime import Feed, Share
 
-RUN_BLOCKS = 32  # blocks read at once, by two threads: 1 MiB each, from which to the next little is lost
-AHEAD = 4 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
+RUN_BLOCKS = 64  # blocks read at once, by two threads: 2 MiB each, from which to the next little is lost
+AHEAD = 8 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
 OWN_BLOCKS = 2  # that every reader may hold: one that waits for it, and one in its hands
 HOP_RUNS = 64  # runs of one hop to the store at most: it looks up more leaves ahead than it reads
 MENDED = 64  # leaves that are looked at, and fetched where need be, when reading comes upon a damaged one

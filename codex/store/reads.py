@@ -23,9 +23,9 @@ from codex.store.segments import SegmentFiles
 from codex.store.sense import is_cid, is_place
 from codex.store.staging import SEEN
 
-RUN_BYTES = 1 << 20
-"""Bytes that are read at once where blocks lie side by side: few enough to be in the processor's cache still
-when they are hashed. A block keeps the whole of its run in memory."""
+RUN_BYTES = 2 << 20
+"""Bytes that are read at once where blocks lie side by side, so that little is lost in going from one run to
+the next. A block keeps the whole of its run in memory."""
 
 # Columns of a row here: id, cid, segment, offset, length, bad.
 _COLUMNS = "b.id, b.cid, b.segment, b.offset, b.length, b.bad"
