@@ -9,7 +9,7 @@ ARGS ?=
 JOBS ?= 2
 # Seconds that the long runs may take before they are stopped and counted as failed. Half of that goes into networks
 # of thirty nodes, each in one process: a day of coming and going, everyone's files for everyone, and so on.
-SOAK_LIMIT ?= 780
+SOAK_LIMIT ?= 1200
 # The same for the published clients, with what they are installed from.
 CLIENTS_LIMIT ?= 600
 # The same for py-libp2p, which is compiled in part.
