@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -14,9 +13,7 @@ import pytest
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 PATIENCE = 120.0
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 
 @pytest.mark.soak

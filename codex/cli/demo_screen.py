@@ -1,6 +1,7 @@
 """How the demo looks: a table that lives on a terminal, lines elsewhere, JSON for programs."""
 
 import sys
+from abc import abstractmethod
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,9 @@ COLUMNS = (
 class Screen(AbstractContextManager["Screen"]):
     """Shows what happens, for the length of a block; plain lines on standard output."""
 
+    @abstractmethod
     def show(self, happening: "Happening", at: float) -> None:
         """Show what happened `at` seconds after the beginning."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Show nothing more that moves."""

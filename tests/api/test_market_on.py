@@ -6,7 +6,6 @@ One node serves all of these, for what is asked here leaves nothing behind that 
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ from codex.devnet.town import Town, open_town
 from codex.testing.content import noise
 from codex.testing.http import Client, Reply
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 ID = "12" * 32
 OFFER = {

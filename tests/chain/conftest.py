@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +64,12 @@ def request_of_alice() -> StorageRequest:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "town" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.embedded_chain)
+
+
 class Town:
     """A development chain on virtual time, and people there."""
 
@@ -107,8 +112,6 @@ class Town:
 
 @pytest.fixture
 async def town(autojump_clock: MockClock, tmp_path: Path) -> AsyncIterator[Town]:
-    if find_spec("pyrevm") is None:
-        pytest.skip("pyrevm, the embedded chain's machine, has no wheel for this platform")
     clock = VirtualClock(1_700_000_000)
     async with open_devnet(port=None, clock=clock) as devnet:
         yield Town(devnet, tmp_path, clock)

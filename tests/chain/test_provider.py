@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -234,9 +233,7 @@ async def test_http_that_cannot_be_had() -> None:
             raise AssertionError("there was one")
 
 
-@pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+@pytest.mark.embedded_chain
 async def test_the_same_chain_over_both(tmp_path: Path, request_of_alice: Any) -> None:
     from attrs import evolve
 

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,6 @@ from codex.devnet.demo_ledger import Course, DemoFailed, changes
 from codex.market import Address, CollateralConfig, StorageAsk
 
 PHASES = ["start", "store", "buy", "sell", "prove", "kill", "repair", "retrieve", "pay"]
-played = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +25,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-@played
+@pytest.mark.embedded_chain
 @pytest.mark.soak
 def test_a_file_is_stored_repaired_and_paid_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "photo.jpg"
@@ -49,7 +45,7 @@ def test_a_file_is_stored_repaired_and_paid_for(tmp_path: Path, capsys: pytest.C
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"], "nothing stays"
 
 
-@played
+@pytest.mark.embedded_chain
 @pytest.mark.soak
 def test_a_payout_that_is_not_as_expected_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -77,7 +73,7 @@ def test_a_payout_that_is_not_as_expected_fails(
     assert str(kept / "log") in shown.err
 
 
-@played
+@pytest.mark.embedded_chain
 @pytest.mark.parametrize("json", [False, True])
 def test_what_is_wrong_is_told_and_the_log_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], json: bool
@@ -93,7 +89,7 @@ def test_what_is_wrong_is_told_and_the_log_stays(
     assert f"{kept}/log" in said
 
 
-@played
+@pytest.mark.embedded_chain
 def test_a_file_that_cannot_be_read_is_told_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

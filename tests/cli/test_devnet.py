@@ -7,17 +7,12 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 Here = Callable[..., tuple[int, str, str]]
-
-needs_evm = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
 
 
 @contextmanager
@@ -39,7 +34,7 @@ def ask(url: str, method: str, *params: Any) -> Any:
         return json.load(answer)["result"]
 
 
-@needs_evm
+@pytest.mark.embedded_chain
 def test_programs_get_a_line_and_foreign_tools_an_answer(environ: dict[str, str], tmp_path: Path) -> None:
     with running(environ, tmp_path, "--json", "--block-time=0", "--keys=keys", "--state=chain") as process:
         told = json.loads(process.stdout.readline())
@@ -55,7 +50,7 @@ def test_programs_get_a_line_and_foreign_tools_an_answer(environ: dict[str, str]
     assert (tmp_path / "chain").stat().st_size > 10_000
 
 
-@needs_evm
+@pytest.mark.embedded_chain
 def test_people_are_shown_where_it_is_and_what_is_on_it(environ: dict[str, str], tmp_path: Path) -> None:
     with running(environ, tmp_path) as process:
         shown = [process.stdout.readline() for _ in range(8)]
@@ -64,7 +59,7 @@ def test_people_are_shown_where_it_is_and_what_is_on_it(environ: dict[str, str],
         assert [line.split()[0] for line in shown[3:6]] == ["marketplace", "token", "verifier"]
 
 
-@needs_evm
+@pytest.mark.embedded_chain
 def test_a_port_that_is_taken_is_said(here: Here) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, out, err = here("devnet", f"--port={taken.getsockname()[1]}", "--json")
@@ -72,7 +67,7 @@ def test_a_port_that_is_taken_is_said(here: Here) -> None:
     assert json.loads(err)["code"] == "port-taken"
 
 
-@needs_evm
+@pytest.mark.embedded_chain
 def test_a_file_that_holds_no_chain_is_said(here: Here, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, _, err = here("devnet", "--port=0", f"--state={tmp_path / 'file'}")
@@ -83,7 +78,7 @@ def test_a_file_that_holds_no_chain_is_said(here: Here, tmp_path: Path) -> None:
     assert str(tmp_path) in err
 
 
-@needs_evm
+@pytest.mark.embedded_chain
 def test_keys_that_cannot_be_written_are_said(here: Here, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, _, err = here("devnet", "--port=0", f"--keys={tmp_path / 'file'}")

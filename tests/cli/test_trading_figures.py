@@ -1,6 +1,5 @@
 """The figures of the marketplace: what is told is counted once, and what stands now is shown."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,7 @@ from codex.node import (
     SlotPaid,
 )
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 
 def figures(families: list[Metric]) -> dict[str, float]:

@@ -4,7 +4,6 @@ What the chain needs has no wheel for Linux on aarch64, nor for Python 3.13 but 
 say so.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,13 @@ PROOF = ((1, 2), ((3, 4), (5, 6)), (7, 8))
 ZERO = ((0, 0), ((0, 0), (0, 0)), (0, 0))
 
 WITHOUT_EVM = {"test_compiling.py", "test_pool.py", "test_transactions.py", "test_values.py", "test_wire.py"}
-needs_evm = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         here = item.path.parent == HERE and item.path.name not in WITHOUT_EVM
         if here and "no_evm" not in item.name:
-            item.add_marker(needs_evm)
+            item.add_marker(pytest.mark.embedded_chain)
 
 
 class Reverted(Exception):

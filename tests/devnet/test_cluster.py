@@ -1,6 +1,5 @@
 """Whole nodes over sockets on one chain: how its time runs, and what is left when one is killed."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,7 @@ async def test_a_clock_in_a_hurry_starts_with_the_machine_s(autojump_clock: Mock
     assert clock.now() - begin == pytest.approx(80)
 
 
-@pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+@pytest.mark.embedded_chain
 async def test_members_are_nodes_of_their_own_that_can_be_killed(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with open_cluster(tmp_path, config=SHORT, block_time=0.25, pace=8) as cluster:

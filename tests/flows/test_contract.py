@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,7 @@ from codex.market import RequestId, SlotState
 from codex.node import JobState, Node, Terms
 from codex.testing.content import noise
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 HOSTS = ("bob", "carol", "dave")
 CONTENT = noise(4 * BLOCK_SIZE)

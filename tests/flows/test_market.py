@@ -6,7 +6,6 @@ the unit.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,7 @@ from codex.testing.chain_people import Person, open_person
 from codex.testing.hosts import BLOCK, Host, a_request, open_client_at, open_host_at, open_validator_at
 from codex.validation import Share
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 NOW = 1_700_000_000
 SIZE = 4 * BLOCK

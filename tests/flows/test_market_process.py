@@ -5,7 +5,6 @@ back; and a chain that goes away is a state.
 import json
 import signal
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from codex.data import BLOCK_SIZE
 from codex.devnet import open_devnet
 from codex.testing.content import noise
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 Start = Callable[..., Awaitable[Any]]
 

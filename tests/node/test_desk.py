@@ -1,6 +1,5 @@
 """The node's desk for the marketplace: where nobody proves, while no provider answers, and who validates."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,7 @@ from codex.node import Node, Terms
 from codex.runtime.lifecycle import State
 from codex.testing.content import noise
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 ALONE = ["store", "chain", "p2p", "discovery", "exchange", "advertiser", "herald", "jobs"]
 TRADING = ["duties", "news", "purchasing", "sales"]

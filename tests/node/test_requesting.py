@@ -1,6 +1,5 @@
 """The flow *request*: its job from beginning to end, and cut short."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,7 @@ from codex.devnet.town import open_town
 from codex.node import JobKind, JobState, Terms
 from codex.testing.content import noise
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 TERMS = Terms(
     duration=600, proof_probability=1, price_per_byte_per_second=1, collateral_per_byte=1, expiry=300

@@ -4,7 +4,6 @@ WebSocket, and each result in the form that the table says.
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from codex.data import BLOCK_SIZE
 from codex.devnet.town import open_town
 from codex.testing.content import noise
 
-pytestmark = pytest.mark.skipif(
-    find_spec("pyrevm") is None, reason="pyrevm, the embedded chain's machine, has no wheel for this platform"
-)
+pytestmark = pytest.mark.embedded_chain
 
 OFFER = {
     "totalSize": 3 * BLOCK_SIZE,
