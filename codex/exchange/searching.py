@@ -19,8 +19,13 @@ from codex.p2p import PeerId, SignedPeerRecord
 
 ENOUGH = 3
 """Sources with which a fetch needs no further search."""
-INTERVAL, LONGEST_INTERVAL = 3.0, 30.0
-"""Seconds between two searches for the same thing; doubles each time."""
+SOON, LONGEST_INTERVAL = 0.25, 30.0
+"""Seconds between two searches of one fetch; doubles each time. What was stored just now is announced within
+some tenths of a second, and whoever is told of it asks at once."""
+INTERVAL = 3.0
+"""Seconds after the last search for the same thing, by whatever fetch, before which one that has somebody to ask
+does not search, and behind which one that has nobody does.
+"""
 SEARCHES = 16
 """Searches at once, of all fetches …"""
 PACE = 0.1
@@ -120,7 +125,7 @@ class Searcher:
         """Search as long as too few sources are known, none has what is left, or nothing comes of those who
         say that they have it; until cancelled.
         """
-        interval, due = INTERVAL, trio.current_time()
+        interval, due = SOON, trio.current_time()
         if not self._wants.alone:
             due += HEAD_START
         # Has somebody else just searched for the same, whoever was found then is connected by now.

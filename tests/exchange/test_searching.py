@@ -74,6 +74,25 @@ async def test_peers_that_cannot_be_reached_hold_no_search_up(world, autojump_cl
         assert trio.current_time() - start < 2
 
 
+async def test_what_is_announced_just_behind_the_first_search_is_found_soon(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    world.search_delay = 0.02
+    dataset = world.dataset(5)
+    await alice.keep(dataset)
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _announce():
+            await trio.sleep(0.1)
+            world.announce(dataset.cid, alice)
+
+        assert await bob.fetch(dataset) == dict(enumerate(dataset.blocks))
+    assert trio.current_time() - start < 1
+    # It is not asked again and again all the same.
+    assert len(bob.discovery.searched) <= 3
+
+
 async def _enter(turns, order, name, again, release):
     async with turns.one(again=again):
         order.append(name)
