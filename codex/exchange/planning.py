@@ -10,7 +10,7 @@ from codex.exchange.sources import Fetch, Source, Want
 HAVE_BATCH = 1024
 """Addresses of one message that asks what a peer has."""
 PROBE = 32
-"""Wants that peers are asked about first, of whom nothing is known."""
+"""Wants that peers are asked about first, whatever is known of them."""
 FIRST_ORDER = 4
 """Blocks of the first order of a fetch, so that something comes soon."""
 ORDER = 32
@@ -33,6 +33,9 @@ REFRESH_FIRST, REFRESH_MOST = 2.0, 36.0
 """Seconds until peers are asked again for what nobody had; doubles each time."""
 REST = 2.0
 """Seconds that a peer is left alone after it lost its orders; doubles each time."""
+DOUBT = 1.0
+"""Seconds without a block from a peer that is taken to have everything, after which it is asked whether it
+has. Not every implementation says unasked that it lacks what was ordered."""
 HAND_OVER = 0.25
 """Seconds by which another peer must be faster to get orders of a slow one."""
 
@@ -89,7 +92,10 @@ class Planner:
             if told is None and peer not in fetch.ready:
                 new = _not_ordered(fetch, PROBE)
             elif peer in fetch.ready and (told or 0) < fetch.places:
-                new = _since(fetch, told or 0)
+                if peer not in fetch.presumed or _is_doubtful(source, fetch, now):
+                    new = _since(fetch, told or 0)
+                elif told is None:
+                    new = _since(fetch, 0)[:PROBE]
             elif again:
                 new = _not_ordered(fetch, HAVE_BATCH, held=False)
             if not new:
@@ -192,6 +198,13 @@ def _due(source: Source, now: float) -> float:
     if source.pace.rate is None:
         return 4 * silent
     return max(source.pace.expected(source.asked_bytes), 2 * silent)
+
+
+def _is_doubtful(source: Source, fetch: Fetch, now: float) -> bool:
+    """Whether a peer keeps us waiting for blocks of a fetch that it may not have after all."""
+    if not source.asked or now - source.since < DOUBT:
+        return False
+    return any(want.fetch is fetch for want in source.asked.values())
 
 
 def _has_room(source: Source) -> bool:

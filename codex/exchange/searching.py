@@ -23,9 +23,8 @@ SOON, LONGEST_INTERVAL = 0.25, 30.0
 """Seconds between two searches of one fetch; doubles each time. What was stored just now is announced within
 some tenths of a second, and whoever is told of it asks at once."""
 INTERVAL = 3.0
-"""Seconds after the last search for the same thing, by whatever fetch, before which one that has somebody to ask
-does not search, and behind which one that has nobody does.
-"""
+"""Seconds after the last search for the same thing, by whatever fetch, before which one that has somebody to
+ask does not search, and behind which one that has nobody does."""
 SEARCHES = 16
 """Searches at once, of all fetches …"""
 PACE = 0.1

@@ -7,8 +7,9 @@ and never blocks; `plan` returns what is now to be said to whom. The rules:
   others, and so does one that is slow while others have nothing left to do.
 * What a fetch holds (on order, or come and not taken away) is bounded by its window in bytes; what a peer has
   on order is bounded by a window that follows its pace.
-* Peers are first asked whether they have the beginning of what is wanted; those that have some of it are
-  asked about all of it, and meanwhile taken to have it, until they say otherwise.
+* Peers are first asked whether they have the beginning of what is wanted. Those that have some of it, and
+  never said that they lack any, are taken to have all of it, and asked only when they keep us waiting; the
+  others are asked about all of it.
 """
 
 from collections import deque

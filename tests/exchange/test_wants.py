@@ -14,7 +14,7 @@ from codex.exchange import planning
 from codex.exchange.messages import Presence
 from codex.exchange.orders import STRIKES, AskHave, Order, SendAway, Withdraw
 from codex.exchange.pace import FIRST_WINDOW, MAX_WINDOW
-from codex.exchange.planning import FETCH_WINDOW, FIRST_ORDER, HAVE_BATCH, LONGEST, PATIENCE, PROBE
+from codex.exchange.planning import DOUBT, FETCH_WINDOW, FIRST_ORDER, HAVE_BATCH, LONGEST, PATIENCE, PROBE
 from codex.exchange.wants import Wants
 from codex.p2p import PeerId
 
@@ -61,19 +61,45 @@ def test_strangers_are_asked_about_the_beginning_only():
     assert wants.plan(0.1) == []
 
 
-def test_who_has_some_is_asked_about_all_and_hoped_to_have_it():
+def _with_much_wanted() -> tuple[Wants, list[Any]]:
+    """Wants of 3,000 leaves, and what was said to ALICE when she had the first of them."""
     wants = Wants()
     wants.joined(ALICE, -1000)
     wants.add(wants.open(TREE, 0), leaves(*range(3000)))
     wants.plan(0)
     wants.heard(ALICE, have(0))
-    actions = wants.plan(0.1)
+    return wants, wants.plan(0.1)
+
+
+def _assert_asked_about_the_rest(actions) -> None:
     asks = of_kind(actions, AskHave)
     assert [a.index for ask in asks for a in ask.addresses] == list(range(PROBE, 3000))
     assert max(len(ask.addresses) for ask in asks) == HAVE_BATCH
     assert not any(ask.full for ask in asks)
+
+
+def test_who_has_some_is_hoped_to_have_all_and_asked_no_more_while_it_delivers():
+    wants, actions = _with_much_wanted()
+    assert of_kind(actions, AskHave) == []
     assert ordered(actions, ALICE) == list(range(FIRST_WINDOW // BLOCK_SIZE))
     assert len(of_kind(actions, Order)[0].addresses) == FIRST_ORDER
+    for n in range(8):
+        deliver(wants, ALICE, [n], 0.2 + n)
+        assert of_kind(wants.plan(0.2 + n), AskHave) == []
+
+
+def test_who_is_hoped_to_have_all_and_keeps_us_waiting_is_asked():
+    wants, _ = _with_much_wanted()
+    deliver(wants, ALICE, [0], 0.2)
+    assert of_kind(wants.plan(0.1 + DOUBT), AskHave) == []
+    _assert_asked_about_the_rest(wants.plan(0.2 + DOUBT))
+    assert wants.plan(0.3 + DOUBT) == []
+
+
+def test_who_lacks_one_is_asked_about_all_the_others():
+    wants, _ = _with_much_wanted()
+    wants.heard(ALICE, have_not(2))
+    _assert_asked_about_the_rest(wants.plan(0.2))
 
 
 def test_a_hint_orders_without_asking_first():
