@@ -117,8 +117,13 @@ class Chain:
         """
         outcome = self.call(message)
         raise_failure(outcome)
-        # A call hands on at most 63 of 64 parts of what is left, so it may need more than it uses.
-        low, high = outcome.gas_used - 1, message.gas
+        # A call hands on at most 63 of 64 parts of what is left, and gas is given back in the end, so it may
+        # need more than it uses: seldom, and seldom much more.
+        low, high = outcome.gas_used - 1, outcome.gas_used
+        more = high // 64 + 1
+        while high < message.gas and self.call(evolve(message, gas=high)).failure:
+            low, high = high, min(high + more, message.gas)
+            more *= 2
         while low + 1 < high:
             middle = (low + high) // 2
             if self.call(evolve(message, gas=middle)).failure:

@@ -14,6 +14,8 @@ ALICE, BOB, STRANGER = (Account.of(keccak256(name)) for name in (b"alice", b"bob
 FUNDS = 10**24
 GWEI = 10**9
 SAYING = bytes.fromhex("60ff60005260aa60206000a1" + "5f5ff3")
+# Has SHA-256 of 100,000 zeros made by another contract, to which it hands all its gas, and insists on it.
+HANDING_ON = bytes.fromhex("60006000620186a0600060006002" + "5af1601657" + "5f5ffd" + "5b5f5ff3")
 
 
 @define
@@ -153,6 +155,34 @@ def test_with_less_gas_than_estimated_it_fails(chain: Chain) -> None:
     assert enough is not None
     assert less is not None
     assert (enough.outcome.failure, less.outcome.failure[:8]) == ("", "OutOfGas")
+
+
+@pytest.mark.parametrize(("data", "tries"), [(SAYING, 2), (HANDING_ON, 16)])
+def test_an_estimate_is_the_least_that_will_do_and_takes_few_tries(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, data: bytes, tries: int
+) -> None:
+    asked: list[int] = []
+    call = chain.call
+
+    def counted(message: Message, at: int | None = None) -> Outcome:
+        asked.append(message.gas)
+        return call(message, at)
+
+    monkeypatch.setattr(chain, "call", counted)
+    message = Message(ALICE.address, None, data)
+    gas = chain.estimate(message)
+    assert len(asked) <= tries
+    used = call(message).gas_used
+    assert (gas > used) == (data is HANDING_ON)
+    for given, failure in ((gas - 1, True), (gas, False)):
+        assert bool(call(Message(ALICE.address, None, data, gas=given)).failure) is failure
+
+
+def test_an_estimate_is_never_more_than_what_is_given(chain: Chain) -> None:
+    gas = chain.estimate(Message(ALICE.address, None, HANDING_ON))
+    assert chain.estimate(Message(ALICE.address, None, HANDING_ON, gas=gas)) == gas
+    with pytest.raises(Refused):
+        chain.estimate(Message(ALICE.address, None, HANDING_ON, gas=gas - 1))
 
 
 def test_what_fails_has_no_estimate(chain: Chain) -> None:
