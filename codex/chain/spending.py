@@ -5,8 +5,8 @@ A contract takes tokens only as far as the token was told to allow it. What is a
 it does not suffice, it is raised. What other transactions on their way are going to take counts as taken.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -36,38 +36,52 @@ class Purse:
     def __init__(self, account: Address, contracts: Contracts) -> None:
         self._account = account
         self._contracts = contracts
-        self._turn = trio.Lock()
-        self._on_the_way: Counter[tuple[Address, Address]] = Counter()
+        self._approving = trio.Lock()
+        # By token and spender, those that are on their way, in the order in which they came.
+        self._on_the_way: defaultdict[tuple[Address, Address], dict[object, int]] = defaultdict(dict)
 
     @asynccontextmanager
     async def spend(self, spending: Spending) -> AsyncIterator[None]:
         """For the length of the block the tokens may be taken. Raises InsufficientFunds when there are not
         enough of them, and what sending raises.
         """
-        pair = (spending.token, spending.spender)
-        async with self._turn:
-            await self._allow(spending, self._on_the_way[pair])
-            self._on_the_way[pair] += spending.amount
+        await self._check(spending)
+        others, mine = self._on_the_way[spending.token, spending.spender], object()
+        others[mine] = spending.amount
         try:
+            if await self._missing(spending, others, mine) is not None:
+                # One at a time, each seeing what the one before has approved.
+                async with self._approving:
+                    allowed = await self._missing(spending, others, mine)
+                    if allowed is not None:
+                        # What is on the way stays allowed.
+                        payload = _APPROVE.call(str(spending.spender), allowed + spending.amount)
+                        await self._contracts.send(spending.token, payload, _MARGIN)
             yield
         finally:
-            self._on_the_way[pair] -= spending.amount
+            del others[mine]
 
-    async def _allow(self, spending: Spending, on_the_way: int) -> None:
-        token, account, spender = spending.token, str(self._account), str(spending.spender)
+    async def _check(self, spending: Spending) -> None:
+        account = str(self._account)
         (balance,) = abi.decode(
-            _BALANCE.outputs, await self._contracts.call(token, _BALANCE.call(account), "latest")
+            _BALANCE.outputs, await self._contracts.call(spending.token, _BALANCE.call(account), "latest")
         )
         if balance < spending.amount:
             raise InsufficientFunds(
                 f"{account} has {balance} tokens, and {spending.amount} are needed",
                 remedy="Send the missing tokens to that account, or ask for less.",
             )
+
+    async def _missing(self, spending: Spending, others: Mapping[object, int], mine: object) -> int | None:
+        """What is allowed, when that is too little for this one and those that came before; else None."""
+        # Counted before the look: what is taken meanwhile counts as still to be taken, and not the reverse.
+        needed = 0
+        for one, amount in others.items():
+            needed += amount
+            if one is mine:
+                break
+        payload = _ALLOWANCE.call(str(self._account), str(spending.spender))
         (allowed,) = abi.decode(
-            _ALLOWANCE.outputs,
-            await self._contracts.call(token, _ALLOWANCE.call(account, spender), "latest"),
+            _ALLOWANCE.outputs, await self._contracts.call(spending.token, payload, "latest")
         )
-        if allowed < on_the_way + spending.amount:
-            # What is on the way stays allowed.
-            payload = _APPROVE.call(spender, allowed + spending.amount)
-            await self._contracts.send(token, payload, _MARGIN)
+        return int(allowed) if allowed < needed else None

@@ -110,3 +110,41 @@ async def test_an_approval_that_fails_is_not_counted_on(autojump_clock: MockCloc
     async with purse.spend(spending(20)):
         contracts.take(20)
     assert contracts.approved == [20]
+
+
+async def test_who_has_enough_waits_for_nobody_else(autojump_clock: MockClock) -> None:
+    class Far(Contracts):
+        """A second away."""
+
+        async def call(self, to: Address, payload: bytes, block: BlockTag) -> bytes:
+            await trio.sleep(1)
+            return await super().call(to, payload, block)
+
+    contracts = Far(100, allowed=100)
+    purse = Purse(ALICE, contracts)
+    let_in: list[float] = []
+    began = trio.current_time()
+
+    async def spend(amount: int) -> None:
+        async with purse.spend(spending(amount)):
+            let_in.append(trio.current_time() - began)
+            await trio.sleep(100)
+            contracts.take(amount)
+
+    async with trio.open_nursery() as nursery:
+        for amount in (20, 30, 10, 40):
+            nursery.start_soon(spend, amount)
+            await wait_all_tasks_blocked()
+    assert let_in == [2, 2, 2, 2]
+    assert contracts.approved == []
+    assert (contracts.balance, contracts.allowed) == (0, 0)
+
+
+async def test_what_was_taken_meanwhile_is_not_approved_again(autojump_clock: MockClock) -> None:
+    contracts = Contracts(100, allowed=30)
+    purse = Purse(ALICE, contracts)
+    async with purse.spend(spending(30)):
+        contracts.take(30)
+    async with purse.spend(spending(40)), purse.spend(spending(20)):
+        contracts.take(60)
+    assert contracts.approved == [40, 60]
