@@ -1,22 +1,21 @@
 """Runs the published clients against real nodes: `python tests/clients/run.py`, or `make clients`.
 
 Each client has an environment of its own under build/clients, made from the package indexes the first time
-and kept, and two nodes of its own that know each other, on free ports and empty directories. Ends with 1 when
-a client cannot be installed, when one of its checks fails, or when a node does not end well.
+and kept; two nodes of its own that know each other; and then three that trade on a development chain, all on
+free ports and in empty directories. Ends with 1 when a client cannot be installed, when one of its checks
+fails, when somebody is not paid to the unit, or when a node does not end well.
 """
 
-import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from attrs import frozen
+from ledger import paid_to_the_unit, tokens
+from processes import Failed, record, running_market, running_node
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "clients"
@@ -28,19 +27,22 @@ CHECKS_LIMIT = 120  # seconds
 Command = Sequence[str | Path]
 
 
-class Failed(Exception):
-    """Why the clients could not be run; for the person at the terminal."""
+@frozen
+class Commands:
+    """What runs a client's checks, but for the URLs: of nodes alone, and of a market."""
+
+    alone: Command
+    market: Command
 
 
 def main() -> int:
     failed = []
     try:
         for name, client in (("Python", python_client), ("JavaScript", js_client)):
-            command = client()
+            commands = client()
             print(f"The published {name} client:", flush=True)
-            with running_node() as url, running_node(record(url)) as other:
-                if subprocess.run([*command, url, other], timeout=CHECKS_LIMIT, check=False).returncode != 0:
-                    failed.append(name)
+            if not (_alone(commands.alone) and _in_a_market(commands.market)):
+                failed.append(name)
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
@@ -52,11 +54,29 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _alone(command: Command) -> bool:
+    """Whether its checks pass with two nodes without a marketplace."""
+    with running_node() as url, running_node(record(url)) as other:
+        return _passes([*command, url, other])
+
+
+def _in_a_market(command: Command) -> bool:
+    """Whether its checks pass with three nodes that trade, and all are paid to the unit."""
+    with running_market() as market:
+        before = tokens(market)
+        passed = _passes([*command, market.alice, market.bob, market.carol, market.chain])
+        return passed and paid_to_the_unit(market, before)
+
+
+def _passes(command: Command) -> bool:
+    return subprocess.run(command, timeout=CHECKS_LIMIT, check=False).returncode == 0
+
+
 # -- the clients
 
 
-def python_client() -> Command:
-    """Install the Python client; the command that runs it, but for the node's URL."""
+def python_client() -> Commands:
+    """Install the Python client; what runs its checks."""
     home = BUILD / "python"
     python = home / "bin" / "python"
     wanted = (HERE / "requirements.txt").read_text("utf-8")
@@ -66,11 +86,11 @@ def python_client() -> Command:
         pip(python, "-r", str(HERE / "requirements.txt"))
 
     once(home, wanted, install)
-    return [python, HERE / "python_client.py"]
+    return Commands([python, HERE / "python_client.py"], [python, HERE / "python_market.py"])
 
 
-def js_client() -> Command:
-    """Install the JavaScript client; the command that runs it, but for the node's URL."""
+def js_client() -> Commands:
+    """Install the JavaScript client; what runs its checks."""
     home = BUILD / "js"
     node, npm = node_js()
     wanted = (HERE / "package.json").read_text("utf-8")
@@ -81,8 +101,9 @@ def js_client() -> Command:
 
     once(home, wanted, install)
     # Node.js looks for packages where the script is.
-    shutil.copy(HERE / "js_client.mjs", home)
-    return [node, home / "js_client.mjs"]
+    for script in ("js_client.mjs", "js_market.mjs"):
+        shutil.copy(HERE / script, home)
+    return Commands([node, home / "js_client.mjs"], [node, home / "js_market.mjs"])
 
 
 def node_js() -> tuple[Path, Command]:
@@ -147,50 +168,6 @@ def install_from(index: str, command: Command, cwd: Path | None = None) -> None:
         f"A published client {why}, and nothing was checked with it. The first time, this takes a connection"
         f" to {index}; what was installed is kept in build/clients."
     )
-
-
-# -- the node
-
-
-def record(url: str) -> str:
-    """The record of the node at `url`, which another one can ask first."""
-    with urllib.request.urlopen(f"{url}/api/codex/v1/spr", timeout=10) as reply:
-        return json.load(reply)["spr"]
-
-
-@contextmanager
-def running_node(bootstrap: str = "") -> Iterator[str]:
-    """Run a node in a process of its own, which asks `bootstrap` first if there is one; its URL.
-
-    Raises Failed when it does not start or end well.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory) / "log"
-        alone = ["--listen-addrs=/ip4/127.0.0.1/tcp/0", "--disc-port=0"]
-        if bootstrap:
-            alone.append(f"--bootstrap-node={bootstrap}")
-        options = [f"--data-dir={directory}/data", "--api-port=0", f"--log-file={log}", *alone]
-        command = [sys.executable, "-m", "codex", *options, "--log-format=none"]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("CODEX_")}
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as node:
-            assert node.stderr is not None
-            try:
-                line = node.stderr.readline()
-                found = re.search(r"The API listens on (\S+)", line)
-                if found is None:
-                    raise Failed(f"The node did not start: {line}{node.stderr.read()}")
-                yield found[1]
-            finally:
-                node.send_signal(signal.SIGTERM)
-                try:
-                    node.wait(60)
-                except subprocess.TimeoutExpired:
-                    node.kill()
-        errors = [
-            line for line in log.read_text("utf-8").splitlines() if re.search(r"\[(error|fatal) ", line)
-        ]
-        if node.returncode != 0 or errors:
-            raise Failed("\n".join([f"The node ended with {node.returncode}.", *errors]))
 
 
 if __name__ == "__main__":
