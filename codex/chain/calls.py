@@ -45,3 +45,8 @@ class GetLogs(Call[tuple[Log, ...]]):
 @frozen
 class GetBalance(Call[int]):
     account: Address
+
+
+@frozen
+class CountWaiting(Call[int]):
+    pass

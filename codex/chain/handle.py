@@ -95,6 +95,12 @@ class Chain:
         """What an account, by default this node's, has for paying for transactions. In wei."""
         return await self._mailbox.ask(calls.GetBalance(account or self.account))
 
+    async def waiting(self) -> int:
+        """How many transactions of this account wait for a block, those of former lives too, as far as the
+        provider knows.
+        """
+        return await self._mailbox.ask(calls.CountWaiting())
+
     async def block_at(self, moment: int) -> int:
         """The number of the first block of `moment` (chain time) or later; the one after the newest when
         there is none yet.

@@ -4,6 +4,11 @@ A transaction goes out in the order in which it got its nonce. What is not in a 
 again under the same nonce for more; what a reorganisation took out of its block is sent again as it was.
 Whoever sent it waits for the receipt; when nobody waits any more it is kept in sight all the same, because
 every later one waits for it.
+
+So does every one of this life for what a former one has sent, or another program with the same key. That is
+treated as if this life had sent it where the provider shows what it is. Where it does not, its turn is taken
+after some blocks by a transaction that does nothing: proofs may wait behind it that cost a slot when they are
+late, and this node looks how things stand before it does anything again. Another program has to do so, too.
 """
 
 from collections import deque
@@ -19,6 +24,7 @@ from codex.chain.link import LinkLost
 from codex.chain.outgoing import Outgoing, is_known, is_nonce, is_underpriced
 from codex.chain.refusals import translated
 from codex.chain.values import Header, Receipt
+from codex.chain.waiting import find_waiting, nothing
 from codex.chain.wallet import Signer, Transaction
 from codex.errors import (
     ChainFailed,
@@ -34,6 +40,8 @@ from codex.market.ids import keccak256
 
 STUCK_BLOCKS, STUCK_SECONDS = 3, 30.0
 """A transaction that is next in turn, and in none of so many blocks nor after so long, is replaced."""
+OBSCURE = 10
+"""Blocks after which the turn of one is taken that was not sent here and that no provider shows."""
 HOPELESS = 50
 """Blocks after which whoever waits for a transaction is told that it is not done."""
 KEPT = 16
@@ -66,6 +74,8 @@ class Lane:
         self._pending: dict[int, Outgoing] = {}
         self._done: deque[Outgoing] = deque()
         self._next: int | None = None
+        self._ahead = (-1, 0, 0.0)
+        """The nonce of what was not sent here and is next in turn, and since which block and moment it is."""
         self._wake = trio.Event()
 
     async def send(self, to: Address, payload: bytes, margin: float) -> Receipt:
@@ -252,6 +262,7 @@ class Lane:
             "gas": quantity(transaction.gas),
             "nonce": quantity(transaction.nonce),
             **transaction.fees.as_json(),
+            **({"value": quantity(transaction.value)} if transaction.value else {}),
         }
 
     # -- keeping in sight
@@ -273,6 +284,29 @@ class Lane:
                 outgoing.settle(error=outgoing.unsettled(f"is in none of {HOPELESS} blocks"))
         while self._done and self._done[0].block < head.number - KEPT:
             self._done.popleft()
+        if self._pending and count < min(self._pending):
+            await self._make_way(count, head)
+
+    async def _make_way(self, nonce: int, head: Header) -> None:
+        """All that is pending waits for what was not sent here: bring that into a block."""
+        now = trio.current_time()
+        if self._ahead[0] != nonce:
+            self._ahead = nonce, head.number, now
+        _, block, since = self._ahead
+        if head.number - block < STUCK_BLOCKS or now - since < STUCK_SECONDS or self._board.chain is None:
+            return
+        found = await find_waiting(self._rpc, self._signer.address, nonce, self._board.chain)
+        if found is None and head.number - block < OBSCURE:
+            return
+        if found is None:
+            _log.warning("a transaction of this account is stuck, and its turn is taken", nonce=nonce)
+            doing = nothing(self._signer.address, nonce, await self._fees(head))
+        else:
+            doing = found.transaction
+        outgoing = Outgoing(doing, head.number, head.number, now)
+        if found is not None:
+            outgoing.hashes.append(found.hash)
+        await self._replace(outgoing, head)
 
     async def _find(self, outgoing: Outgoing, head: Header) -> None:
         """Its nonce is used: by one of the transactions that were sent with it, or by another program's."""
@@ -300,8 +334,10 @@ class Lane:
         )
 
     async def _replace(self, outgoing: Outgoing, head: Header) -> None:
-        before = outgoing.transaction
-        fees = before.fees.raised().at_least(await self._fees(head))
+        before, offer = outgoing.transaction, await self._fees(head)
+        fees = before.fees.raised().at_least(offer)
+        if fees.tip is None and offer.tip is not None:
+            fees = Fees(fees.most, fees.most)  # of one price, which counts as both
         outgoing.transaction = evolve(before, fees=fees)
         _log.info("a transaction is stuck, and is sent again for more", nonce=before.nonce, most=fees.most)
         try:

@@ -148,7 +148,13 @@ class _Desk:
             case calls.GetBalance(account):
                 found = await self._uplink.call("eth_getBalance", str(account), "latest")
                 return number(found, "a balance")
+            case calls.CountWaiting():
+                return max(0, await self._count("pending") - await self._count("latest"))
         raise TypeError(f"the chain has no answer to {type(call).__name__}")
+
+    async def _count(self, at: BlockTag) -> int:
+        found = await self._uplink.call("eth_getTransactionCount", str(self._account), at)
+        return number(found, "a count of transactions")
 
     async def call(self, to: Address, payload: bytes, block: BlockTag) -> bytes:
         """What a contract answers."""

@@ -37,6 +37,8 @@ class Transaction:
     gas: int
     nonce: int
     fees: Fees
+    value: int = 0
+    """Wei that go with it."""
 
 
 class Signer(Protocol):
@@ -73,7 +75,7 @@ class KeySigner:
         fields = {
             "to": transaction.to.raw,
             "data": transaction.data,
-            "value": 0,
+            "value": transaction.value,
             "gas": transaction.gas,
             "nonce": transaction.nonce,
             "chainId": chain,
@@ -161,6 +163,17 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
             f"the key file {path} cannot be decrypted: the password is wrong, or it is no keystore",
             remedy="Check the password in the file that --eth-password-file names.",
         ) from None
+
+
+def signer_of(raw: bytes) -> Address:
+    """Whose key has signed a transaction. Raises DecodeError."""
+    from eth_keys.exceptions import BadSignature
+    from eth_utils import ValidationError
+
+    try:
+        return Address.parse(_accounts().recover_transaction(raw))
+    except (BadSignature, ValidationError, ValueError, TypeError) as error:
+        raise DecodeError("this is no signed transaction") from error
 
 
 def _accounts() -> Any:

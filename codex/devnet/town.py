@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from codex.config import MarketConfig, StoreConfig
+from codex.devnet.chain import Chain
 from codex.devnet.deploying import CONFIG
 from codex.devnet.errors import Refused
 from codex.devnet.methods import Methods
@@ -35,7 +36,6 @@ class Town:
 
     devnet: Devnet
     neighbourhood: Neighbourhood
-    methods: Methods
     providers: dict[str, SimulatedProvider] = field(factory=dict)
     accounts: dict[str, int] = field(factory=dict)
 
@@ -55,8 +55,7 @@ class Town:
             **options,
         )
         if name not in self.providers:
-            provider = self.providers[name] = SimulatedProvider(self._answer)
-            self.devnet.chain.listeners.append(lambda news: provider.push_head(None))
+            self.providers[name] = way_to(self.devnet.chain)
         return await self.neighbourhood.add(name, market=market, dial=self.providers[name].dial)
 
     async def stop(self, name: str) -> None:
@@ -68,12 +67,21 @@ class Town:
         node = next(self[name] for name in self.accounts if name in self.neighbourhood.nodes)
         return await (await node.market.parts.marketplace.token()).balance_of(account)
 
-    async def _answer(self, method: str, params: list[Any]) -> Any:
+
+def way_to(chain: Chain) -> SimulatedProvider:
+    """A way to a chain, by its JSON-RPC methods, that a test can break."""
+    methods = Methods(chain)
+
+    async def answer(method: str, params: list[Any]) -> Any:
         try:
-            return await self.methods.answer(method, params)
+            return await methods.answer(method, params)
         except Refused as error:
             data = None if error.data is None else "0x" + error.data.hex()
             raise ProviderError(error.code, error.message, data) from error
+
+    provider = SimulatedProvider(answer)
+    chain.listeners.append(lambda news: provider.push_head(None))
+    return provider
 
 
 @asynccontextmanager
@@ -90,7 +98,7 @@ async def open_town(
         open_devnet(port=None, clock=clock, block_time=block_time, config=config) as devnet,
         open_test_network("bootstrap", directory=directory, store=store) as neighbourhood,
     ):
-        town = Town(devnet, neighbourhood, Methods(devnet.chain))
+        town = Town(devnet, neighbourhood)
         for name in names:
             await town.add(name)
         yield town

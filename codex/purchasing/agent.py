@@ -22,6 +22,8 @@ FORGOTTEN = 600.0
 take a while until it is in a block again."""
 PAUSES = (1.0, 60.0)
 """Seconds before the first of further tries, and at most before any."""
+NEXT_LOOK = 5.0
+"""Seconds between two looks for a request that may still be on its way."""
 
 _log = get_logger("purchasing")
 
@@ -169,13 +171,20 @@ class Agent:
     async def _find_out(self) -> Event:
         """How it stands, after a restart or when the chain has taken something back."""
         self._news = trio.Event()
+        pending = self.purchase.state is State.PENDING
+        # Asked first: what waits for a block now may be in one by the next line.
+        waiting = await self._desk.chain.waiting() if pending else 0
         state = await self._desk.market.request_state(self.purchase.id)
         if state is not None:
             if self.purchase.request is None:
                 request = await self._desk.market.get_request(self.purchase.id)
                 self.purchase = evolve(self.purchase, request=request)
             return _SEEN[state]
-        if self.purchase.state is State.PENDING:
+        if waiting:
+            # The request may be among what a former life has sent.
+            await self._until(await self._desk.chain.clock.now() + NEXT_LOOK)
+            return Event.AGAIN
+        if pending:
             self.purchase = evolve(
                 self.purchase, error="the node stopped before the request was sent; nothing was paid"
             )

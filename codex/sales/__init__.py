@@ -3,7 +3,8 @@
 `Sales` is their door, `SalesService` (in service.py) the task behind it, and `Duties` what they ask of the
 node, over a mailbox that they are given. How a sale goes is the table in states.py; what is done in each
 state stands in steps.py and holding.py, and agent.py does it. Which slots there are is gathered by
-openings.py and kept in order by queue.py, whether one is taken is decided in deciding.py. What is set aside
+openings.py and kept in order by queue.py, whether one is taken is decided in deciding.py; from where on the
+marketplace is heard in the next life, standing.py knows and bookmark.py keeps. What is set aside
 for a slot is counted by the store (codex/store/availability.py).
 """
 

@@ -95,11 +95,11 @@ async def _reached(sale: Sale, period: Period) -> None:
     none unless something is sent.
     """
     chain = sale.bench.chain
-    most = period.start + period.seconds // 4
-    while (head := chain.head) is not None and head.timestamp < period.start:
-        if await chain.clock.now() >= most:
-            return
-        await trio.sleep(0.5)
+    left = period.start + period.seconds // 4 - await chain.clock.now()
+    with trio.move_on_after(max(0.0, left)):
+        head = chain.head
+        while head is not None and head.timestamp < period.start:
+            head = await chain.next_head(head)
 
 
 async def _prove(sale: Sale, slot: Slot, period: Period) -> None:

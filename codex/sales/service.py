@@ -1,7 +1,7 @@
 """The sales as a service: offers are answered for at once, slots are traded while there is a chain.
 
 Restart is boot: slots that were begun are taken up again, each with what it has reserved, and what happened
-on the chain meanwhile is read from as far back as a request can last.
+on the chain is read from the oldest request on that was open when the last life ended.
 """
 
 from typing import Any

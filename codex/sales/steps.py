@@ -97,16 +97,17 @@ async def prepare(sale: Sale) -> Event:
 
 async def reserve(sale: Sale) -> Event:
     """Have the chain note that this host wants to fill the slot."""
-    market = sale.bench.market
+    market, before = sale.bench.market, sale.stage
     if await market.can_reserve_slot(sale.request_id, sale.index):
         # Noted before it is sent: only so a later look knows that the reservation may be ours.
         await sale.advance(Stage.RESERVING)
         try:
             await market.reserve_slot(sale.request_id, sale.index)
         except SlotReservationNotAllowed as error:
-            sale.reason = error.message
-            return Event.REFUSED
-    elif sale.stage is Stage.TAKEN:
+            if before is Stage.TAKEN:
+                sale.reason = error.message
+                return Event.REFUSED
+    elif before is Stage.TAKEN:
         return Event.REFUSED
     # One that was sent before may be among those that there are. If it is not, filling will tell.
     return Event.RESERVED

@@ -28,9 +28,11 @@ from codex.market import (
 )
 from codex.sales.agent import Agent
 from codex.sales.bench import Bench
+from codex.sales.bookmark import Bookmark
 from codex.sales.deciding import Check, Decision, Verdict, judge
 from codex.sales.openings import MOST, Opening, Openings
 from codex.sales.queue import Item, SlotQueue
+from codex.sales.standing import Standing
 from codex.sales.states import Event
 from codex.sales.views import SaleView
 from codex.store import Availability, SlotReservation
@@ -43,6 +45,8 @@ RECONSIDER = 600.0
 """Seconds after which slots that were not wanted are judged anew at the latest, or a period if longer."""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
+MARK = 60.0
+"""Seconds between two bookmarks: what was told between the last one and the end of a life is read twice."""
 
 _log = get_logger("sales")
 
@@ -54,6 +58,11 @@ class Trade:
         self._bench = bench
         self._queue = SlotQueue(QUEUE, paused=True)
         self._openings = Openings()
+        self._standing = Standing(bench.config.duration_limit)
+        self._heard: int | None = None
+        """The first block that was not heard; None when there was none yet in this life."""
+        self._bookmark = Bookmark(bench.book, bench.market, bench.chain)
+        self._marked = -MARK
         self._agents: dict[SlotId, Agent] = {}
         self._nursery: trio.Nursery | None = None
         self._following = trio.CancelScope()
@@ -148,24 +157,49 @@ class Trade:
     # -- what the marketplace tells
 
     async def _follow(self) -> None:
-        """Hear everything that was told since a request that may still be open was made."""
+        """Hear everything that was told since the oldest request or lost slot that is still open. Ends when
+        the chain has taken something back: from there on it is to be heard anew.
+        """
         bench = self._bench
+        begin = await self._begin_at()
         self._queue.overflowed = False
         self._openings = Openings()
-        begin = max(0, int(await bench.time.now()) - bench.config.duration_limit)
-        async for told in await bench.market.events(await bench.chain.block_at(begin)):
+        async for told in await bench.market.events(begin):
             if isinstance(told, Reorganised):
+                self._heard = told.first if self._heard is None else min(self._heard, told.first)
                 for agent in tuple(self._agents.values()):
                     agent.interrupt(Event.LOOK)
-                continue
-            for event, _ in told.events:
+                return
+            now = int(await bench.time.now())
+            for event, log in told.events:
                 self._openings.hear(event)
+                self._standing.hear(event, log.block, now)
                 await self._hear(event)
+            self._heard = told.cursor.next
             head = bench.chain.head
             if head is None or told.cursor.next > head.number:
                 await self._open()
                 self._queue.paused = False
                 self._dispatch()
+                await self._mark()
+
+    async def _begin_at(self) -> int:
+        """The block that following begins at: from where the last life left off, or as far back as a request
+        can last.
+        """
+        now = int(await self._bench.time.now())
+        if self._heard is not None:
+            return self._standing.since(self._heard, now)
+        kept = await self._bookmark.find()
+        if kept is not None:
+            return kept
+        return await self._bench.chain.block_at(max(0, now - self._bench.config.duration_limit))
+
+    async def _mark(self) -> None:
+        """Note now and then where the next life is to begin."""
+        if self._heard is not None and trio.current_time() - self._marked >= MARK:
+            self._marked = trio.current_time()
+            await self._bookmark.keep(self._standing.since(self._heard, int(await self._bench.time.now())))
 
     async def _hear(self, event: MarketEvent) -> None:
         """What an event means for the queue, and for agents that are at work."""
@@ -207,6 +241,8 @@ class Trade:
             item, end = await self._freed(request, index)
             if item is not None:
                 self._enqueue([item], availabilities, end)
+            elif SlotId.of(request, index) not in self._agents:
+                self._standing.past_filling(request, index, self._heard or 0)
 
     def _items(self, opening: Opening) -> list[Item]:
         told = opening.told

@@ -22,6 +22,7 @@ __all__ = [
     "SimulatedChain",
     "SimulatedLog",
     "SimulatedProvider",
+    "shown_of",
     "transaction_of",
 ]
 
@@ -50,6 +51,7 @@ class _Sent:
     data: str
     price: int
     """What it offers whoever makes the block, in wei a unit of gas."""
+    raw: str = ""
 
 
 @define
@@ -101,6 +103,26 @@ def transaction_of(raw: str) -> SentTransaction:
     )
 
 
+_FIELDS = (
+    *("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas", "to", "value", "input"),
+    *("accessList", "yParity", "r", "s"),
+)
+"""Of a transaction of type 2, in order."""
+
+
+def shown_of(raw: str) -> dict[str, Any]:
+    """A transaction of type 2 as providers show it."""
+    import rlp
+
+    fields = dict(zip(_FIELDS, rlp.decode(bytes.fromhex(raw[4:])), strict=True))
+    shown: dict[str, Any] = {
+        name: "0x" + value.hex() if name in ("to", "input") else hex(int.from_bytes(value, "big"))
+        for name, value in fields.items()
+        if name != "accessList"
+    }
+    return {**shown, "type": "0x2", "accessList": [], "blockHash": None}
+
+
 class SimulatedChain:
     """Blocks that a test makes, and the transactions of one account."""
 
@@ -117,6 +139,10 @@ class SimulatedChain:
         """What a transaction must offer at least to get into a block, in wei a unit of gas."""
         self.failing: set[str] = set()
         """Data of transactions that fail when they are in a block."""
+        self.shows = ""
+        """The method by which it shows what waits in the pool: txpool_contentFrom or
+        eth_getTransactionBySenderAndNonce; none unless one is set.
+        """
         self.logs_limit = 10_000
         """Blocks that one scan of logs may have."""
         self.contract: Callable[[str, str], str] = lambda to, data: "0x"
@@ -214,6 +240,11 @@ class SimulatedChain:
                 return self._receipt(hash)
             case "eth_getLogs", [wanted]:
                 return self._logs(wanted)
+            case "txpool_contentFrom", [_] if self.shows == method:
+                return {"pending": {str(nonce): shown_of(sent.raw) for nonce, sent in self._pool.items()}}
+            case "eth_getTransactionBySenderAndNonce", [_, nonce] if self.shows == method:
+                waiting = self._pool.get(int(nonce, 16))
+                return None if waiting is None else shown_of(waiting.raw)
         raise ProviderError(-32601, f"the method {method} does not exist")
 
     def _block(self, at: str) -> dict[str, Any] | None:
@@ -229,7 +260,7 @@ class SimulatedChain:
     def _send(self, raw: str) -> str:
         fields = transaction_of(raw)
         hash = "0x" + keccak256(bytes.fromhex(raw[2:])).hex()
-        sent = _Sent(hash, fields.nonce, fields.to, fields.data, fields.tip)
+        sent = _Sent(hash, fields.nonce, fields.to, fields.data, fields.tip, raw)
         there = self._pool.get(sent.nonce)
         if there is not None and there.hash == hash:
             raise ProviderError(-32000, "already known")

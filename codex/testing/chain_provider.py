@@ -71,6 +71,10 @@ class SimulatedProvider:
         """Answer the next calls of a method with these errors; None lets one pass."""
         self._troubles.setdefault(method, deque()).extend(errors)
 
+    def mend(self) -> None:
+        """Answer as if nothing had been planned to fail."""
+        self._troubles.clear()
+
     def push_head(self, block: object) -> None:
         """Tell all who have subscribed of a block."""
         for wire in self._wires:

@@ -14,7 +14,7 @@ import hashlib
 from collections import defaultdict
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from codex.chain import Cursor, Header, Log, Reorganised, Told
 from codex.errors import (
@@ -466,11 +466,15 @@ class Happenings:
                 return Reorganised(first, self.cursor)
             last = market.head
             if self.cursor.next <= last:
-                found = [e for block, e in market.books.logs if self.cursor.next <= block <= last]
+                found = [
+                    (event, evolve(_LOG, block=block))
+                    for block, event in market.books.logs
+                    if self.cursor.next <= block <= last
+                ]
                 self.cursor = Cursor(last + 1)
                 if found or not self._told:
                     self._told = True
-                    return Told(tuple([(event, _LOG) for event in found]), self.cursor)
+                    return Told(tuple(found), self.cursor)
             await market.next_head()
 
 
@@ -497,8 +501,26 @@ class SimulatedChain:
 
     @property
     def head(self) -> Header:
-        number = self._market.head
+        return self._header(self._market.head)
+
+    def _header(self, number: int) -> Header:
         return Header(number, block_hash(number), block_hash(number - 1), number * self._market.block_time)
+
+    async def next_head(self, after: Header | None) -> Header:
+        await trio.lowlevel.checkpoint()
+        while self.head == after:
+            await self._market.next_head()
+        return self.head
+
+    async def header(self, number: int | None = None) -> Header | None:
+        self._market.check("header")
+        await trio.lowlevel.checkpoint()
+        return self._header(self.head.number if number is None else number)
+
+    async def waiting(self) -> int:
+        self._market.check("waiting")
+        await trio.lowlevel.checkpoint()
+        return 0
 
     async def connected(self) -> object:
         await trio.lowlevel.checkpoint()

@@ -21,6 +21,9 @@ from codex.market import (
 )
 from codex.testing.market import Happenings, SimulatedMarket
 
+ADDRESS = Address(b"\x5a" * 20)
+"""Where the simulated marketplace is."""
+
 
 class SimulatedToken:
     def __init__(self, market: SimulatedMarket, account: Address) -> None:
@@ -67,6 +70,9 @@ class MarketDoor:
             raise TransactionUnsettled(f"{name} was sent, and its receipt did not come")
 
     # -- reading
+
+    async def address(self) -> Address:
+        return ADDRESS
 
     async def configuration(self) -> MarketplaceConfig:
         await self._look("configuration")

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.chain import Receipt
-from codex.chain.sending import HOPELESS, STUCK_BLOCKS, STUCK_SECONDS
+from codex.chain.sending import HOPELESS, OBSCURE, STUCK_BLOCKS, STUCK_SECONDS
 from codex.config import MarketConfig
 from codex.errors import (
     ChainFailed,
@@ -464,3 +464,94 @@ async def test_the_gas_is_what_it_takes_and_a_margin(
         await wait_all_tasks_blocked()
         assert [fields.gas for fields in raws(provider)] == [3 * GAS]
         simulated.mine()
+
+
+# -- what a former life has sent
+
+
+@pytest.mark.parametrize("shows", ["txpool_contentFrom", "eth_getTransactionBySenderAndNonce"])
+async def test_what_a_former_life_has_sent_is_sent_again_for_more(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+    shows: str,
+) -> None:
+    simulated.shows = shows
+    simulated.least_price = GWEI * 3 // 2
+    async with open_chain(provider.dial, config) as opened:
+        with trio.move_on_after(1):
+            await opened.chain.send(contract, b"\x01")
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        assert await opened.chain.waiting() == 1
+        await sender.send(2)
+        assert await opened.chain.waiting() == 2
+        await minutes(simulated, STUCK_BLOCKS, 1)
+        assert nonces(provider) == [0, 1], "not before its time"
+        for _ in range(40):
+            await minutes(simulated, 1, STUCK_SECONDS / 2)
+            if sender.done:
+                break
+        assert sender.receipt(2).succeeded
+        again = [fields for fields in raws(provider) if fields.nonce == 0]
+        assert len(again) > 1
+        assert {(fields.to, fields.data) for fields in again} == {(str(contract), "0x01")}
+        for before, after in pairwise(again):
+            assert after.tip * 8 >= before.tip * 9
+            assert after.most > before.most
+        assert await opened.chain.waiting() == 0
+
+
+@pytest.mark.parametrize("shown", [None, {"to": "0x" + "66" * 20}, {"nonce": "0x1", "s": "0x1"}])
+async def test_the_turn_is_taken_of_what_nobody_shows(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+    shown: dict[str, str] | None,
+) -> None:
+    original = provider._answer
+
+    async def forging(method: str, params: list[Any]) -> Any:
+        answer = await original(method, params)
+        if method == "eth_getTransactionBySenderAndNonce" and shown is not None:
+            answer |= shown
+        return answer
+
+    provider._answer = forging
+    simulated.shows = "eth_getTransactionBySenderAndNonce" if shown else ""
+    simulated.least_price = 10 * GWEI
+    async with open_chain(provider.dial, config) as opened:
+        with trio.move_on_after(1):
+            await opened.chain.send(contract, b"\x01")
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(2)
+        await minutes(simulated, OBSCURE - 1, STUCK_SECONDS)
+        assert nonces(provider) == [0, 1]
+        simulated.least_price = GWEI * 9 // 8
+        await minutes(simulated, 12, STUCK_SECONDS)
+        assert sender.receipt(2).succeeded
+        first, taken, *_ = [fields for fields in raws(provider) if fields.nonce == 0]
+        assert (first.data, first.to) == ("0x01", str(contract))
+        assert (taken.data, taken.to) == ("0x", str(opened.chain.account))
+        assert {fields.to for fields in raws(provider)} == {str(contract), str(opened.chain.account)}
+
+
+async def test_who_has_nothing_to_send_lets_a_former_one_be(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    simulated.least_price = 10 * GWEI
+    async with open_chain(provider.dial, config) as opened:
+        with trio.move_on_after(1):
+            await opened.chain.send(contract, b"\x01")
+    async with open_chain(provider.dial, config):
+        await minutes(simulated, 3 * OBSCURE, STUCK_SECONDS)
+    assert nonces(provider) == [0]

@@ -3,19 +3,22 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from attrs import evolve
 from trio.testing import MockClock
 
+from codex.chain import Cursor
 from codex.config import StoreConfig
 from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork
 from codex.market import RequestFailed, RequestState, Slot, SlotId, SlotState, StorageRequested
 from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, State, Verdict
+from codex.sales.standing import DEPTH
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
-from codex.testing.market import CONFIG, SimulatedMarket, proof_for
+from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
 
 RICH = 10**6
@@ -625,3 +628,84 @@ async def test_a_stop_does_not_wait_for_a_download(
             await moved_to(bob, State.DOWNLOADING)
         before = trio.current_time()
     assert trio.current_time() - before < 1
+
+
+# -- where a life begins to read
+
+
+class Heard:
+    """Notes at which block each following of a marketplace begins."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begins: list[int] = []
+        events = MarketDoor.events
+
+        async def noted(door: MarketDoor, since: Cursor | int) -> Any:
+            assert isinstance(since, int)
+            self.begins.append(since)
+            return await events(door, since)
+
+        monkeypatch.setattr(MarketDoor, "events", noted)
+
+
+async def test_a_life_begins_to_read_at_the_oldest_request_that_is_open(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard(monkeypatch)
+    over, asked = a_request(nonce=1, expiry=20, duration=100), a_request(nonce=2, expiry=5000, duration=6000)
+    async with open_host(market, tmp_path):
+        await trio.sleep(1000)
+        await post(market, over)
+        await trio.sleep(1000)
+        await post(market, asked)
+        made = market.block
+        await trio.sleep(2000)
+    [first] = heard.begins
+    assert first == (EPOCH - CONFIG.duration_limit) // market.block_time
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await trio.sleep(60)
+        [_, second] = heard.begins
+        assert made - DEPTH <= second <= made
+        assert market.request(asked.id).filled == 1
+
+
+async def test_an_outage_does_not_have_everything_read_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard(monkeypatch)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        begun = market.block
+        await trio.sleep(100)
+        market.go_offline()
+        await trio.sleep(100)
+        request = a_request(duration=2000, expiry=1000)
+        market.fund(request.client, request.ask.price)
+        market.ask(request.client, request)
+        await trio.sleep(100)
+        market.go_online()
+        await trio.sleep(60)
+        assert heard.begins[-1] >= begun - DEPTH
+        assert market.request(request.id).filled == 1
+
+
+async def test_a_filling_that_is_taken_back_opens_the_slot_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    async with open_host(market, tmp_path) as bob:
+        request = a_request(duration=900, expiry=600)
+        await post(market, request)
+        await trio.sleep(200)
+        rival = MarketDoor(market, account("carol"))
+        slot = request.slot(0)
+        await rival.reserve_slot(slot.request.id, slot.index)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(2)
+        assert market.request_state(request.id) is RequestState.STARTED
+        market.reorganise(2)
+        assert market.request_state(request.id) is RequestState.NEW
+        await bob.offer()
+        await trio.sleep(60)
+        assert market.slot(slot.id).host == account("bob")
