@@ -14,7 +14,7 @@ import codex.cli.demo
 import codex.cli.devnet
 import codex.cli.market_commands
 import codex.cli.node_commands  # noqa: F401 - all add their commands to the group
-from codex.cli.exits import Exit, Failed, Interrupted, WrongCall, exit_code
+from codex.cli.exits import Exit, Failed, Interrupted, WrongCall, ending_signals, exit_code
 from codex.cli.group import VARIABLE
 from codex.cli.group import codex as group
 from codex.cli.output import complain, drained, unwritten
@@ -81,8 +81,9 @@ def _swept() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from codex.cli.demo_screen import JsonScreen, LiveScreen, PlainScreen, Screen
-from codex.cli.exits import Exit, Failed, Interrupted
+from codex.cli.exits import Exit, Failed, Interrupted, ending_signals
 from codex.cli.group import A_PATH, codex, for_programs
 from codex.cli.output import as_line, note, spent, tell, terminal_width
 from codex.errors import CodexError
@@ -84,7 +84,7 @@ async def _run(directory: Path, content: "Content", keep: bool, json: bool) -> N
     plan = demo.Plan()
     stopped = False
     with (
-        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+        trio.open_signal_receiver(signal.SIGINT, *ending_signals()) as signals,
         _screen(json) as screen,
         unwrapped(),
     ):

@@ -1,5 +1,6 @@
 """What the process ends with: the exit codes, and the errors that only commands have."""
 
+import signal
 from enum import IntEnum
 
 from codex.errors import CodexError, InvalidInput, Problem
@@ -20,7 +21,7 @@ MEANINGS = {
     Exit.FAILED: "refused or failed; the reason is on standard error",
     Exit.USAGE: "called in a way that cannot be meant: options, environment, configuration file",
     Exit.NO_NODE: "no node is running there, or it cannot be reached",
-    Exit.INTERRUPTED: "interrupted (Ctrl-C); 143 when terminated",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C); 143 when terminated, 129 when its terminal is closed",
 }
 
 
@@ -54,6 +55,15 @@ class Failed(CodexError):
     def as_problem(self) -> Problem:
         """The error as it is told, under the code that the node gave it where it did."""
         return Problem(self._told, self.message, self.remedy)
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals that tell a command to stop in good order: being asked to, and the loss of its terminal,
+    unless whoever started it had that ignored (`nohup`).
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, signal.SIGHUP)
 
 
 def exit_code(error: CodexError) -> Exit:

@@ -1,14 +1,17 @@
 """The command `codex demo`: it plays to its end, and whatever is wrong ends it with exit code 1."""
 
 import json
+import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from codex.cli.app import main
-from codex.cli.exits import Exit
+from codex.cli.exits import Exit, ending_signals
 from codex.devnet import demo
 from codex.devnet.demo_ledger import Course, DemoFailed, changes
 from codex.market import Address, CollateralConfig, StorageAsk
@@ -96,3 +99,45 @@ def test_a_file_that_cannot_be_read_is_told_before_anything_starts(
     assert main(["demo", str(tmp_path / "none")]) == Exit.FAILED
     assert "none cannot be read: No such file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.embedded_chain
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("keep", [False, True])
+def test_nothing_stays_when_it_is_told_to_stop_or_its_terminal_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, keep: bool
+) -> None:
+    async def perform(*_: object) -> None:
+        assert await trio.to_thread.run_sync(lambda: list(tmp_path.iterdir()))
+        os.kill(os.getpid(), number)
+        if not keep:
+            await trio.sleep_forever()
+
+    monkeypatch.setattr(demo, "perform", perform)
+    assert main(["demo", *(["--keep"] if keep else [])]) == (Exit.DONE if keep else Exit.INTERRUPTED)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_stays_when_it_is_stopped_before_anything_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def run(*_: object) -> None:
+        assert list(tmp_path.iterdir())
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(trio, "run", run)
+    with pytest.raises(SystemExit) as caught:
+        main(["demo"])
+    assert caught.value.code == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_that_is_closed_is_let_be_where_that_was_asked_for() -> None:
+    """As `nohup` does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert ending_signals() == (signal.SIGTERM,)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ending_signals() == (signal.SIGTERM, signal.SIGHUP)
