@@ -28,11 +28,19 @@ BLOCKS = 100  # of each dataset in the store with a large index
 _STEP = 0.05
 
 
+def resident(pid: int, key: str = "VmRSS") -> float:
+    """What is resident of a process, in MiB; with "VmHWM" the most that ever was."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) / 1024
+    raise BenchFailed(f"the system tells no {key} of a process")
+
+
 class Memory:
     """The resident memory of a process, in MiB."""
 
     def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/status")
+        self._pid = pid
         self._reset = Path(f"/proc/{pid}/clear_refs")
         self.idle = self._read("VmRSS")
         self.resettable = self._set_back()
@@ -73,10 +81,7 @@ class Memory:
         return max(most[0], self._read("VmRSS"))
 
     def _read(self, key: str) -> float:
-        for line in self._status.read_text().splitlines():
-            if line.startswith(key + ":"):
-                return int(line.split()[1]) / 1024
-        raise BenchFailed(f"the system tells no {key} of a process")
+        return resident(self._pid, key)
 
 
 @frozen

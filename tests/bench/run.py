@@ -17,11 +17,13 @@ from types import FrameType
 import calls
 import chain
 import commands
+import demo
 import dht
 import download
 import embedded
 import erasure
 import loop
+import market
 import memory
 import network
 import p2p
@@ -52,6 +54,8 @@ FIGURES: Mapping[str, Callable[[Bench], Iterator[Figure]]] = {
     "poseidon": poseidon.figures,
     "protect": protect.figures,
     "chain": chain.figures,
+    "market": market.figures,
+    "demo": demo.figures,
 }
 
 RESULTS = Path("bench-results")

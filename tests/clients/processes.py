@@ -41,7 +41,7 @@ class Market:
 def record(url: str) -> str:
     """The record of the node at `url`, which another one can ask first."""
     with urllib.request.urlopen(f"{url}/{PREFIX}/spr", timeout=10) as reply:
-        return json.load(reply)["spr"]
+        return str(json.load(reply)["spr"])
 
 
 @contextmanager
