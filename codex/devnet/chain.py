@@ -119,7 +119,8 @@ class Chain:
         raise_failure(outcome)
         # A call hands on at most 63 of 64 parts of what is left, and gas is given back in the end, so it may
         # need more than it uses: seldom, and seldom much more.
-        low, high = outcome.gas_used - 1, outcome.gas_used
+        high = max(outcome.gas_used, fixed_gas(message.data, message.to is None))
+        low = high - 1
         more = high // 64 + 1
         while high < message.gas and self.call(evolve(message, gas=high)).failure:
             low, high = high, min(high + more, message.gas)
