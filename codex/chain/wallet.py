@@ -168,7 +168,7 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
 def signer_of(raw: bytes) -> Address:
     """Whose key has signed a transaction. Raises DecodeError."""
     from eth_keys.exceptions import BadSignature
-    from eth_utils import ValidationError
+    from eth_utils.exceptions import ValidationError
 
     try:
         return Address.parse(_accounts().recover_transaction(raw))

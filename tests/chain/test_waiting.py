@@ -19,8 +19,14 @@ ALICE, BOB = KeySigner(bytes.fromhex(ALICE_KEY)), KeySigner(bytes.fromhex(BOB_KE
 SENT = Transaction(Address(b"\xc0" * 20), b"\x01\x02", 50_000, 7, Fees(3 * 10**9, 10**9), 5)
 
 
-def shown(signer: KeySigner = ALICE, chain: int = CHAIN, sent: Transaction = SENT) -> dict[str, Any]:
+def signed(signer: KeySigner, sent: Transaction, chain: int = CHAIN) -> bytes:
     raw = signer.sign(sent, chain)
+    assert raw is not None
+    return raw
+
+
+def shown(signer: KeySigner = ALICE, chain: int = CHAIN, sent: Transaction = SENT) -> dict[str, Any]:
+    raw = signed(signer, sent, chain)
     return shown_of("0x" + raw.hex())
 
 
@@ -29,7 +35,7 @@ def shown_legacy(chain: int = CHAIN) -> dict[str, Any]:
     import rlp
 
     sent = Transaction(SENT.to, SENT.data, SENT.gas, SENT.nonce, Fees(10**9, None), 5)
-    raw = ALICE.sign(sent, chain)
+    raw = signed(ALICE, sent, chain)
     names = ("nonce", "gasPrice", "gas", "to", "value", "input", "v", "r", "s")
     fields = dict(zip(names, rlp.decode(raw), strict=True))
     return {
@@ -56,9 +62,7 @@ class Provider:
 def test_what_this_account_has_signed_is_read() -> None:
     found = read_waiting(shown(), ALICE.address, 7, CHAIN)
     assert found.transaction == SENT
-    raw = ALICE.sign(SENT, CHAIN)
-    assert raw is not None
-    assert found.hash == keccak256(raw)
+    assert found.hash == keccak256(signed(ALICE, SENT))
     legacy = shown_legacy()
     found = read_waiting(legacy, ALICE.address, 7, CHAIN)
     assert found.transaction.fees == Fees(10**9, None)
