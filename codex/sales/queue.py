@@ -8,6 +8,7 @@ remembered that something was, for there is more on the chain than is known here
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from attrs import evolve, field, frozen
 
@@ -32,11 +33,12 @@ class Item:
     lot: bytes = field(default=b"", repr=False)
     """Some random bytes, which decide between equals."""
 
-    @property
+    # A host that was away finds tens of thousands of slots, and looks at both a dozen times for each.
+    @cached_property
     def slot(self) -> SlotId:
         return SlotId.of(self.request, self.index)
 
-    @property
+    @cached_property
     def place(self) -> Place:
         """Where it stands in the order; no two slots stand at the same place."""
         return (

@@ -263,7 +263,8 @@ class Trade:
                 lot=token(8),
             )
             for index in indices
-            if index not in opening.without and SlotId.of(told.request, index) not in self._agents
+            if index not in opening.without
+            and not (self._agents and SlotId.of(told.request, index) in self._agents)
         ]
 
     async def _freed(self, request: RequestId, index: int) -> tuple[Item | None, int]:

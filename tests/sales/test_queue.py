@@ -32,6 +32,17 @@ def item(
     return Item(request(number), index, ask, deadline=deadline, collateral=collateral, **more)
 
 
+def test_what_follows_from_an_item_is_worked_out_once() -> None:
+    there = item(1, 2)
+    assert there.slot == SlotId.of(request(1), 2)
+    assert there.slot is there.slot
+    assert there.place is there.place
+    assert (evolve(there, index=3).slot, evolve(there, seen=True).place) == (
+        SlotId.of(request(1), 3),
+        item(1, 2, seen=True).place,
+    )
+
+
 def in_order(queue: SlotQueue) -> list[tuple[int, int]]:
     return [(int.from_bytes(there.request.raw, "big"), there.index) for there in queue]
 
