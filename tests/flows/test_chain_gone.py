@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from codex.devnet.town import Town, open_town
+from codex.devnet.town import FAST, Town, open_town
 from codex.sales import SaleMoved, State
 from codex.testing.chain_provider import ProviderError
 from codex.testing.contracts import CONTENT, TERMS, buy, free, offer, stands, until
@@ -20,6 +20,8 @@ pytestmark = pytest.mark.embedded_chain
 
 HOUR = 3600
 BLOCK_TIME = 20.0
+SLOW = evolve(FAST, proofs=evolve(FAST.proofs, period=600, timeout=300))
+"""Few proofs in hours, for they are what takes the time here."""
 LONG = evolve(TERMS, duration=5000, expiry=4500)
 
 
@@ -58,17 +60,18 @@ async def moved(
 @pytest.mark.parametrize(
     ("state", "slots"),
     [
-        (State.SLOT_RESERVING, 6),  # more slots than agents: half of them wait in the queue
-        (State.DOWNLOADING, 3),
+        # More slots than agents: half of them wait in the queue.
+        pytest.param(State.SLOT_RESERVING, 6, marks=pytest.mark.soak),
+        pytest.param(State.DOWNLOADING, 3, marks=pytest.mark.soak),
         (State.PROVING, 3),
-        (State.PAYOUT, 3),
+        pytest.param(State.PAYOUT, 3, marks=pytest.mark.soak),
     ],
 )
 async def test_the_chain_of_a_host_is_gone_for_an_hour(
     tmp_path: Path, autojump_clock: MockClock, state: State, slots: int
 ) -> None:
     async with (
-        open_town(tmp_path, "alice", "bob", block_time=BLOCK_TIME) as town,
+        open_town(tmp_path, "alice", "bob", block_time=BLOCK_TIME, config=SLOW) as town,
         trio.open_nursery() as nursery,
     ):
         alice, bob = town["alice"], town["bob"]
@@ -85,11 +88,11 @@ async def test_the_chain_of_a_host_is_gone_for_an_hour(
         await paid(town, before)
 
 
-@pytest.mark.parametrize("state", ["submitted", "started"])
+@pytest.mark.parametrize("state", [pytest.param("submitted", marks=pytest.mark.soak), "started"])
 async def test_the_chain_of_a_client_is_gone_for_an_hour(
     tmp_path: Path, autojump_clock: MockClock, state: str
 ) -> None:
-    async with open_town(tmp_path, "alice", "bob", block_time=BLOCK_TIME) as town:
+    async with open_town(tmp_path, "alice", "bob", block_time=BLOCK_TIME, config=SLOW) as town:
         alice, bob = town["alice"], town["bob"]
         before = await tokens(town)
         cid = await alice.store(CONTENT)
