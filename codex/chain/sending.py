@@ -318,7 +318,8 @@ class Lane:
                 outgoing.block = receipt.block
                 outgoing.settle(receipt)
                 self._done.append(outgoing)
-                if receipt.block > head.number:
+                newest = self._board.head or head
+                if receipt.block > newest.number:
                     self._rpc.look()  # there is a newer block, and nobody has told of it
                 return
         outgoing.passed_over += 1

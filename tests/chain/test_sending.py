@@ -448,6 +448,27 @@ async def test_a_chain_that_is_polled_is_looked_at_again_once_it_has_moved(
         assert trio.current_time() == began
 
 
+async def test_a_chain_that_has_told_of_a_block_is_asked_for_it_once(
+    autojump_clock: MockClock, simulated: SimulatedChain, config: MarketConfig, contract: Address
+) -> None:
+    async def at_once(method: str, params: list[Any]) -> Any:
+        answer = await simulated.answer(method, params)
+        if method == "eth_sendRawTransaction":
+            simulated.mine()
+        return answer
+
+    provider = SimulatedProvider(at_once)
+    simulated.providers.append(provider)
+    async with open_chain(provider.dial, config) as opened:
+        await wait_all_tasks_blocked()
+        provider.asked.clear()
+        receipt = await opened.chain.send(contract, b"\x01")
+        await wait_all_tasks_blocked()
+        assert opened.chain.head is not None
+        assert opened.chain.head.number == receipt.block == 1
+        assert [method for method, _ in provider.asked].count("eth_getBlockByNumber") == 1
+
+
 async def test_the_gas_is_what_it_takes_and_a_margin(
     autojump_clock: MockClock,
     simulated: SimulatedChain,
