@@ -23,7 +23,7 @@ from codex.units import MIB, human_size, size_text
 STALL = 5.0  # seconds without anything new, after which lost leaves are recovered instead of waited for
 FIRST = 15.0  # seconds that the first may take: others have to be found and connected to
 SLOW = 4  # times slower than another row has come, a row is put off; or, for the first, as many stalls long
-MEASURED = 1.0  # seconds: what came in less says nothing about a rate
+MEASURED = 1.0  # seconds: what came in less may come faster, and nobody knows how much
 STRETCH = 4096  # leaves that the store is asked about at once: 256 MiB of content
 
 
@@ -175,7 +175,7 @@ async def _fetch(
     first: float = 0.0,
     least: float = 0.0,
 ) -> float:
-    """Fetch what is not here of these leaves; how many came in a second, 0 if that was too short to tell.
+    """Fetch what is not here of these leaves; how many came in a second, or in all if it took less.
 
     Raises NotOnNetwork, and Stalled when none came for `patience` seconds; for the very first there are
     `first` if that is more. Raises Trickles when fewer than `least` a second have come for `patience`.
@@ -199,7 +199,7 @@ async def _fetch(
                 if waiting.cancelled_caught:
                     raise Stalled
     took = trio.current_time() - since
-    return came / took if came and took >= MEASURED else 0.0
+    return came / max(took, MEASURED)
 
 
 async def begin(

@@ -1,11 +1,11 @@
 """Filling a slot: getting a row of a protected dataset, checking it, and making it part of the store.
 
-What of the row is here is read, what others have is fetched, and what is lost is rebuilt, column by column,
-from any K other rows; of those nothing is kept, and no other row is made, but for its digests where the proof
-takes them. Meanwhile the roots of the slot's blocks are computed, on several cores. Only when the slot's root
-is the one that the manifest names, and every block is proved to be the leaf that it is said to be, the row
-becomes part of the store, with what the slot's tree is built of. Until that moment its blocks are hidden, and
-whatever ends it takes them away.
+What of the row is here is read, what others have is fetched, and what is lost, or comes so slowly that other
+rows are sooner here, is rebuilt, column by column, from any K of those; of them nothing is kept, and no other
+row is made, but for its digests where the proof takes them. Meanwhile the roots of the slot's blocks are
+computed, on several cores. Only when the slot's root is the one that the manifest names, and every block is
+proved to be the leaf that it is said to be, the row becomes part of the store, with what the slot's tree is
+built of. Until that moment its blocks are hidden, and whatever ends it takes them away.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +18,9 @@ from codex.codec.cid import EMPTY_BLOCK
 from codex.data import Block, LeafAddress, Manifest, Strategy
 from codex.data.runs import Witness
 from codex.errors import InvalidInput, NotADataset, NotOnNetwork
-from codex.node.fetching import FIRST, STALL
 from codex.node.gathering import READ, ProvedLeaves
 from codex.node.mending import Mender
+from codex.node.pacing import Pace
 from codex.node.restoring import Restoration, open_restoration
 from codex.runtime.groups import unwrapped
 from codex.runtime.threads import Offload
@@ -183,7 +183,7 @@ class Filling:
     async def _from_network(
         self, network: ProvedLeaves, made: Restoration, send: trio.MemorySendChannel[Piece]
     ) -> None:
-        """Fetch what is lacking, as far as it comes."""
+        """Fetch what is lacking, as far as it comes, and as long as other rows are no faster."""
         if not self._lacking:
             return
         total, size = self._mender.layout.total, self._manifest.block_size
@@ -191,19 +191,22 @@ class Filling:
             async with network.fetch_proved(
                 self._tree, total, sorted(self._lacking), keep=False, block_size=size
             ) as arrivals:
-                patience = FIRST
+                pace = Pace()
                 while self._lacking:
-                    with trio.move_on_after(patience) as waiting:
+                    began = trio.current_time()
+                    with trio.move_on_after(pace.patience) as waiting:
                         batch = await anext(arrivals)
                     if waiting.cancelled_caught:
                         return
-                    patience = STALL
+                    pace.note(len(batch), trio.current_time() - began)
                     for leaf, _ in batch:
                         if leaf.index in (self._row.start, self._row.stop - 1):
                             self._ends[leaf.index] = (leaf.index, leaf.cid.digest, leaf.proof)
                     blocks = {leaf.index: block for leaf, block in batch}
                     await made.add(blocks)
                     await self._take(blocks, send)
+                    if await self._mender.sooner(self._lacking, pace):
+                        return
         except NotOnNetwork:
             return  # what is lacking is rebuilt
 

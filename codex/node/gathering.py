@@ -1,9 +1,10 @@
 """Blocks of columns, from wherever they are to be had: any K of a column are as good as all of it.
 
 What is here is taken first. Of the rest so much is asked of the network as is needed, from rows that have
-given before. Only when nothing has come for a while, or nobody has it, everything else is asked for too: then
-whatever arrives first counts, and what is no longer needed is withdrawn. Every block was checked on the way:
-one of this disk against its hash, one of the network against the tree; what is wrong counts as lost.
+given before. Where one is far slower than the others, or nobody has it, or nothing comes for a while, other
+rows are asked for too (see `sought`): then whatever arrives first counts, and what is no longer needed is
+withdrawn. Every block was checked on the way: one of this disk against its hash, one of the network against
+the tree; what is wrong counts as lost.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -17,10 +18,12 @@ from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest
 from codex.data.runs import Witness
 from codex.erasure import Layout
 from codex.errors import BlockNotFound, CorruptData, NotOnNetwork
+from codex.node.fetching import SLOW
+from codex.node.sought import Known, Race, Share, Sought
 from codex.runtime.groups import unwrapped
 from codex.store import Leaf
 
-STALL = 3.0  # seconds without anything new, after which more is asked for than is needed
+LOOK = 0.25  # seconds between two looks at who is slow
 PATIENCE = 10.0  # seconds that are waited for a single leaf of which only the proof is wanted
 READ = 64  # blocks that the store is asked for at once: 4 MiB
 NAMED = 8  # rows that a verdict names
@@ -53,11 +56,18 @@ class Gatherer:
     """Finds blocks of one protected dataset; for one task at a time.
 
     `network` is None where only this node counts. What comes from it is kept in the store, unless `keep` is
-    false. Rows that did not give what they were asked for are remembered, and asked last from then on.
+    false. Rows that did not give what they were asked for, or were slow, are remembered, and asked last from
+    then on; how fast each is, in `known`, which several may share.
     """
 
     def __init__(
-        self, store: Here, network: ProvedLeaves | None, manifest: Manifest, *, keep: bool = True
+        self,
+        store: Here,
+        network: ProvedLeaves | None,
+        manifest: Manifest,
+        *,
+        keep: bool = True,
+        known: dict[int, Known] | None = None,
     ) -> None:
         self.layout = Layout.of(manifest)
         self._store = store
@@ -66,6 +76,7 @@ class Gatherer:
         self._size = manifest.block_size
         self._keep = keep
         self._shy: set[int] = set()
+        self._known = {} if known is None else known
 
     def avoid(self, rows: Iterable[int]) -> None:
         """Ask these rows last."""
@@ -78,12 +89,13 @@ class Gatherer:
         memory as K blocks of each column. Raises BlockNotFound (NotOnNetwork when the network was asked),
         which names columns and rows, when a column has fewer; and what the exchange raises.
         """
-        sought = _Sought(self.layout, columns, wanted, self._size)
+        sought = Sought(self.layout, columns, wanted, self._size)
         await self._from_here(sought)
+        failure = None
         if sought.columns and self._network is not None:
-            await self._from_network(self._network, sought)
+            failure = await self._from_network(self._network, sought)
         if sought.columns:
-            raise self._verdict(sought)
+            raise self._verdict(sought, failure)
         return sought.known
 
     async def witnesses(self, indices: Sequence[int]) -> dict[int, Witness]:
@@ -115,14 +127,14 @@ class Gatherer:
         total, size = self.layout.total, self._size
         return network.fetch_proved(self._tree, total, indices, keep=self._keep, block_size=size)
 
-    async def _from_here(self, sought: "_Sought") -> None:
+    async def _from_here(self, sought: Sought) -> None:
         candidates = sought.candidates(range(self.layout.rows))
         indices = [index for row in candidates for index in row]
         here = await self._store.has_many([LeafAddress(self._tree, index) for index in indices])
         there = {index for index, found in zip(indices, here, strict=True) if found}
         rows = [[index for index in row if index in there] for row in candidates]
         # Again where some turn out to be damaged.
-        while chosen := sought.choose(rows):
+        while chosen := {index for row in sought.choose(rows) for index in row}:
             rows = [[index for index in row if index not in chosen] for row in rows]
             ordered = sorted(chosen)
             for at in range(0, len(ordered), READ):
@@ -132,45 +144,59 @@ class Gatherer:
                     if block is not None:
                         sought.put(index, block)
 
-    async def _from_network(self, network: ProvedLeaves, sought: "_Sought") -> None:
-        candidates = sought.candidates(
-            sorted(range(self.layout.rows), key=lambda row: (row in self._shy, row))
-        )
-        first = sought.choose(candidates)
-        rest = {index for row in candidates for index in row} - first
-        waves = [first, rest]
-        stalled = False
-        with unwrapped():
-            async with trio.open_nursery() as nursery:
-                while sought.columns:
-                    if waves and (stalled or not sought.asking):
-                        nursery.start_soon(self._ask, network, sought, sorted(waves.pop(0)))
-                        sought.asking += 1
-                    elif not sought.asking:
-                        break
-                    sought.news = trio.Event()
-                    with trio.move_on_after(STALL) as waited:
-                        await sought.news.wait()
-                    stalled = waited.cancelled_caught
-                nursery.cancel_scope.cancel()
-        silent = {self.layout.place(index)[0] for index in first} - sought.gave
-        self.avoid(silent)
-
-    async def _ask(self, network: ProvedLeaves, sought: "_Sought", indices: Sequence[int]) -> None:
+    async def _from_network(self, network: ProvedLeaves, sought: Sought) -> NotOnNetwork | None:
+        """Ask others until all is settled, or nobody has any more; what the last of them said then."""
+        race = Race(sought, self._ranked(), self._known)
         try:
-            async with self._fetch(network, indices) as arrivals:
-                async for batch in arrivals:
-                    for leaf, block in batch:
-                        sought.gave.add(self.layout.place(leaf.index)[0])
-                        sought.put(leaf.index, block)
-                    sought.news.set()
-        except NotOnNetwork as error:
-            sought.failure = error
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    await self._see_to_it(network, race, nursery)
+                    nursery.cancel_scope.cancel()
         finally:
-            sought.asking -= 1
-            sought.news.set()
+            self.avoid(race.silent)
+        return race.failure
 
-    def _verdict(self, sought: "_Sought") -> BlockNotFound:
+    async def _see_to_it(self, network: ProvedLeaves, race: Race, nursery: trio.Nursery) -> None:
+        """Ask whoever is to be asked, until there is no need to, or nobody is left."""
+        try:
+            while race.sought.columns:
+                for share in race.ask(trio.current_time()):
+                    nursery.start_soon(self._ask, network, race, share)
+                if not race.running:
+                    break
+                race.news = trio.Event()
+                with trio.move_on_after(LOOK):
+                    await race.news.wait()
+                for share in race.useless():
+                    share.scope.cancel()
+        finally:
+            # As of now: who is cancelled after this had not its time.
+            self._known.update(race.learned(trio.current_time()))
+
+    def _ranked(self) -> list[int]:
+        """All rows, the best first; slow ones behind those of which nothing is known, which may be fast."""
+
+        def rank(row: int) -> tuple[bool, float, int]:
+            pace = self._known.get(row, Known()).pace
+            return row in self._shy, -pace if pace * SLOW < 1 else -1.0, row
+
+        return sorted(range(self.layout.rows), key=rank)
+
+    async def _ask(self, network: ProvedLeaves, race: Race, share: Share) -> None:
+        try:
+            with share.scope:
+                async with self._fetch(network, sorted(share.left)) as arrivals:
+                    async for batch in arrivals:
+                        for leaf, block in batch:
+                            race.arrived(share, leaf.index, block, trio.current_time())
+                        if not race.sought.columns:
+                            race.news.set()
+        except NotOnNetwork as error:
+            race.failure = error
+        finally:
+            race.ended(share, trio.current_time())
+
+    def _verdict(self, sought: Sought, failure: NotOnNetwork | None) -> BlockNotFound:
         column, needed = next(iter(sought.columns.items()))
         layout = self.layout
         at_hand = [
@@ -183,64 +209,10 @@ class Gatherer:
             f" {layout.rows} blocks and has {layout.k - needed}, for rows {which} are lost"
         )
         remedy = "bring back a node that has one of these rows, and try again"
-        if sought.failure is not None:
-            return NotOnNetwork(f"{text}; {sought.failure.message}", remedy=remedy)
+        if failure is not None:
+            return NotOnNetwork(f"{text}; {failure.message}", remedy=remedy)
         return BlockNotFound(text, remedy=remedy)
 
 
 def _witness(leaf: Leaf) -> Witness:
     return leaf.index, leaf.cid.digest, leaf.proof
-
-
-class _Sought:
-    """What a search has found, and what it still needs. Plain state."""
-
-    def __init__(self, layout: Layout, columns: range, wanted: Collection[int], size: int) -> None:
-        self._layout = layout
-        self._size = size
-        self._wanted: dict[int, set[int]] = {}
-        for index in wanted:
-            if index not in layout.padding:
-                self._wanted.setdefault(layout.place(index)[1], set()).add(index)
-        self.known: dict[int, Block] = {}
-        self.columns: dict[int, int] = {}
-        """The columns that are not settled, with how many blocks each needs."""
-        for column in columns:
-            if column in self._wanted:
-                padding = sum(index in layout.padding for index in layout.column(column))
-                self.columns[column] = layout.k - padding
-        self.asking = 0
-        """Fetches that run."""
-        self.gave: set[int] = set()
-        """Rows of which something came."""
-        self.news = trio.Event()
-        self.failure: NotOnNetwork | None = None
-
-    def candidates(self, rows: Iterable[int]) -> list[list[int]]:
-        """The leaves that may still be of use, by row, in the order of the rows given."""
-        layout = self._layout
-        found = [[layout.index(row, column) for column in self.columns] for row in rows]
-        return [[i for i in row if i not in self.known and i not in layout.padding] for row in found]
-
-    def choose(self, rows: Sequence[Sequence[int]]) -> set[int]:
-        """So many of these leaves as are needed, from the first rows on."""
-        needed = dict(self.columns)
-        chosen: set[int] = set()
-        for row in rows:
-            for index in row:
-                column = self._layout.place(index)[1]
-                if needed.get(column, 0) > 0:
-                    needed[column] -= 1
-                    chosen.add(index)
-        return chosen
-
-    def put(self, index: int, block: Block) -> None:
-        """A block has come. One of another size than the manifest says is none."""
-        column = self._layout.place(index)[1]
-        if column not in self.columns or index in self.known or len(block.data) != self._size:
-            return
-        self.known[index] = block
-        self.columns[column] -= 1
-        self._wanted[column].discard(index)
-        if not self.columns[column] or not self._wanted[column]:
-            del self.columns[column]

@@ -13,30 +13,40 @@ What was recovered is kept, with proofs, so that it can be served like any other
 batch of columns, or a single one that has more.
 """
 
-from collections.abc import AsyncGenerator, Container, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Container, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from codex.codec import Cid
 from codex.data import Block, LeafAddress, Manifest
 from codex.data.runs import ProvenRun, Witness
 from codex.erasure import Layout, columns_at_once, recover
-from codex.errors import BlockNotFound, InvalidInput
+from codex.errors import BlockNotFound, CorruptData, InvalidInput, NotADataset
 from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
+from codex.node.pacing import Pace
 from codex.node.restoring import Restoration, Staging, open_restoration, prove
 from codex.node.rows import has_rows, join, runs
+from codex.node.sought import Known
 from codex.runtime import Budget
 from codex.runtime.threads import Offload
 
 COLUMN_MOST = 256 << 20
 """Bytes of data of the largest column that is decoded: K = 4096 rows of blocks of 64 KiB. Whoever claims more
 would have this node hold them all at once."""
+
+TRIED = 8 << 20
+"""Bytes that are fetched of other rows to see how fast those are, or one column; …"""
+TRIED_PART = 16  # … and for one of so many of the leaves that are waited for
+SOONER = 2  # times as fast have others to be, for K times as much has to come
+TRIAL_LEAST = 0.25  # seconds: what comes in less is as much the way there and back
+
+COMPARED = 512  # leaves of two datasets that are looked at at once
 
 NEAR = 1024
 """Leaves from the first to the last of several gaps that are closed together: one by one, a thousand holes of
@@ -66,10 +76,11 @@ class Mender:
         network: ProvedLeaves | None,
         *,
         keep: bool = True,
+        known: dict[int, Known] | None = None,
     ) -> None:
         self.manifest = manifest
         self.layout = Layout.of(manifest)
-        self.gatherer = Gatherer(store, network, manifest, keep=keep)
+        self.gatherer = Gatherer(store, network, manifest, keep=keep, known=known)
         self._store = store
         self._offload = offload
         self._budget = budget
@@ -188,6 +199,38 @@ class Mender:
         around = await self.gaps(row, range(index, index + 1))
         return around[0] if around else range(index, index + 1)
 
+    async def sooner(self, leaves: Collection[int], pace: Pace, *, whole: bool = False) -> bool:
+        """Whether some leaves of a row, none of which is here, would be computed SOONER times as soon as they
+        come from the network, or all of their gaps with `whole`; False, too, when it is not time to see, by
+        their `pace`.
+
+        It is tried with the last of them. For that TRIED bytes of other rows come at most, or one column, and
+        only for as long as would be soon enough.
+        """
+        rate = pace.doubtful(len(leaves))
+        if rate is None:
+            return False
+        last, soon = max(leaves), 1 / (SOONER * rate)  # seconds for each leaf
+        count = max(1, min(len(leaves) // TRIED_PART, TRIED // (self.layout.k * self._size)))
+        if count * soon < TRIAL_LEAST:
+            return False
+        row = self.layout.place(last)[0]
+        self.gatherer.avoid([row])
+        began = trio.current_time()
+        with trio.move_on_after(count * soon) as trial:
+            try:
+                async with aclosing(self.rebuild(range(last + 1 - count, last + 1))) as parts:
+                    async for _ in parts:
+                        pass
+            except BlockNotFound:
+                return False
+        took = trio.current_time() - began
+        pace.note(0, took)
+        made = len(leaves)
+        if whole:
+            made = sum(map(len, await self.gaps(row, range(min(leaves), last + 1))))
+        return not trial.cancelled_caught and made * took <= count * len(leaves) * soon
+
     async def prove(self, run: range, digests: bytes, witnesses: Sequence[Witness]) -> ProvenRun:
         """Prove what was computed of a run that `provable` gave. Raises NotADataset."""
         return await prove(self._offload, self._tree, self.layout.total, run, digests, witnesses)
@@ -242,11 +285,19 @@ class Mending:
         self._budget = budget
         self._turns: dict[Cid, tuple[trio.Lock, int]] = {}
 
-    def mender(self, manifest: Manifest, network: ProvedLeaves | None, *, keep: bool = True) -> Mender:
+    def mender(
+        self,
+        manifest: Manifest,
+        network: ProvedLeaves | None,
+        *,
+        keep: bool = True,
+        known: dict[int, Known] | None = None,
+    ) -> Mender:
         """Somebody to bring back leaves of this dataset; `network` is None where only this node counts, and
-        what comes from it is kept unless `keep` is false. Raises InvalidInput as `Mender`.
+        what comes from it is kept unless `keep` is false. How fast rows are is added to `known`. Raises
+        InvalidInput as `Mender`.
         """
-        return Mender(self._store, self._offload, self._budget, manifest, network, keep=keep)
+        return Mender(self._store, self._offload, self._budget, manifest, network, keep=keep, known=known)
 
     def rows(self, manifest: Manifest, network: ProvedLeaves | None) -> "Rows | None":
         """The rows of a dataset as a flow sees them that reads it; None when it has no parity."""
@@ -254,15 +305,42 @@ class Mending:
             return None
         return Rows(self, manifest, network)
 
-    async def mend(self, manifest: Manifest, network: ProvedLeaves | None, first: int, stop: int) -> int:
+    async def mend(
+        self,
+        manifest: Manifest,
+        network: ProvedLeaves | None,
+        first: int,
+        stop: int,
+        known: dict[int, Known] | None = None,
+    ) -> int:
         """Bring back leaves of this dataset, see `Mender.mend`, one flow after the other."""
         with self._turn(manifest.tree_cid) as turn:
             async with turn:
-                return await self.mender(manifest, network).mend(first, stop)
+                return await self.mender(manifest, network, known=known).mend(first, stop)
 
     async def check_original(self, manifest: Manifest) -> bool:
         """Whether the content is the original's; see `BlockStore.check_original`."""
         return await self._store.check_original(manifest)
+
+    async def compare(self, manifest: Manifest, first: int, stop: int) -> None:
+        """Raise NotADataset when one of these leaves is another one in the original that the manifest names.
+        Looks at those that are here of both, some 20 µs each; of others nobody knows.
+        """
+        for at in range(first, stop, COMPARED):
+            count = min(COMPARED, stop - at)
+            try:
+                original = await self._store.leaves(manifest.original_tree_cid, at, count)
+                named = {leaf.index: leaf.cid for leaf in original}
+                found = await self._store.leaves(manifest.tree_cid, at, count) if named else []
+            except CorruptData:
+                continue  # a proof is damaged, and what it is of, not to be compared
+            for leaf in found:
+                if named.get(leaf.index, leaf.cid) != leaf.cid:
+                    raise NotADataset(
+                        f"leaf {leaf.index} of the dataset {manifest.tree_cid} is not that of the original"
+                        f" {manifest.original_tree_cid} that its manifest names",
+                        remedy="ask whoever made the manifest for another one",
+                    )
 
     @contextmanager
     def _turn(self, tree: Cid) -> Iterator[trio.Lock]:
@@ -283,6 +361,7 @@ class Rows:
     _mending: Mending
     _manifest: Manifest
     _network: ProvedLeaves | None
+    _known: dict[int, Known] = field(factory=dict, init=False)
 
     def stop(self, index: int) -> int:
         """Where the row ends that a leaf is in."""
@@ -290,13 +369,21 @@ class Rows:
 
     async def mend(self, first: int, stop: int) -> int:
         """Bring back what is not here of these leaves; see `Mender.mend`."""
-        return await self._mending.mend(self._manifest, self._network, first, stop)
+        return await self._mending.mend(self._manifest, self._network, first, stop, self._known)
 
-    async def check(self) -> None:
-        """Raise NotADataset when the content is here and is not that of the original which the manifest
-        names.
+    async def sooner(self, leaves: Collection[int], pace: Pace) -> bool:
+        """Whether leaves of a row would be computed much sooner than they come; see `Mender.sooner`."""
+        mender = self._mending.mender(self._manifest, self._network, known=self._known)
+        return await mender.sooner(leaves, pace, whole=True)
+
+    async def check(self, first: int, stop: int) -> None:
+        """Raise NotADataset when these leaves of the content are known not to be those of the original which
+        the manifest names: all of them by its root; a part of them only where they are here of both.
         """
-        await self._mending.check_original(self._manifest)
+        if (first, stop) == (0, self._manifest.original_block_count):
+            await self._mending.check_original(self._manifest)
+        else:
+            await self._mending.compare(self._manifest, first, stop)
 
     def alone(self) -> Mender:
         """Somebody to compute leaves from what is here, to be read and not kept; see `decode`."""

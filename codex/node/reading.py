@@ -6,13 +6,14 @@ as soon as everything before them is there; those that have to wait for others a
 is room, and read back from the store, which has them by then, where there is none. What a reader does not
 take is not fetched: the exchange goes on only when its arrivals are taken.
 
-Where leaves of a protected dataset are lost, here and in the network, or do not come, what is left of their
-row is recovered into the store, and read from there (see `mending`): every byte that is handed on is proved.
-Where the store has no room for them, and K rows are here, they are computed as they are read, and not kept
-(see `decoding`).
+Where leaves of a protected dataset are lost, here and in the network, or do not come, or come so slowly that
+other rows are sooner here (see `pacing`), what is left of their row is recovered into the store, and read
+from there (see `mending`): every byte that is handed on is proved. Where the store has no room for them, and
+K rows are here, they are computed as they are read, and not kept (see `decoding`).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from math import inf
 from typing import Protocol
@@ -26,6 +27,7 @@ from codex.node import fetching
 from codex.node.decoding import decode
 from codex.node.fetching import FIRST, STALL, Holdings, Leaves, Stalled, Stretch, stretches
 from codex.node.mending import Mender
+from codex.node.pacing import Pace
 from codex.runtime import Feed, Share
 
 RUN_BLOCKS = 64  # blocks read at once, by two threads: 2 MiB each, from which to the next little is lost
@@ -50,10 +52,13 @@ class Blocks(Holdings, Protocol):
 class Rows(fetching.Rows, Protocol):
     """The rows of a protected dataset, see `codex.node.mending.Rows`."""
 
-    async def check(self) -> None:
-        """Raise NotADataset when the content is here and is not that of the original which the manifest
+    async def check(self, first: int, stop: int) -> None:
+        """Raise NotADataset when these leaves are known not to be those of the original which the manifest
         names.
         """
+
+    async def sooner(self, leaves: Collection[int], pace: Pace) -> bool:
+        """Whether leaves of a row would be computed much sooner than they come."""
 
     def alone(self) -> Mender:
         """Somebody to compute leaves from what is here, to be read and not kept."""
@@ -90,6 +95,8 @@ class Reader:
         self._ahead = self._least = OWN_BLOCKS * self._block_size
         self._kept = 0  # bytes that arrived, and wait for others before them
         self._at = self._first  # the first leaf that was not handed on
+        self._pace = Pace()  # of the row that is read
+        self._pace_of = -1  # where it ends
         self._met = False  # whether anything came from others
         self._failure: BlockNotFound | None = None  # why what is missing cannot be had
         self._full = False  # whether there is no room to keep what is recovered
@@ -265,7 +272,7 @@ class Reader:
                 at = awaited
                 continue
             while at not in held and at not in stored:
-                self._keep(await self._more(arrivals), held, stored)
+                await self._await(stretch.missing[place:], arrivals, held, stored)
             if at in stored:
                 stored.remove(at)
                 await self._from_here(at, at + 1)
@@ -290,6 +297,32 @@ class Reader:
             self._feed.offer(whole)
             self._at = at
 
+    async def _await(
+        self,
+        missing: Sequence[int],
+        arrivals: AsyncIterator[list[tuple[int, Block]]],
+        held: dict[int, Block],
+        stored: set[int],
+    ) -> None:
+        """Have more of what is missing, the first of which is awaited. Raises Stalled, too, when what is left
+        of its row would come sooner by way of others.
+        """
+        if self._rows is None:
+            self._keep(await self._more(arrivals), held, stored)
+            return
+        stop = self._rows.stop(missing[0])
+        if stop != self._pace_of:
+            self._pace_of, self._pace = stop, Pace(STALL if self._met else FIRST)
+        began = trio.current_time()
+        blocks = await self._more(arrivals, self._pace.patience)
+        self._keep(blocks, held, stored)
+        self._pace.note(sum(index < stop for index, _ in blocks), trio.current_time() - began)
+        if self._pace.is_due:
+            row = missing[: bisect_left(missing, stop)]
+            left = [index for index in row if index not in held and index not in stored]
+            if await self._rows.sooner(left, self._pace):
+                raise Stalled
+
     def _keep(self, blocks: list[tuple[int, Block]], held: dict[int, Block], stored: set[int]) -> None:
         for index, block in blocks:
             size = len(block.data)
@@ -299,10 +332,13 @@ class Reader:
             else:
                 stored.add(index)
 
-    async def _more(self, arrivals: AsyncIterator[list[tuple[int, Block]]]) -> list[tuple[int, Block]]:
+    async def _more(
+        self, arrivals: AsyncIterator[list[tuple[int, Block]]], patience: float | None = None
+    ) -> list[tuple[int, Block]]:
         """What comes next. Raises Stalled where nothing does, or not soon, and there is another way."""
+        patience = patience or (STALL if self._met else FIRST)
         try:
-            with trio.move_on_after(inf if self._rows is None else STALL if self._met else FIRST):
+            with trio.move_on_after(inf if self._rows is None else patience):
                 async for blocks in arrivals:
                     self._met = True
                     return blocks

@@ -1,4 +1,4 @@
-"""Blocks of columns: what is here first, then as many others as are needed, and all when some stall."""
+"""Blocks of columns: what is here first, then as many others as are needed, and more where some are slow."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +10,8 @@ from trio.testing import MockClock
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress
 from codex.errors import BlockNotFound, CorruptData, NotOnNetwork
-from codex.node.gathering import PATIENCE, STALL, Gatherer
+from codex.node.gathering import PATIENCE, Gatherer
+from codex.node.sought import STALL
 from codex.store import Leaf
 from codex.testing.content import noise
 from codex.testing.rows import protect
@@ -73,9 +74,11 @@ class Others:
             self.open -= 1
 
     @property
-    def rows(self) -> list[list[int]]:
-        """The rows of which something was wanted, fetch by fetch."""
-        return [sorted({LAYOUT.place(index)[0] for index in some}) for some in self.wanted]
+    def rows(self) -> list[int]:
+        """The rows of which something was wanted, fetch by fetch: each is of one."""
+        rows = [{LAYOUT.place(index)[0] for index in some} for some in self.wanted]
+        assert all(len(some) == 1 for some in rows)
+        return [min(some) for some in rows]
 
 
 class Arrivals:
@@ -140,23 +143,54 @@ async def test_no_more_is_asked_than_is_needed(autojump_clock: MockClock) -> Non
     gatherer = Gatherer(shelf, others, DATASET.manifest)
     gatherer.avoid([2])
     check(await gatherer.gather(COLUMNS, DATASET.leaves(2)), DATASET.leaves(2))
-    assert others.rows == [[0, 1]]
+    assert sorted(others.rows) == [0, 1]
 
 
-async def test_when_one_stalls_all_are_asked_and_the_first_win(autojump_clock: MockClock) -> None:
+async def test_who_keeps_the_others_waiting_is_made_up_for(autojump_clock: MockClock) -> None:
     shelf = Shelf(DATASET.leaves(3))
     others = Others(row0=1, row1=10_000, row2=2, row4=2, row5=9_000)
     gatherer = Gatherer(shelf, others, DATASET.manifest)
     gatherer.avoid([2])
     began = trio.current_time()
     check(await gatherer.gather(COLUMNS, DATASET.leaves(2)), DATASET.leaves(2))
-    assert trio.current_time() - began == pytest.approx(2 + STALL + 2, abs=0.1)
-    assert others.rows == [[0, 1, 4], [2, 5]]
+    # Row 1 is given some time, and so is row 5 that is asked instead.
+    assert trio.current_time() - began == pytest.approx(STALL + STALL + 2, abs=0.6)
+    assert (sorted(others.rows[:3]), others.rows[3:]) == ([0, 1, 4], [5, 2])
     assert others.open == 0
     # It is remembered who kept it waiting.
     others.wanted.clear()
+    began = trio.current_time()
     check(await gatherer.gather(COLUMNS, DATASET.leaves(2)), DATASET.leaves(2))
-    assert 1 not in others.rows[0]
+    assert sorted(others.rows) == [0, 2, 4]
+    assert trio.current_time() - began == pytest.approx(2)
+
+
+async def test_who_is_slow_is_asked_last_from_then_on(autojump_clock: MockClock) -> None:
+    others = Others(row0=0.1, row1=60, row2=0.1, row3=0.1, row4=0.1, row5=0.2)
+    gatherer = Gatherer(Shelf(), others, DATASET.manifest)
+    gatherer.avoid([4])
+    began = trio.current_time()
+    check(await gatherer.gather(COLUMNS, DATASET.leaves(4)), DATASET.leaves(4))
+    assert trio.current_time() - began < 2
+    assert (sorted(others.rows[:4]), others.rows[4:]) == ([0, 1, 2, 3], [5])
+    others.wanted.clear()
+    check(await gatherer.gather(COLUMNS, DATASET.leaves(4)), DATASET.leaves(4))
+    assert sorted(others.rows) == [0, 2, 3, 5]
+
+
+async def test_where_all_are_slow_nothing_comes_in_vain_but_once(autojump_clock: MockClock) -> None:
+    others = Others(row0=20, row1=21, row2=20, row3=22, row4=20, row5=21)
+    gatherer = Gatherer(Shelf(), others, DATASET.manifest)
+    gatherer.avoid([4])
+    check(await gatherer.gather(COLUMNS, DATASET.leaves(4)), DATASET.leaves(4))
+    # While nothing comes from anybody, everybody is asked.
+    assert sorted(others.rows) == [0, 1, 2, 3, 4, 5]
+    for _ in range(3):
+        others.wanted.clear()
+        began = trio.current_time()
+        check(await gatherer.gather(COLUMNS, DATASET.leaves(4)), DATASET.leaves(4))
+        assert len(others.rows) == 4
+        assert trio.current_time() - began <= 22
 
 
 async def test_what_nobody_has_is_made_up_for_by_others(autojump_clock: MockClock) -> None:
@@ -167,7 +201,7 @@ async def test_what_nobody_has_is_made_up_for_by_others(autojump_clock: MockCloc
     assert others.open == 0
     others.wanted.clear()
     check(await gatherer.gather(COLUMNS, DATASET.leaves(2)), DATASET.leaves(2))
-    assert others.rows == [[1, 3, 4, 5]]
+    assert sorted(others.rows) == [1, 3, 4, 5]
 
 
 async def test_what_is_wanted_may_come_itself(autojump_clock: MockClock) -> None:

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codex.codec import Cid
-from codex.data import LeafAddress
+from codex.data import LeafAddress, MerkleTree, hash_blocks
 from codex.errors import BlockNotFound, InvalidInput, NotADataset
 from codex.node import JobKind, Node
 from codex.node.job import Json
 from codex.node.rows import Row, lost, survey
-from codex.store import Space
+from codex.store import Leaf, Space
 from codex.testing.content import damage, noise
 from codex.testing.nodes import store_of
 from codex.testing.rows import Protected, protect
@@ -183,6 +183,34 @@ async def test_without_rows_there_is_nothing_to_repair_from(node: Node) -> None:
     assert node.jobs.list(JobKind.VERIFY) == ()
 
 
+async def test_a_part_is_compared_with_the_original_where_that_is_here(node: Node) -> None:
+    protection = DATASET.manifest.protection
+    assert protection is not None
+    store = store_of(node)
+    # The same content but for one block, and somebody who says that it is what was protected.
+    changed = bytearray(DATASET.content)
+    changed[7 * SIZE] ^= 1
+    original = protect(bytes(changed), 4, 2, SIZE).original
+    manifest = evolve(DATASET.manifest, protection=evolve(protection, original_tree_cid=original.tree_cid))
+    liar = evolve(DATASET, manifest=manifest)
+    await liar.keep(store, DATASET.others(DATASET.leaves(1)))
+
+    async def read(first: int, stop: int) -> bytes:
+        async with node.retrieve(liar.cid, offset=first * SIZE, length=(stop - first) * SIZE) as found:
+            return await found.read()
+
+    assert await read(6, 9) == DATASET.content[6 * SIZE : 9 * SIZE]  # nobody knows better
+    blocks = hash_blocks(bytes(changed[at : at + SIZE]) for at in range(0, len(changed), SIZE))
+    tree = MerkleTree.of([block.cid.digest for block in blocks])
+    assert tree.root_cid == original.tree_cid
+    await store.put_leaves(
+        tree.root_cid, [Leaf(i, blocks[i].cid, tree.proof(i)) for i in range(4, 8)], blocks[4:8]
+    )
+    assert await read(3, 7) == DATASET.content[3 * SIZE : 7 * SIZE]
+    with pytest.raises(NotADataset, match=f"leaf 7 .* is not that of the original {original.tree_cid}"):
+        await read(6, 9)
+
+
 async def test_a_protected_dataset_of_another_original_is_found_out(node: Node) -> None:
     protection = DATASET.manifest.protection
     assert protection is not None
@@ -192,8 +220,8 @@ async def test_a_protected_dataset_of_another_original_is_found_out(node: Node) 
     await liar.keep(store_of(node), DATASET.others(DATASET.leaves(1, 5)))
     content = DATASET.content
     # A part of it is what the protected dataset has; before the last bytes of all of it, the lie is seen.
-    async with node.retrieve(liar.cid, offset=1, local=True) as found:
-        assert await found.read() == content[1:]
+    async with node.retrieve(liar.cid, offset=SIZE, local=True) as found:
+        assert await found.read() == content[SIZE:]
     got = bytearray()
 
     async def gather() -> None:

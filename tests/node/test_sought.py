@@ -1,0 +1,158 @@
+"""Who is asked for what, against a simulation of rows of any pace: it ends about as soon as it can, and
+little comes in vain.
+"""
+
+from collections.abc import Mapping
+from math import inf
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codex.data import Block
+from codex.errors import NotOnNetwork
+from codex.node.fetching import SLOW
+from codex.node.sought import SHARES, STALL, Known, Race, Share, Sought
+from codex.testing.content import noise
+from codex.testing.rows import protect
+
+SIZE = 64
+STEPS = 12
+DATASETS = {(k, m): protect(noise(k * STEPS * SIZE), k, m, SIZE) for k, m in ((2, 2), (4, 2), (6, 3))}
+LOOK = 0.25
+
+
+class Simulation:
+    """Rows that bring a leaf every so many seconds, or never; or say after a while that there is none."""
+
+    def __init__(
+        self,
+        k: int,
+        m: int,
+        intervals: Mapping[int, float],
+        lost: int,
+        known: Mapping[int, Known] | None = None,
+    ) -> None:
+        self.dataset = DATASETS[k, m]
+        layout = self.dataset.layout
+        self.intervals = intervals
+        self.sought = Sought(layout, range(STEPS), list(layout.row(lost)), SIZE)
+        rows = sorted(range(layout.rows), key=lambda row: (row == lost, row))
+        self.race = Race(self.sought, rows, known or {})
+        self.came = 0
+
+    def run(self, most: float = 10_000.0) -> float:
+        """Seconds until all is settled, or nothing more comes."""
+        now = 0.0
+        while self.sought.columns and now < most:
+            self.race.ask(now)
+            if not self.race.running:
+                break
+            now += LOOK
+            for share in self.race.shares:
+                if share.running:
+                    self._bring(share, now)
+            for share in self.race.useless():
+                self.race.ended(share, now)
+        return now
+
+    def _bring(self, share: Share, now: float) -> None:
+        interval = self.intervals[min(share.rows)]
+        if interval < 0:  # nobody has it
+            if now - share.since >= -interval:
+                self.race.failure = NotOnNetwork("nobody has it")
+                self.race.ended(share, now)
+            return
+        while share.left and (share.came + 1) * interval <= now - share.since:
+            index = min(share.left)
+            self.came += 1
+            self.race.arrived(share, index, self.dataset.blocks[index], now)
+        if not share.left:
+            self.race.ended(share, now)
+
+
+paces = st.sampled_from([0.01, 0.1, 1.0, 5.0, inf, -5.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), shape=st.sampled_from(sorted(DATASETS)))
+def test_it_ends_soon_after_it_could_whatever_the_rows_are_like(
+    data: st.DataObject, shape: tuple[int, int]
+) -> None:
+    k, m = shape
+    intervals = dict(enumerate(data.draw(st.lists(paces, min_size=k + m, max_size=k + m))))
+    lost = data.draw(st.integers(0, k + m - 1))
+    run = Simulation(k, m, intervals, lost)
+    able = sorted(interval for interval in intervals.values() if 0 < interval < inf)
+    if len(able) < k and not 0 < intervals[lost] < inf:
+        run.run(50.0)
+        assert run.sought.columns
+        return
+    took = run.run()
+    assert not run.sought.columns
+    # The K-th fastest row could not bring it sooner. Each that is tried in vain takes its time.
+    best = able[min(k, len(able)) - 1] * STEPS
+    assert took <= best + (m + 1) * max(STALL + LOOK, SLOW * best + 2 * LOOK)
+    assert run.came <= (k + m) * STEPS
+
+
+@settings(max_examples=60, deadline=None)
+@given(slow=st.integers(0, 5), lost=st.integers(0, 5), interval=st.sampled_from([2.0, 20.0, 500.0]))
+def test_one_slow_row_of_all_costs_next_to_nothing(slow: int, lost: int, interval: float) -> None:
+    run = Simulation(4, 2, {row: interval if row == slow else 0.1 for row in range(6)}, lost)
+    assert run.run() <= 4 * 0.1 * STEPS
+    assert run.came <= 4 * STEPS + 2
+    # From then on it is not even asked.
+    again = Simulation(4, 2, run.intervals, lost, run.race.learned(10.0))
+    again.race._rows = sorted(range(6), key=lambda row: (row in (slow, lost), row))
+    assert again.run() <= 2 * 0.1 * STEPS
+    assert again.came == 4 * STEPS
+
+
+def test_where_all_are_alike_nobody_is_asked_in_vain() -> None:
+    for interval in (0.01, 0.5, 2.0):
+        run = Simulation(6, 3, dict.fromkeys(range(9), interval), 8)
+        run.run()
+        assert run.came == 6 * STEPS
+        assert len(run.race.shares) == 6
+
+
+def test_who_is_known_to_be_no_faster_is_not_asked_instead() -> None:
+    intervals = {0: 0.1, 1: 0.1, 2: 0.1, 3: 5.0, 4: 5.0, 5: 0.1}
+    run = Simulation(4, 2, intervals, 5, {3: Known(0.02, 5.0), 4: Known(0.02, 5.0)})
+    run.run(30.0)
+    assert {row for share in run.race.shares for row in share.rows} == {0, 1, 2, 3, 5}
+
+
+def test_of_many_rows_several_are_asked_together() -> None:
+    dataset = protect(noise(150 * SIZE), 150, 50, SIZE)
+    sought = Sought(dataset.layout, range(1), [0], SIZE)
+    race = Race(sought, range(1, 200), {})
+    shares = race.ask(0.0)
+    assert len(shares) <= SHARES
+    assert sorted(index for share in shares for index in share.left) == list(range(1, 151))
+    for share in shares[1:]:
+        for index in sorted(share.left):
+            race.arrived(share, index, dataset.blocks[index], 0.5)
+        race.ended(share, 0.5)
+    # What the first of them owes is asked of others.
+    assert race.ask(0.75) == []
+    assert {index for share in race.ask(STALL) for index in share.left} == {151, 152, 153}
+    assert race.learned(4.0)[1].pace == 0.0
+    assert race.learned(4.0)[100].pace == 1.0
+
+
+def test_what_is_settled_is_of_no_use_any_more() -> None:
+    dataset = DATASETS[2, 2]
+    sought = Sought(dataset.layout, range(1), [0], SIZE)
+    race = Race(sought, [1, 2, 3, 0], {})
+    first, second = race.ask(0.0)
+    [index] = first.left
+    race.arrived(first, index, dataset.blocks[index], 0.1)
+    assert race.ask(STALL + 0.1) != []
+    assert race.useless() == [first]
+    race.arrived(second, next(iter(second.left)), Block.of(b"short"), 3.5)
+    assert sought.columns == {0: 1}
+    assert not race.silent
+    third = race.shares[2]
+    race.arrived(third, next(iter(third.left)), dataset.blocks[next(iter(third.left))], 4.0)
+    assert race.useless() == race.shares
