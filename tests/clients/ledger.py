@@ -37,7 +37,7 @@ def paid_to_the_unit(market: Market, before: Tokens) -> bool:
     while (changes := _since(before, tokens(market))) != expected and time.monotonic() < end:
         time.sleep(0.2)  # hosts fetch their pay when the request is over, and nobody is told
     right = changes == expected
-    how = "by plain HTTP: the client has no call for them"
+    how = "by plain HTTP: no published client has a call for them"
     print(f"{'passed' if right else 'failed'}  balances right to the unit ({how})")
     for name, account in zip(("alice", "bob", "carol"), before, strict=True):
         wanted = "" if right else f", and must be {expected[account]:+,}"

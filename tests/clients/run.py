@@ -2,8 +2,9 @@
 
 Each client has an environment of its own under build/clients, made from the package indexes the first time
 and kept; two nodes of its own that know each other; and then three that trade on a development chain, all on
-free ports and in empty directories. Ends with 1 when a client cannot be installed, when one of its checks
-fails, when somebody is not paid to the unit, or when a node does not end well.
+free ports and in empty directories. What the README shows of trading with curl is run in such a market, too.
+Ends with 1 when a client cannot be installed, when one of its checks fails, when somebody is not paid to the
+unit, or when a node does not end well.
 """
 
 import re
@@ -43,6 +44,9 @@ def main() -> int:
             print(f"The published {name} client:", flush=True)
             if not (_alone(commands.alone) and _in_a_market(commands.market)):
                 failed.append(name)
+        print("curl:", flush=True)
+        if not _in_a_market([sys.executable, HERE / "curl_market.py"]):
+            failed.append("curl")
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,7 +54,7 @@ def main() -> int:
         print(f"{error.cmd[0]} took more than {error.timeout:.0f} s and was stopped.", file=sys.stderr)
         return 1
     if failed:
-        print(f"Checks failed with the published client for {' and '.join(failed)}.", file=sys.stderr)
+        print(f"Checks failed with the client: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
 
 
