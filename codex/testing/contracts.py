@@ -41,24 +41,24 @@ async def buy(node: Node, cid: Cid, terms: Terms = TERMS) -> RequestId:
     return RequestId.parse(str(ended.result["purchaseId"]))
 
 
-async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 2000) -> None:
-    """Wait until something is so, looking once a second."""
+async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 2000, *, every: float = 1) -> None:
+    """Wait until something is so, looking every so many seconds, and for `seconds` at most."""
     with trio.fail_after(seconds):
         while not await reached():  # noqa: ASYNC110 - on virtual time, of what no event tells
-            await trio.sleep(1)
+            await trio.sleep(every)
 
 
 async def stands(
-    node: Node, id: RequestId, state: str, *, settled: bool = False, seconds: float = 2000
+    node: Node, id: RequestId, state: str, *, settled: bool = False, seconds: float = 2000, every: float = 1
 ) -> None:
-    """Wait until a purchase stands so, and with `settled` until its money has come back."""
+    """Wait until a purchase stands so, and with `settled` until its money has come back; as `until`."""
 
     async def reached() -> bool:
         purchase = await node.market.purchase(id)
         assert purchase is not None
         return purchase.state.value == state and (purchase.over or not settled)
 
-    await until(reached, seconds)
+    await until(reached, seconds, every=every)
 
 
 async def let_go(node: Node) -> bool:
