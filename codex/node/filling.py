@@ -20,7 +20,7 @@ from codex.data.runs import Witness
 from codex.errors import InvalidInput, NotADataset, NotOnNetwork
 from codex.node.gathering import READ, ProvedLeaves
 from codex.node.mending import Mender
-from codex.node.pacing import Pace
+from codex.node.pacing import Pace, sooner
 from codex.node.restoring import Restoration, open_restoration
 from codex.runtime.groups import unwrapped
 from codex.runtime.threads import Offload
@@ -205,7 +205,7 @@ class Filling:
                     blocks = {leaf.index: block for leaf, block in batch}
                     await made.add(blocks)
                     await self._take(blocks, send)
-                    if await self._mender.sooner(self._lacking, pace):
+                    if await sooner(self._mender, self._lacking, pace):
                         return
         except NotOnNetwork:
             return  # what is lacking is rebuilt

@@ -29,7 +29,7 @@ from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
-from codex.node.pacing import Pace
+from codex.node.pacing import Pace, sooner
 from codex.node.restoring import Restoration, Staging, open_restoration, prove
 from codex.node.rows import has_rows, join, runs
 from codex.node.sought import Known
@@ -39,12 +39,6 @@ from codex.runtime.threads import Offload
 COLUMN_MOST = 256 << 20
 """Bytes of data of the largest column that is decoded: K = 4096 rows of blocks of 64 KiB. Whoever claims more
 would have this node hold them all at once."""
-
-TRIED = 8 << 20
-"""Bytes that are fetched of other rows to see how fast those are, or one column; …"""
-TRIED_PART = 16  # … and for one of so many of the leaves that are waited for
-SOONER = 2  # times as fast have others to be, for K times as much has to come
-TRIAL_LEAST = 0.25  # seconds: what comes in less is as much the way there and back
 
 COMPARED = 512  # leaves of two datasets that are looked at at once
 
@@ -85,17 +79,17 @@ class Mender:
         self._offload = offload
         self._budget = budget
         self._tree = manifest.tree_cid
-        self._size = manifest.block_size
+        self.block_size = manifest.block_size
         _ = self.layout.shape  # raises when such rows cannot be coded
-        if self._size % CHUNK:
+        if self.block_size % CHUNK:
             raise InvalidInput(
-                f"blocks of {self._size} bytes cannot be coded: it takes a multiple of {CHUNK}"
+                f"blocks of {self.block_size} bytes cannot be coded: it takes a multiple of {CHUNK}"
             )
-        column = self.layout.k * self._size
+        column = self.layout.k * self.block_size
         if column > COLUMN_MOST:
             raise InvalidInput(
-                f"a column of K = {self.layout.k} blocks of {self._size} bytes has {column} bytes, more than"
-                f" the {COLUMN_MOST} that this node decodes"
+                f"a column of K = {self.layout.k} blocks of {self.block_size} bytes has {column} bytes,"
+                f" more than the {COLUMN_MOST} that this node decodes"
             )
 
     async def gaps(self, row: int, within: range | None = None) -> list[range]:
@@ -199,38 +193,6 @@ class Mender:
         around = await self.gaps(row, range(index, index + 1))
         return around[0] if around else range(index, index + 1)
 
-    async def sooner(self, leaves: Collection[int], pace: Pace, *, whole: bool = False) -> bool:
-        """Whether some leaves of a row, none of which is here, would be computed SOONER times as soon as they
-        come from the network, or all of their gaps with `whole`; False, too, when it is not time to see, by
-        their `pace`.
-
-        It is tried with the last of them. For that TRIED bytes of other rows come at most, or one column, and
-        only for as long as would be soon enough.
-        """
-        rate = pace.doubtful(len(leaves))
-        if rate is None:
-            return False
-        last, soon = max(leaves), 1 / (SOONER * rate)  # seconds for each leaf
-        count = max(1, min(len(leaves) // TRIED_PART, TRIED // (self.layout.k * self._size)))
-        if count * soon < TRIAL_LEAST:
-            return False
-        row = self.layout.place(last)[0]
-        self.gatherer.avoid([row])
-        began = trio.current_time()
-        with trio.move_on_after(count * soon) as trial:
-            try:
-                async with aclosing(self.rebuild(range(last + 1 - count, last + 1))) as parts:
-                    async for _ in parts:
-                        pass
-            except BlockNotFound:
-                return False
-        took = trio.current_time() - began
-        pace.note(0, took)
-        made = len(leaves)
-        if whole:
-            made = sum(map(len, await self.gaps(row, range(min(leaves), last + 1))))
-        return not trial.cancelled_caught and made * took <= count * len(leaves) * soon
-
     async def prove(self, run: range, digests: bytes, witnesses: Sequence[Witness]) -> ProvenRun:
         """Prove what was computed of a run that `provable` gave. Raises NotADataset."""
         return await prove(self._offload, self._tree, self.layout.total, run, digests, witnesses)
@@ -244,9 +206,9 @@ class Mender:
         They are named by what they contain; whether that is what the tree has there is to be proved.
         """
         rows = range(run.start // self.layout.steps, -(-run.stop // self.layout.steps))
-        column = (self.layout.k + len(rows)) * self._size
+        column = (self.layout.k + len(rows)) * self.block_size
         async with self._budget.lend(column) as share:
-            most = max(1, min(columns_at_once(self.layout, self._size), share.most // column))
+            most = max(1, min(columns_at_once(self.layout, self.block_size), share.most // column))
             share.hold(most * column)
             for columns in self.layout.batches(most):
                 leaves = [
@@ -259,7 +221,7 @@ class Mender:
         known = await self.gatherer.gather(columns, leaves)
         wanted = [index for index in leaves if index not in known]
         data = {index: block.data for index, block in known.items()}
-        made = await self._offload.run(recover, self.layout, self._size, data, wanted)
+        made = await self._offload.run(recover, self.layout, self.block_size, data, wanted)
         found = dict(zip(wanted, made, strict=True))
         return {index: found.get(index) or known[index] for index in leaves}
 
@@ -372,9 +334,9 @@ class Rows:
         return await self._mending.mend(self._manifest, self._network, first, stop, self._known)
 
     async def sooner(self, leaves: Collection[int], pace: Pace) -> bool:
-        """Whether leaves of a row would be computed much sooner than they come; see `Mender.sooner`."""
+        """Whether leaves of a row would be computed much sooner than they come; see `sooner`."""
         mender = self._mending.mender(self._manifest, self._network, known=self._known)
-        return await mender.sooner(leaves, pace, whole=True)
+        return await sooner(mender, leaves, pace, whole=True)
 
     async def check(self, first: int, stop: int) -> None:
         """Raise NotADataset when these leaves of the content are known not to be those of the original which

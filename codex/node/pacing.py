@@ -1,14 +1,28 @@
 """How fast leaves of a row come for which somebody waits, and when it is time to try another way.
 
 A row that comes slowly is not therefore worse than the others, for which K times as much has to be fetched:
-whoever waits is to try a few columns of them, from time to time, and to compare. Plain state.
+whoever waits tries a few columns of them, from time to time, and compares.
 """
 
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing
+from typing import Protocol
+
+import trio
 from attrs import define, field
 
+from codex.data import Block
+from codex.erasure import Layout
+from codex.errors import BlockNotFound
 from codex.node.fetching import FIRST, SLOW, STALL
+from codex.node.gathering import Gatherer
 
 LONG = SLOW * STALL  # seconds: what is here sooner is waited for
+TRIED = 8 << 20
+"""Bytes that are fetched of other rows to see how fast those are, or one column; …"""
+TRIED_PART = 16  # … and for one of so many of the leaves that are waited for
+TRIAL_LEAST = 0.25  # seconds: what comes in less is as much the way there and back
+SOONER = 2  # times as fast have others to be, for K times as much has to come
 
 
 @define
@@ -57,3 +71,49 @@ class Pace:
             return None
         self._span *= 2
         return rate
+
+
+class Computes(Protocol):
+    """What computes leaves of a dataset; see `codex.node.mending.Mender` for the contracts."""
+
+    layout: Layout
+    gatherer: Gatherer
+    block_size: int
+
+    async def gaps(self, row: int, within: range | None = None) -> list[range]: ...
+    def rebuild(self, run: range) -> AsyncGenerator[dict[int, Block], None]: ...
+
+
+async def sooner(mender: Computes, leaves: Collection[int], pace: Pace, *, whole: bool = False) -> bool:
+    """Whether some leaves of a row, none of which is here, would be computed SOONER times as soon as they
+    come from the network, or all of their gaps with `whole`; False, too, when it is not time to see.
+
+    It is tried with the last of them. For that TRIED bytes of other rows come at most, or one column, and
+    only for as long as would be soon enough.
+    """
+    rate = pace.doubtful(len(leaves))
+    if rate is None:
+        return False
+    layout = mender.layout
+    last, soon = max(leaves), 1 / (SOONER * rate)  # seconds for each leaf
+    count = max(1, min(len(leaves) // TRIED_PART, TRIED // (layout.k * mender.block_size)))
+    if count * soon < TRIAL_LEAST:
+        return False
+    row = layout.place(last)[0]
+    mender.gatherer.avoid([row])
+    began = trio.current_time()
+    with trio.move_on_after(count * soon) as trial:
+        try:
+            async with aclosing(mender.rebuild(range(last + 1 - count, last + 1))) as parts:
+                async for _ in parts:
+                    pass
+        except BlockNotFound:
+            return False
+    took = trio.current_time() - began
+    pace.note(0, took)
+    if trial.cancelled_caught:
+        return False
+    made = len(leaves)
+    if whole:
+        made = sum(map(len, await mender.gaps(row, range(min(leaves), last + 1))))
+    return made * took <= count * len(leaves) * soon

@@ -1,6 +1,7 @@
 """Slots: filled from here, from others and from other rows; kept, and really gone when they are cleared."""
 
 import errno
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from codex.node import Node
 from codex.node.filling import root_of
 from codex.node.hosting import PURPOSE
 from codex.slots import SlotShape, SlotTree, verifiable
-from codex.store import Hold
+from codex.store import BlockStore, Hold
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
 from codex.testing.disks import FaultyDisk
@@ -502,6 +503,33 @@ async def test_of_a_manifest_alone_only_the_manifest_stays(
         assert await here(carol) == (DATASET.leaves(1) if slot == 0 else set())
     assert await holdings(carol) == before
     audit(carol.config.data_dir / "repo")
+
+
+async def test_killed_between_the_manifest_and_its_hold_the_manifest_goes_with_its_ttl(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StoreConfig(block_ttl=3600)
+    async with open_test_network("alice", "carol", store=config) as people:
+        info = people["alice"].info()
+        carol = people["carol"]
+        await carol.connect(info.peer_id, info.announced)
+        await give(people, 0)
+
+        async def hold(self: BlockStore, hold: Hold, *, record: bool = False) -> None:
+            # What is on the disk now is what a kill leaves.
+            shutil.copytree(carol.config.data_dir / "repo", tmp_path / "repo")
+            raise BlockNotFound("killed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BlockStore, "hold", hold)
+            with pytest.raises(BlockNotFound, match="killed"):
+                await carol.on_store(DATASET.cid, 0, LATER)
+    async with open_test_node(tmp_path, store=config) as node:
+        assert (await holdings(node))[1] == (DATASET.cid,)
+        assert await here(node) == set()
+        await trio.sleep(3600)
+        await check_empty(node)
+        audit(tmp_path / "repo")
 
 
 async def test_what_was_fetched_meanwhile_stays(people: Neighbourhood, autojump_clock: MockClock) -> None:
