@@ -4,10 +4,10 @@ A slot is a row of a protected dataset. That it is kept is a *hold* in the store
 and the dataset's manifest until then. It is there before the first block comes, and is a promise once the
 row is complete; what was begun and not ended is undone, at the next start if not before. (A process that is
 killed in the moment between the manifest and its hold leaves the manifest, as one that somebody asked for: it
-goes when its TTL is over.) What came for the sake of the slot goes with it: not what was here before, nor what
-somebody else on this node came to use (another slot of the same row; whoever fetched of the dataset or pinned
-it). A dataset that is deleted while slots of it are hosted leaves these, and its manifest, by which they are
-proved; it is listed as long.
+goes when its TTL is over.) What came for the sake of the slot goes with it: not what was here before, nor
+what somebody else on this node came to use (another slot of the same row; whoever fetched of the dataset or
+pinned it). A dataset that is deleted while slots of it are hosted leaves these, and its manifest, by which
+they are proved; it is listed as long.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
