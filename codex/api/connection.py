@@ -32,6 +32,7 @@ from hypercorn.typing import ConnectionState
 from codex.api.rpc.frames import SocketProtocol
 from codex.api.wire import READ_SIZE, STALL, Exchange, PeerGone
 from codex.logs import get_logger
+from codex.runtime.stream import PartsStream
 
 HEAD_TIMEOUT = 10.0  # seconds for a head to be complete once its first byte has come, as in the reference
 IDLE_TIMEOUT = 75.0  # seconds an unused connection is kept
@@ -160,7 +161,7 @@ class Connection:
 
     def __init__(
         self,
-        stream: trio.abc.HalfCloseableStream,
+        stream: PartsStream,
         *,
         client: Peer,
         server: Peer,

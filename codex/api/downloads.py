@@ -50,8 +50,8 @@ async def give(node: Node, exchange: Exchange, cid: Cid, *, local: bool, cors: C
         await exchange.respond(206 if part else 200, headers, retrieval.size)
         if first:
             await exchange.send(first)
-        async for piece in retrieval:
-            await exchange.send(piece)
+        while parts := await retrieval.some():
+            await exchange.send(*parts)
 
 
 async def _first(node: Node, manifest: Manifest, retrieval: Retrieval, local: bool) -> bytes | memoryview:

@@ -20,13 +20,14 @@ LINGER = 5.0  # seconds spent reading what a refused sender still sends, so that
 LINGER_BYTES = 64 << 20
 
 Headers = Sequence[tuple[str, str]]
+Buffer = bytes | bytearray | memoryview
 
 
 class ByteStream(Protocol):
     """What an exchange needs of a connection."""
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray: ...
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
+    async def send_parts(self, parts: Sequence[Buffer]) -> None: ...
 
 
 class PeerGone(Exception):
@@ -171,13 +172,14 @@ class Exchange:
         self._promised = 0 if self.method == "HEAD" else length or 0
         await self._send(data)
 
-    async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send a part of the body. Raises PeerGone; a body longer than promised is a bug and raises
-        ValueError."""
-        if self._promised is None or len(data) > self._promised:
+    async def send(self, *parts: Buffer) -> None:
+        """Send more of the body, one part after the other. Raises PeerGone; a body longer than promised is a
+        bug and raises ValueError."""
+        size = sum(map(len, parts))
+        if self._promised is None or size > self._promised:
             raise ValueError("the body is longer than the length that was announced")
-        await self._send(data)
-        self._promised -= len(data)
+        await self._send(*parts)
+        self._promised -= size
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response. Raises PeerGone."""
@@ -199,10 +201,10 @@ class Exchange:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
 
-    async def _send(self, data: bytes | bytearray | memoryview) -> None:
+    async def _send(self, *parts: Buffer) -> None:
         try:
             with trio.fail_after(STALL):
-                await self._stream.send_all(data)
+                await self._stream.send_parts(parts)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             raise PeerGone(f"the reader has gone, or took nothing for {STALL:.0f} seconds") from error
 

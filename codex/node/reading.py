@@ -34,8 +34,8 @@ RUN_BLOCKS = 64  # blocks read at once, by two threads: 2 MiB each, from which t
 AHEAD = 8 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
 OWN_BLOCKS = 2  # that every reader may hold: one that waits for it, and one in its hands
 HOP_RUNS = 64  # runs of one hop to the store at most: it looks up more leaves ahead than it reads
+GIVEN = 8  # blocks from the network that are handed on between two looks at the room there is
 MENDED = 64  # leaves that are looked at, and fetched where need be, when reading comes upon a damaged one
-JOINED = 8  # blocks from the network that are joined: half a megabyte costs a socket little more than one
 
 
 class Blocks(Holdings, Protocol):
@@ -278,9 +278,8 @@ class Reader:
                 await self._from_here(at, at + 1)
                 at, place = at + 1, place + 1
                 continue
-            room = min(JOINED, await self._room())
-            pieces: list[bytes | memoryview] = []
-            while at in held and len(pieces) < room:
+            stop = at + min(GIVEN, await self._room())
+            while at in held and at < stop:
                 piece = held.pop(at).data
                 if len(piece) != self._block_size:
                     # One that stands for padding has no place among the content.
@@ -289,12 +288,10 @@ class Reader:
                         f" {self._block_size} by its manifest",
                         remedy="ask whoever made the manifest for another one: this one describes no dataset",
                     )
-                pieces.append(piece)
+                self._kept -= len(piece)
+                self._feed.offer(memoryview(piece))
                 at, place = at + 1, place + 1
-            whole = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            self._kept -= len(whole)
             self._share.hold(self._ahead + self._kept)
-            self._feed.offer(whole)
             self._at = at
 
     async def _await(

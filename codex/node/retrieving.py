@@ -11,13 +11,15 @@ from functools import partial
 
 import trio
 
-from codex.data import Manifest
+from codex.data import BLOCK_SIZE, Manifest
 from codex.errors import InvalidInput
 from codex.node.fetching import Leaves
 from codex.node.job import Progress
 from codex.node.reading import OWN_BLOCKS, Blocks, Reader, Rows
 from codex.runtime import Budget, Feed
 from codex.runtime.groups import unwrapped
+
+TOGETHER = 8 * BLOCK_SIZE  # bytes of pieces handed out together: costs a socket little more than one block
 
 
 class Retrieval:
@@ -57,16 +59,32 @@ class Retrieval:
         return self
 
     async def __anext__(self) -> memoryview:
-        while True:
-            piece = await anext(self._feed)
-            part = piece[self._skip : self._skip + self._left]
-            self._skip = max(0, self._skip - len(piece))
-            if part:
-                if self._check is not None and self._left == len(part):
-                    await self._check()
-                self._left -= len(part)
-                self._progress.bytes_done += len(part)
-                return part
+        parts = await self._some(0)
+        if not parts:
+            raise StopAsyncIteration
+        return parts[0]
+
+    async def some(self) -> list[memoryview]:
+        """Wait for bytes, and return them in the buffers that they lie in, several where several are there;
+        nothing at the end.
+        """
+        return await self._some(TOGETHER)
+
+    async def _some(self, most: int) -> list[memoryview]:
+        while pieces := await self._feed.some(most):
+            parts: list[memoryview] = []
+            for piece in pieces:
+                part = piece[self._skip : self._skip + self._left]
+                self._skip = max(0, self._skip - len(piece))
+                if part:
+                    if self._check is not None and self._left == len(part):
+                        await self._check()
+                    self._left -= len(part)
+                    self._progress.bytes_done += len(part)
+                    parts.append(part)
+            if parts:
+                return parts
+        return []
 
     async def read(self) -> bytes:
         """Everything that is left, in one piece; for datasets known to be small."""

@@ -35,11 +35,12 @@ class Sink(Protocol):
 class MessageDecoder:
     """Pieces of a byte stream in, messages out, one at a time; no I/O.
 
-    A message that lies in one piece is a view of it; else its pieces are copied together, once. What is held
-    is what has come, whatever length a message claims to have.
+    A message that lies in one piece is a view of it; else its pieces are copied together, once and as they
+    come, while they are in the processor's cache. What is held is what has come, whatever length a message
+    claims to have.
     """
 
-    __slots__ = ("_head", "_held", "_limit", "_parts", "_unread", "_wanted")
+    __slots__ = ("_head", "_held", "_limit", "_unread", "_wanted")
 
     def __init__(self, limit: int) -> None:
         """`limit` is the most bytes that a message may have, its length not counted."""
@@ -47,8 +48,7 @@ class MessageDecoder:
         self._unread: deque[memoryview] = deque()
         self._head = b""
         self._wanted: int | None = None  # None while the length is being read
-        self._held = 0
-        self._parts: list[memoryview] = []
+        self._held = bytearray()
 
     @property
     def midway(self) -> bool:
@@ -58,7 +58,7 @@ class MessageDecoder:
     @property
     def held(self) -> int:
         """Bytes of the message that has begun."""
-        return self._held
+        return len(self._held)
 
     def feed(self, piece: Bytes) -> None:
         """Take what came."""
@@ -74,15 +74,17 @@ class MessageDecoder:
             at = self._read_length(view) if self._wanted is None else 0
             if self._wanted is None:
                 continue
-            part = view[at : at + self._wanted - self._held]
+            part = view[at : at + self._wanted - len(self._held)]
             if rest := view[at + len(part) :]:
                 self._unread.appendleft(rest)
-            if part:
-                self._parts.append(part)
-                self._held += len(part)
-            if self._held == self._wanted:
-                message: Bytes = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-                self._parts, self._held, self._wanted = [], 0, None
+            whole = len(self._held) + len(part) == self._wanted
+            if whole and not self._held:
+                self._wanted = None
+                return part
+            self._held += part
+            if whole:
+                message = memoryview(self._held)
+                self._held, self._wanted = bytearray(), None
                 return message
         return None
 

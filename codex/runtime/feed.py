@@ -101,6 +101,23 @@ class Feed(Generic[T]):
             self._room.set()
         return piece
 
+    async def some(self, most: int) -> list[T]:
+        """Wait for a piece, and take it with those behind it while their lengths add up to `most` or less;
+        nothing at the end.
+        """
+        try:
+            taken = [await anext(self)]
+        except StopAsyncIteration:
+            return []
+        left = most - len(taken[0])
+        while self._pieces and len(self._pieces[0]) <= left:
+            taken.append(self._pieces.popleft())
+            self._taken += len(taken[-1])
+            left -= len(taken[-1])
+        if self._held <= self._capacity // 2:
+            self._room.set()
+        return taken
+
     def close(self) -> None:
         """Want no more: what is here is dropped, and what is offered still."""
         self.end()

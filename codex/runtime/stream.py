@@ -7,9 +7,15 @@ waits. Everything else is left to trio's.
 
 import errno
 import os
+from abc import abstractmethod
+from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Protocol
 
 import trio
+
+MOST_PARTS = 64
+"""Parts that are given to the system at once; every system takes more."""
 
 
 class _Socket(Protocol):
@@ -29,7 +35,17 @@ class SocketStream(Protocol):
     async def aclose(self) -> None: ...
 
 
-class DirectStream(trio.abc.HalfCloseableStream):
+class PartsStream(trio.abc.HalfCloseableStream):
+    """A stream that also takes what is sent in parts."""
+
+    @abstractmethod
+    async def send_parts(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send everything in the parts, one after the other and without copying them together; the rest is as
+        for `send_all`.
+        """
+
+
+class DirectStream(PartsStream):
     """`inner`, with sending of its own; behaves as that does, errors and cancellation included."""
 
     def __init__(self, inner: SocketStream) -> None:
@@ -47,6 +63,9 @@ class DirectStream(trio.abc.HalfCloseableStream):
         One call takes at least one turn of the loop, and otherwise one for each time that the peer is behind.
         Raises BrokenResourceError, ClosedResourceError, BusyResourceError.
         """
+        await self.send_parts([data])
+
+    async def send_parts(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:
         self._check_idle()
         socket = self._inner.socket
         if socket.did_shutdown_SHUT_WR or socket.fileno() < 0:
@@ -54,20 +73,25 @@ class DirectStream(trio.abc.HalfCloseableStream):
         self._sending = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            with memoryview(data).cast("B") as view:
-                waited = await self._send(view)
+            with ExitStack() as stack:
+                views = [stack.enter_context(memoryview(part).cast("B")) for part in parts if len(part)]
+                waited = await self._send(views)
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._sending = False
 
-    async def _send(self, view: memoryview) -> bool:
+    async def _send(self, views: list[memoryview]) -> bool:
         """Send everything; whether that took a wait."""
-        socket, waited, at = self._inner.socket, False, 0
-        while at < len(view):
+        socket, waited = self._inner.socket, False
+        first, at = 0, 0  # the view that is next, and how much of it has gone
+        while first < len(views):
             try:
                 # A closed socket has no number: what others have opened since cannot be meant.
-                at += os.write(socket.fileno(), view[at:])
+                at += os.writev(socket.fileno(), [views[first][at:], *views[first + 1 : first + MOST_PARTS]])
+                while first < len(views) and at >= len(views[first]):
+                    at -= len(views[first])
+                    first += 1
             except BlockingIOError:
                 waited = True
                 await trio.lowlevel.wait_writable(socket)

@@ -16,6 +16,7 @@ from codex.config import ApiConfig
 from codex.testing.content import noise
 from codex.testing.http import Client, Link, NoReply, chunk
 from codex.testing.nodes import ServedNode, open_served_node
+from codex.testing.parts import Parted
 
 CONTENT = b"some file contents"
 CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
@@ -366,7 +367,7 @@ async def test_a_peer_that_takes_nothing_is_cut_off(served: ServedNode, path: st
     near, far = trio.testing.lockstep_stream_pair()  # a send ends when the other side takes the bytes
     api = server.Server(served.node, ApiConfig(), Access(None))
     connection = Connection(
-        near,
+        Parted(near),
         client=None,
         server=None,
         app=api._application,

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MemoryReceiveStream, MemorySendStream, lockstep_stream_pair, memory_stream_pair
 
-from codex.api.wire import LINGER, STALL, ByteStream, Exchange, PeerGone
+from codex.api.wire import LINGER, STALL, Exchange, PeerGone
 from codex.errors import UploadCut
 from codex.runtime.stall import LoopWatch
+from codex.testing.parts import Parted
 
 Common = Callable[[], Sequence[tuple[bytes, bytes]]]
 Stream = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
@@ -23,13 +24,15 @@ def opened(head: bytes, early: bytes = b"") -> tuple[Exchange, "Stream"]:
     return request_on(near, head, early=early), far
 
 
-def request_on(stream: ByteStream, head: bytes, common: Common = tuple, *, early: bytes = b"") -> Exchange:
+def request_on(
+    stream: trio.abc.HalfCloseableStream, head: bytes, common: Common = tuple, *, early: bytes = b""
+) -> Exchange:
     """An exchange whose head (and the bytes behind it) has arrived."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(head + b"\r\n\r\n" + early)
     request = connection.next_event()
     assert isinstance(request, h11.Request)
-    return Exchange(stream, connection, request, common)
+    return Exchange(Parted(stream), connection, request, common)
 
 
 POST = b"POST /api/codex/v1/data HTTP/1.1\r\nHost: a\r\nContent-Length: "
@@ -152,6 +155,16 @@ async def test_more_than_promised_is_a_bug() -> None:
     await exchange.respond(200, [], 3)
     with pytest.raises(ValueError, match="longer"):
         await exchange.send(b"four")
+
+
+async def test_parts_count_together_against_the_promise() -> None:
+    exchange, far = opened(b"GET / HTTP/1.1\r\nHost: a")
+    await exchange.respond(200, [], 4)
+    with pytest.raises(ValueError, match="longer"):
+        await exchange.send(b"abc", b"de")
+    await exchange.send(b"abc", b"", b"d")
+    assert exchange.reusable
+    assert (await far.receive_some()).endswith(b"\r\n\r\nabcd")
 
 
 async def test_less_than_promised_is_not_reusable() -> None:

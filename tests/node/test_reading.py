@@ -17,8 +17,8 @@ from codex.codec import EMPTY_BLOCK, Cid
 from codex.data import BLOCK_SIZE, Block
 from codex.errors import BlockNotFound, NotADataset, QuotaExceeded
 from codex.node.job import Progress
-from codex.node.reading import AHEAD, JOINED, OWN_BLOCKS, RUN_BLOCKS
-from codex.node.retrieving import open_dataset
+from codex.node.reading import AHEAD, GIVEN, OWN_BLOCKS, RUN_BLOCKS
+from codex.node.retrieving import TOGETHER, open_dataset
 from codex.runtime import Budget, Feed
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import noise
@@ -87,13 +87,17 @@ async def test_what_arrived_is_not_read_back(autojump_clock: MockClock) -> None:
     assert len(shelf.here) == BLOCKS
 
 
-async def test_pieces_are_joined_where_they_are_there(autojump_clock: MockClock) -> None:
+async def test_pieces_are_handed_out_together_where_they_are_there(autojump_clock: MockClock) -> None:
     shelf = Shelf(DATASET)
-    async with open_dataset(
-        shelf, DATASET.manifest, budget=Budget(MEMORY), network=Elsewhere(shelf, batch=BLOCKS)
-    ) as dataset:
-        pieces = [piece async for piece in dataset]
-    assert max(map(len, pieces)) == JOINED * BLOCK_SIZE
+    network = Elsewhere(shelf, batch=BLOCKS)
+    async with open_dataset(shelf, DATASET.manifest, budget=Budget(MEMORY), network=network) as dataset:
+        taken, most = [await anext(dataset)], 0
+        while parts := await dataset.some():
+            taken += parts
+            most = max(most, len(parts))
+        assert await dataset.some() == []
+    assert b"".join(taken) == DATASET.content
+    assert most == TOGETHER // BLOCK_SIZE
 
 
 async def test_a_reader_that_takes_nothing_has_only_so_much_fetched(autojump_clock: MockClock) -> None:
@@ -103,7 +107,7 @@ async def test_a_reader_that_takes_nothing_has_only_so_much_fetched(autojump_clo
     async with open_dataset(shelf, large.manifest, budget=Budget(MEMORY), network=network) as dataset:
         await wait_all_tasks_blocked(0.01)
         # Those in the exchange's window, those that wait for the reader, and those on their way to it.
-        assert len(network.wanted) <= 16 + AHEAD // BLOCK_SIZE // 2 + 2 * JOINED + 2 * 4
+        assert len(network.wanted) <= 16 + AHEAD // BLOCK_SIZE // 2 + 2 * GIVEN + 2 * 4
         assert await dataset.read() == large.content
 
 

@@ -40,6 +40,31 @@ async def test_all_pieces_arrive_in_order(pieces: list[bytes], capacity: int, in
         assert [piece async for piece in feed] == pieces
 
 
+@settings(max_examples=50, deadline=None)
+@given(pieces=pieces, capacity=st.integers(1, 30), most=st.integers(0, 40))
+async def test_pieces_are_taken_together_up_to_a_length(
+    pieces: list[bytes], capacity: int, most: int
+) -> None:
+    feed: Feed[bytes] = Feed(capacity)
+    taken: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(make, feed, Inline(), list(pieces))
+        while some := await feed.some(most):
+            assert len(some) == 1 or sum(map(len, some)) <= most
+            taken += some
+    assert taken == pieces
+
+
+async def test_an_error_is_raised_behind_what_is_taken_together() -> None:
+    feed: Feed[bytes] = Feed(10)
+    for piece in (b"a", b"b"):
+        feed.offer(piece)
+    feed.end(BlockNotFound("gone"))
+    assert await feed.some(10) == [b"a", b"b"]
+    with pytest.raises(BlockNotFound):
+        await feed.some(10)
+
+
 async def test_the_maker_goes_on_while_pieces_are_taken() -> None:
     feed: Feed[bytes] = Feed(10)
     seen = threading.Semaphore(0)

@@ -7,8 +7,10 @@ from contextlib import suppress
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from codex.runtime.stream import DirectStream
+from codex.runtime.stream import MOST_PARTS, DirectStream
 from codex.testing.cancelling import cancel_at_every_checkpoint
 
 MUCH = bytes(range(256)) * (1 << 15)  # 8 MiB: more than the system takes at once
@@ -60,6 +62,25 @@ async def test_much_arrives_whole_whatever_the_system_takes_at_once() -> None:
         await alice.send_all(memoryview(MUCH).cast("H"))
         await alice.send_eof()
     assert got == MUCH
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, 1 << 15), max_size=2 * MOST_PARTS))
+async def test_parts_arrive_one_behind_the_other(sizes: list[int]) -> None:
+    alice, bob = await narrow()
+    parts = [memoryview(MUCH)[number : number + size] for number, size in enumerate(sizes)]
+    got = bytearray()
+
+    async def receive() -> None:
+        while data := await bob.receive_some():
+            got.extend(data)
+
+    async with alice, bob, trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        with trio.testing.assert_checkpoints():
+            await alice.send_parts(parts)
+        await alice.send_eof()
+    assert got == b"".join(parts)
 
 
 async def test_others_have_their_turn_while_the_peer_takes_everything() -> None:

@@ -153,8 +153,8 @@ async def retrieve(call: Call, params: Retrieve) -> Object:
         ) as retrieval:
             opened: Object = {"request": call.id, "stream": stream.number, "window": params.window}
             await call.connection.notify("opened", {**opened, **_about(retrieval)})
-            async for piece in retrieval:
-                await stream.send(piece)
+            while parts := await retrieval.some():
+                await stream.send(parts[0] if len(parts) == 1 else b"".join(parts))
             await stream.end()
     return {"bytes": retrieval.size}
 
