@@ -29,6 +29,7 @@ class Rounds:
         self._share = share
         self._watched: dict[SlotId, None] = {}
         self._waiting: dict[SlotId, None] = {}
+        self._fresh: dict[SlotId, None] = {}
 
     @property
     def watched(self) -> tuple[SlotId, ...]:
@@ -38,6 +39,14 @@ class Rounds:
     def waiting(self) -> int:
         """Filled slots of the group that are too many to be watched."""
         return len(self._waiting)
+
+    def take_fresh(self) -> tuple[SlotId, ...]:
+        """The slots that came to be watched since this was asked last: what was told of them may be long ago,
+        and they over by now.
+        """
+        fresh = tuple(self._fresh)
+        self._fresh.clear()
+        return fresh
 
     def hear(self, event: MarketEvent) -> None:
         """The marketplace has told this."""
@@ -53,6 +62,7 @@ class Rounds:
     def drop(self, slot: SlotId) -> None:
         """A slot is not filled any more. One that waits takes its place."""
         self._waiting.pop(slot, None)
+        self._fresh.pop(slot, None)
         if slot in self._watched:
             del self._watched[slot]
             self._fill_up()
@@ -63,3 +73,4 @@ class Rounds:
             slot = next(iter(self._waiting))
             del self._waiting[slot]
             self._watched[slot] = None
+            self._fresh[slot] = None

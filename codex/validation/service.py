@@ -2,7 +2,8 @@
 
 All slots are looked at side by side and at once: whether a proof was required is judged by the newest block,
 and who comes late may find the moment gone. What a life before this one watched is read from what the
-marketplace has told since the oldest request that may still run.
+marketplace has told since the oldest request that may still run; the slots of that time that are over by now
+are let go at once, so that they keep no place from one that must be watched.
 """
 
 from functools import partial
@@ -26,6 +27,8 @@ ABREAST = 16
 """Slots that are looked at at the same time."""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
+
+_OVER = (SlotState.FINISHED, SlotState.PAID, SlotState.FAILED, SlotState.CANCELLED)
 
 _log = get_logger("validation")
 
@@ -97,27 +100,52 @@ class ValidationService:
                         continue  # what is no longer so is seen at the next round
                     for event, _ in told.events:
                         self._rounds.hear(event)
+                    await self._sift()
                     begin = told.cursor.next
             except CodexError as error:
                 _log.warning("validation waits for the chain", why=error.message, remedy=error.remedy)
             await trio.sleep(PAUSE)
             await self._chain.connected()
 
+    async def _sift(self) -> None:
+        """Let go what is over already of the slots that were just heard of, and of those that take its place.
+
+        Only what no event will tell: a slot that is free now was freed later than it was filled, and that is
+        heard too, or the provider that was asked is behind.
+        """
+        limiter = trio.CapacityLimiter(ABREAST)
+
+        async def look(slot: SlotId) -> None:
+            async with limiter:
+                try:
+                    if await self._market.slot_state(slot) in _OVER:
+                        self._rounds.drop(slot)
+                except CodexError as error:
+                    _log.debug("a slot is looked at in the next round", slot=str(slot), why=error.message)
+
+        while fresh := self._rounds.take_fresh():
+            async with trio.open_nursery() as nursery:
+                for slot in fresh:
+                    nursery.start_soon(look, slot)
+
     async def _round(self, period: Period, config: MarketplaceConfig) -> None:
-        """Look at every slot once; what failed, and only that, again while there is time."""
-        left = self._rounds.watched
-        while left:
+        """Look at every slot once, those too that take the place of what is over; what failed, and only that,
+        again while there is time.
+        """
+        seen: set[SlotId] = set()
+        while left := [slot for slot in self._rounds.watched if slot not in seen]:
             failed: list[SlotId] = []
             limiter = trio.CapacityLimiter(ABREAST)
             async with trio.open_nursery() as nursery:
                 for slot in left:
                     nursery.start_soon(partial(self._look, slot, period, failed=failed, limiter=limiter))
-            left = tuple(failed)
-            if left:
+            seen.update(left)
+            seen.difference_update(failed)
+            if failed:
                 await trio.sleep(1)
                 if await self._chain.clock.now() >= period.end + config.proofs.timeout:
                     _log.warning(
-                        "slots could not be looked at in time", slots=len(left), period=period.number
+                        "slots could not be looked at in time", slots=len(failed), period=period.number
                     )
                     return
 

@@ -37,3 +37,14 @@ def test_no_more_than_it_may_and_the_next_when_one_goes() -> None:
     assert (rounds.watched, rounds.waiting) == ((SLOTS[2], SLOTS[4]), 0)
     rounds.drop(SLOTS[9])
     assert len(rounds.watched) == 2
+
+
+def test_who_has_come_to_be_watched_is_told_once() -> None:
+    rounds = Rounds(Share(most=2))
+    for index in range(4):
+        rounds.hear(SlotFilled(REQUEST, index))
+    assert rounds.take_fresh() == (SLOTS[0], SLOTS[1])
+    assert rounds.take_fresh() == ()
+    rounds.drop(SLOTS[0])
+    rounds.drop(SLOTS[2])
+    assert rounds.take_fresh() == (SLOTS[3],)

@@ -7,11 +7,11 @@ from pathlib import Path
 import trio
 from trio.testing import MockClock
 
-from codex.market import SlotState
+from codex.market import SlotId, SlotState, StorageRequest
 from codex.testing.hosts import a_request, account, open_host, open_validator_at, post
-from codex.testing.market import SimulatedChain, SimulatedMarket
+from codex.testing.market import CONFIG, SimulatedChain, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
-from codex.validation import Share, Validation
+from codex.validation import ProofMarked, Share, Validation
 
 EVERYTHING = Share(most=0)
 
@@ -91,3 +91,51 @@ async def test_errors_and_outages_are_outlived(tmp_path: Path, autojump_clock: M
         market.go_online()
         await trio.sleep(1000)
         assert (await validation.validated()).marked == 2
+
+
+def fill_all(market: SimulatedMarket, request: StorageRequest) -> None:
+    """Let bob fill all slots of a request."""
+    for index in range(request.ask.slots):
+        slot = SlotId.of(request.id, index)
+        market.reserve(request.id, index, account("bob"))
+        market.fill(slot, account("bob"), proof_for(market.challenge(slot, market.period.number)))
+
+
+async def test_what_is_over_keeps_no_place_after_a_restart(autojump_clock: MockClock) -> None:
+    # Ten times as many slots as may be watched are over when the validator starts, all filled before the one
+    # that bob holds and never proves.
+    market = SimulatedMarket()
+    market.fund(account("bob"), 10**7)
+    old = a_request(nonce=1, slots=100, duration=200, expiry=100, loss=1)
+    await post(market, old)
+    fill_all(market, old)
+    await trio.sleep(250)
+    new = a_request(nonce=2, duration=5000, expiry=500, loss=1)
+    await post(market, new)
+    fill_all(market, new)
+    slot = SlotId.of(new.id, 0)
+    await trio.sleep(10)
+    async with open_validator(market, Share(most=10)) as validation:
+        await trio.sleep(20)
+        validated = await validation.validated()
+        assert (validated.watched, validated.waiting) == ((slot,), 0)
+        await trio.sleep(4 * CONFIG.proofs.period)
+        assert market.slot_state(slot) is SlotState.REPAIR
+
+
+async def test_what_ends_while_it_is_watched_gives_its_place_up_within_the_round(
+    autojump_clock: MockClock,
+) -> None:
+    market = SimulatedMarket()
+    market.fund(account("bob"), 10**7)
+    async with open_validator(market, Share(most=1)) as validation, validation.events(10) as events:
+        short = a_request(nonce=1, duration=40, expiry=20)
+        held = a_request(nonce=2, duration=5000, expiry=500, loss=1)
+        for request in (short, held):
+            await post(market, request)
+            fill_all(market, request)
+            await trio.sleep(5)
+        assert (await validation.validated()).waiting == 1
+        end = CONFIG.proofs.period_at(market.request(short.id).ends)
+        first = await anext(events)
+        assert first == ProofMarked(SlotId.of(held.id, 0), end.number)
