@@ -26,7 +26,7 @@ class Journal:
 
     def __init__(self, book: MarketBook) -> None:
         self._book = book
-        self._waiting: list[tuple[bytes, bytes]] = []
+        self._waiting: list[tuple[bytes, Decision]] = []
         self._noted = 0
         self._news = trio.Event()
         self._writing = trio.Lock()
@@ -36,7 +36,7 @@ class Journal:
         # The key begins with the slot, so that its story can be read; the rest makes it one of its own.
         self._noted += 1
         key = decision.slot.raw + decision.at.to_bytes(8, "big") + self._noted.to_bytes(8, "big")
-        self._waiting.append((key, decision.to_bytes()))
+        self._waiting.append((key, decision))
         del self._waiting[:-MOST]
         self._news.set()
 
@@ -54,7 +54,9 @@ class Journal:
         """Write what is noted, now. Raises what the store raises; then it waits for the next time."""
         async with self._writing:
             self._news = trio.Event()
-            while batch := self._waiting[:BATCH]:
+            while waiting := self._waiting[:BATCH]:
+                # Made into bytes only now: of tens of thousands that come at once most are let go again.
+                batch = [(key, decision.to_bytes()) for key, decision in waiting]
                 try:
                     await self._book.put_records(KIND, batch, keep=KEEP)
                 except CodexError:
