@@ -14,6 +14,7 @@ from codex.node import (
     PurchaseMoved,
     SlotLost,
     SlotPaid,
+    SlotSlashed,
 )
 
 REMEMBERED = 10_000  # purchases whose state is known; further ones may be counted once too often
@@ -25,6 +26,7 @@ _NAMES = {"errored": "error"}
 _COUNTED: dict[type, tuple[str, str]] = {
     ProofSent: ("codex_proofs_sent", "Proofs that the marketplace took."),
     ProofMissed: ("codex_proofs_missed", "Proofs that were asked for and not brought in time."),
+    SlotSlashed: ("codex_slots_slashed", "Times that collateral was taken from a slot of this host."),
     SlotPaid: ("codex_slots_paid", "Slots that were held to their end and paid."),
     SlotLost: ("codex_slots_lost", "Slots that were taken from this host, with their collateral."),
     ProofMarked: ("codex_proofs_marked", "Missing proofs of others that this node has marked."),

@@ -16,6 +16,7 @@ from codex.node.events import (
     SlotLost,
     SlotMoved,
     SlotPaid,
+    SlotSlashed,
 )
 from codex.node.info import NodeInfo
 from codex.node.job import JobKind, JobState, JobView
@@ -56,6 +57,7 @@ __all__ = [
     "SlotLost",
     "SlotMoved",
     "SlotPaid",
+    "SlotSlashed",
     "Source",
     "Terms",
     "Wires",

@@ -108,6 +108,17 @@ class ProofMissed:
 
 
 @frozen
+class SlotSlashed:
+    """The marketplace has taken `amount` of a slot's collateral for missed proofs; `left` is still at stake.
+    Both are in the token's smallest unit.
+    """
+
+    slot: str
+    amount: int
+    left: int
+
+
+@frozen
 class SlotPaid:
     """A slot is paid, and so much collateral came back, in the token's smallest unit."""
 
@@ -130,7 +141,9 @@ class ProofMarked:
     period: int
 
 
-MarketNews = PurchaseMoved | SlotMoved | ProofSent | ProofMissed | SlotPaid | SlotLost | ProofMarked
+MarketNews = (
+    PurchaseMoved | SlotMoved | ProofSent | ProofMissed | SlotSlashed | SlotPaid | SlotLost | ProofMarked
+)
 """What a node tells that takes part in the marketplace. Purchases and slots are named by 0x and 64 digits."""
 
 NodeEvent = (

@@ -11,7 +11,7 @@ from codex.node import events as told
 from codex.node.events import Events
 from codex.purchasing import PurchaseChanged
 from codex.runtime import Broadcast, Inbox, Lagged
-from codex.sales import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid
+from codex.sales import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid, SlotSlashed
 from codex.validation import ProofMarked
 
 WAITING = 1024
@@ -76,6 +76,8 @@ def node_event(event: BoardNews) -> told.NodeEvent:
             return told.ProofSent(str(slot), period, spare)
         case ProofMissed(slot, period, why):
             return told.ProofMissed(str(slot), period, why)
+        case SlotSlashed(slot, amount, left):
+            return told.SlotSlashed(str(slot), amount, left)
         case SlotPaid(slot, collateral):
             return told.SlotPaid(str(slot), collateral)
         case SlotLost(slot):

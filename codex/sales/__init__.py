@@ -8,7 +8,7 @@ marketplace is heard in the next life, standing.py knows and bookmark.py keeps. 
 for a slot is counted by the store (codex/store/availability.py).
 """
 
-from codex.sales.bench import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid
+from codex.sales.bench import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid, SlotSlashed
 from codex.sales.board import SalesBoard
 from codex.sales.deciding import Check, Decision, Verdict
 from codex.sales.duties import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore
@@ -34,6 +34,7 @@ __all__ = [
     "SalesBoard",
     "SlotLost",
     "SlotPaid",
+    "SlotSlashed",
     "State",
     "Verdict",
 ]

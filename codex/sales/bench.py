@@ -39,6 +39,15 @@ class ProofMissed:
 
 
 @frozen
+class SlotSlashed:
+    """The marketplace has taken `amount` of a slot's collateral for missed proofs; `left` is at stake yet."""
+
+    slot: SlotId
+    amount: int
+    left: int
+
+
+@frozen
 class SlotPaid:
     """A slot was held to the end, or to the expiry of a cancelled request; `collateral` came back."""
 
@@ -53,7 +62,7 @@ class SlotLost:
     slot: SlotId
 
 
-SaleEvent = SaleMoved | ProofSent | ProofMissed | SlotPaid | SlotLost
+SaleEvent = SaleMoved | ProofSent | ProofMissed | SlotSlashed | SlotPaid | SlotLost
 
 
 @define

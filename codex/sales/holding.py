@@ -11,7 +11,7 @@ import trio
 from codex.errors import ChainRefused, CodexError, CorruptData, NotFound, ProofInvalid, UnknownRequest
 from codex.logs import get_logger
 from codex.market import Groth16Proof, Period, Slot, SlotState
-from codex.sales.bench import ProofMissed, ProofSent, SlotLost, SlotPaid
+from codex.sales.bench import ProofMissed, ProofSent, SlotLost, SlotPaid, SlotSlashed
 from codex.sales.sale import Sale
 from codex.sales.states import Event
 from codex.store import Stage
@@ -26,6 +26,9 @@ _log = get_logger("sales")
 
 async def settle_in(sale: Sale) -> Event:
     """The slot is ours: note it, and keep the blocks until the request ends."""
+    if sale.stage < Stage.STAKED:
+        # What is taken from now on is told of. What was taken while nobody was here is not: it is noted.
+        sale.at_stake = (await sale.known()).request.ask.collateral_per_slot
     await sale.advance(Stage.STAKED)
     told = await look(sale)
     if told is not None:
@@ -77,6 +80,7 @@ async def hold(sale: Sale) -> Event:
         period = bench.config.proofs.period_at(int(await bench.time.now()))
         if period.number > sale.proved_period:
             await _reached(sale, period)
+            see_stake(sale, await bench.market.current_collateral(sale.slot))
             try:
                 await _prove(sale, slot, period)
             except (NotFound, CorruptData) as error:
@@ -88,6 +92,17 @@ async def hold(sale: Sale) -> Event:
         await bench.time.until(next_look)
         # Where blocks are rare the state may be behind the clock: at least a second goes by between looks.
         await bench.time.until(await bench.time.now() + 1)
+
+
+def see_stake(sale: Sale, left: int) -> None:
+    """Tell it when less of the collateral is left than there was. Nothing is left of what is not ours now,
+    of which others tell.
+    """
+    before = sale.at_stake
+    if before is not None and 0 < left < before:
+        _log.warning("collateral was slashed", slot=str(sale.slot), by=before - left, left=left)
+        sale.bench.events.publish(SlotSlashed(sale.slot, before - left, left))
+    sale.at_stake = left
 
 
 async def _reached(sale: Sale, period: Period) -> None:
@@ -207,6 +222,7 @@ async def fail(sale: Sale) -> Event:
 async def _release(sale: Sale) -> None:
     """Have the contract give back what it has, after a note of how much that is."""
     collateral = await sale.bench.market.current_collateral(sale.slot)
+    see_stake(sale, collateral)
     await sale.advance(Stage.RELEASING, collateral)
     try:
         await sale.bench.market.free_slot(sale.slot)

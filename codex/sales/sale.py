@@ -37,6 +37,8 @@ class Sale:
         self.proved_period = -1
         """The newest period that a proof was taken in."""
         self.left_out = 0
+        self.at_stake: int | None = None
+        """What was left of the collateral when it was last looked at in this life."""
         self.reason = ""
         self.checks: tuple[Check, ...] = ()
         self.availability: bytes | None = reservation.availability if reservation is not None else None

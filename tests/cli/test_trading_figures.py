@@ -18,6 +18,7 @@ from codex.node import (
     SlotLost,
     SlotMoved,
     SlotPaid,
+    SlotSlashed,
 )
 
 pytestmark = pytest.mark.embedded_chain
@@ -40,6 +41,7 @@ async def test_what_is_told_is_counted(tmp_path: Path, autojump_clock: MockClock
         ProofSent("0x3", 7, 9),
         ProofSent("0x3", 8, 9),
         ProofMissed("0x3", 9, "late"),
+        SlotSlashed("0x4", 2, 8),
         SlotPaid("0x3", 5),
         SlotLost("0x4"),
         ProofMarked("0x5", 7),
@@ -55,6 +57,7 @@ async def test_what_is_told_is_counted(tmp_path: Path, autojump_clock: MockClock
             "codex_purchases_error_total": 1,
             "codex_proofs_sent_total": 2,
             "codex_proofs_missed_total": 1,
+            "codex_slots_slashed_total": 1,
             "codex_slots_paid_total": 1,
             "codex_slots_lost_total": 1,
             "codex_proofs_marked_total": 1,

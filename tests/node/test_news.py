@@ -10,7 +10,7 @@ from codex.node.news import WAITING, BoardNews, News
 from codex.purchasing import Purchase, PurchaseChanged
 from codex.purchasing import State as Purchased
 from codex.runtime import Broadcast, Mailbox
-from codex.sales import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid, State
+from codex.sales import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State
 from codex.validation import ProofMarked
 
 SLOT = SlotId(b"\x12" * 32)
@@ -25,6 +25,7 @@ PAIRS: list[tuple[BoardNews, told.NodeEvent]] = [
     (SaleMoved(SLOT, State.PROVING), told.SlotMoved(NAME, "SaleProving")),
     (ProofSent(SLOT, 7, 30), told.ProofSent(NAME, 7, 30)),
     (ProofMissed(SLOT, 7, "late"), told.ProofMissed(NAME, 7, "late")),
+    (SlotSlashed(SLOT, 20, 80), told.SlotSlashed(NAME, 20, 80)),
     (SlotPaid(SLOT, 10**20), told.SlotPaid(NAME, 10**20)),
     (SlotLost(SLOT), told.SlotLost(NAME)),
     (ProofMarked(SLOT, 7), told.ProofMarked(NAME, 7)),

@@ -15,7 +15,7 @@ from codex.config import StoreConfig
 from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork
 from codex.market import RequestFailed, RequestState, Slot, SlotId, SlotState, StorageRequested
 from codex.runtime import Lagged
-from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, State, Verdict
+from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State, Verdict
 from codex.sales.standing import DEPTH
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, proof_for
@@ -274,6 +274,32 @@ async def test_who_cannot_prove_loses_the_slot_and_another_repairs_it(
             await trio.sleep(5)
             assert await carol.untouched()
             assert (await carol.sales.availabilities())[0].lost == 0
+
+
+async def test_what_one_missed_proof_costs_is_told_once(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request(slots=1, duration=1500, loss=1)
+    slot = request.slot(0).id
+    slashed: list[SlotSlashed] = []
+    async with watching(market):
+        async with open_host(market, tmp_path) as bob, bob.sales.events(1000) as events:
+            await bob.offer()
+            await post(market, request)
+            await until(lambda: market.slot_state(slot) is SlotState.FILLED)
+            bob.duties.prove_seconds = 100  # longer than a period
+            await until(lambda: market.slot(slot).missed == 1)
+            bob.duties.prove_seconds = 0
+            while not slashed:
+                event = await anext(events)
+                slashed += [event] if isinstance(event, SlotSlashed) else []
+        # Nor again in another life.
+        async with open_host(market, tmp_path) as bob, bob.sales.events(1000) as events:
+            while not isinstance(event, SlotPaid):
+                event = await anext(events)
+                slashed += [event] if isinstance(event, SlotSlashed) else []
+    assert slashed == [SlotSlashed(slot, SIZE // 5, SIZE - SIZE // 5)]
+    assert event == SlotPaid(slot, SIZE - SIZE // 5)
 
 
 async def test_an_honest_host_of_a_failed_request_gets_its_bytes_back(

@@ -28,6 +28,7 @@ from codex.api.rpc.results import (
     SlotEvent,
     SlotMovedEvent,
     SlotPaidEvent,
+    SlotSlashedEvent,
 )
 from codex.node import (
     JobEnded,
@@ -45,6 +46,7 @@ from codex.node import (
     SlotLost,
     SlotMoved,
     SlotPaid,
+    SlotSlashed,
 )
 from codex.runtime.broadcast import Lagged
 
@@ -90,6 +92,10 @@ def _sent(event: ProofSent) -> Object:
 
 def _missed(event: ProofMissed) -> Object:
     return {"slot": event.slot, "period": event.period, "why": event.why}
+
+
+def _slashed(event: SlotSlashed) -> Object:
+    return {"slot": event.slot, "amount": str(event.amount), "left": str(event.left)}
 
 
 def _paid(event: SlotPaid) -> Object:
@@ -147,6 +153,13 @@ EVENTS: Mapping[type, Event] = {
         Topic.SLOTS,
         _missed,
         "A period has ended without a proof of a slot that was asked for.",
+    ),
+    SlotSlashed: Event(
+        "slotSlashed",
+        SlotSlashedEvent,
+        Topic.SLOTS,
+        _slashed,
+        "The marketplace has taken collateral of a slot of this host, for a proof that is missing.",
     ),
     SlotPaid: Event("slotPaid", SlotPaidEvent, Topic.SLOTS, _paid, "A slot is over, and paid."),
     SlotLost: Event(

@@ -339,6 +339,16 @@ class ProofMissedEvent:
 
 
 @frozen
+class SlotSlashedEvent:
+    """Collateral was taken."""
+
+    subscription: Annotated[int, "which subscription this is for"]
+    slot: Annotated[str, "its id: 0x and 64 digits"]
+    amount: Annotated[str, "what was taken since it was told last, a decimal text"]
+    left: Annotated[str, "what is still at stake, a decimal text"]
+
+
+@frozen
 class SlotPaidEvent:
     """A slot is paid."""
 
