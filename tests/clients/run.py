@@ -45,6 +45,8 @@ def main() -> int:
             if not (_alone(commands.alone) and _in_a_market(commands.market)):
                 failed.append(name)
         print("curl:", flush=True)
+        if shutil.which("curl") is None:
+            raise Failed("curl is not installed here; install it to run the README's lines with it.")
         if not _in_a_market([sys.executable, HERE / "curl_market.py"]):
             failed.append("curl")
     except Failed as error:
