@@ -205,7 +205,9 @@ class Filling:
                     blocks = {leaf.index: block for leaf, block in batch}
                     await made.add(blocks)
                     await self._take(blocks, send)
-                    if await sooner(self._mender, self._lacking, pace):
+                    left = len(self._lacking)
+                    rate = pace.doubtful(left)
+                    if rate and await sooner(self._mender, self._lacking, pace, rate, left):
                         return
         except NotOnNetwork:
             return  # what is lacking is rebuilt

@@ -24,9 +24,10 @@ from codex.codec import Cid
 from codex.data import Block, LeafAddress, Manifest
 from codex.data.runs import ProvenRun, Witness
 from codex.erasure import Layout, columns_at_once, recover
-from codex.errors import BlockNotFound, CorruptData, InvalidInput, NotADataset
+from codex.errors import BlockNotFound, InvalidInput
 from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
+from codex.node import original
 from codex.node.fetching import Holdings, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
 from codex.node.pacing import Pace, sooner
@@ -39,8 +40,6 @@ from codex.runtime.threads import Offload
 COLUMN_MOST = 256 << 20
 """Bytes of data of the largest column that is decoded: K = 4096 rows of blocks of 64 KiB. Whoever claims more
 would have this node hold them all at once."""
-
-COMPARED = 512  # leaves of two datasets that are looked at at once
 
 NEAR = 1024
 """Leaves from the first to the last of several gaps that are closed together: one by one, a thousand holes of
@@ -280,29 +279,18 @@ class Mending:
             async with turn:
                 return await self.mender(manifest, network, known=known).mend(first, stop)
 
-    async def check_original(self, manifest: Manifest) -> bool:
-        """Whether the content is the original's; see `BlockStore.check_original`."""
-        return await self._store.check_original(manifest)
+    async def check(self, manifest: Manifest, first: int, stop: int) -> None:
+        """Compare the content with the original; see `original.check`."""
+        await original.check(self._store, manifest, first, stop)
 
-    async def compare(self, manifest: Manifest, first: int, stop: int) -> None:
-        """Raise NotADataset when one of these leaves is another one in the original that the manifest names.
-        Looks at those that are here of both, some 20 µs each; of others nobody knows.
-        """
-        for at in range(first, stop, COMPARED):
-            count = min(COMPARED, stop - at)
-            try:
-                original = await self._store.leaves(manifest.original_tree_cid, at, count)
-                named = {leaf.index: leaf.cid for leaf in original}
-                found = await self._store.leaves(manifest.tree_cid, at, count) if named else []
-            except CorruptData:
-                continue  # a proof is damaged, and what it is of, not to be compared
-            for leaf in found:
-                if named.get(leaf.index, leaf.cid) != leaf.cid:
-                    raise NotADataset(
-                        f"leaf {leaf.index} of the dataset {manifest.tree_cid} is not that of the original"
-                        f" {manifest.original_tree_cid} that its manifest names",
-                        remedy="ask whoever made the manifest for another one",
-                    )
+    async def missing(self, manifest: Manifest, first: int, count: int) -> int:
+        """How many of these leaves are not here."""
+        return await self._store.missing(manifest.tree_cid, first, count)
+
+    async def has_room(self, manifest: Manifest, columns: int) -> bool:
+        """Whether there is room for K blocks of so many columns."""
+        layout = Layout.of(manifest)
+        return (await self._store.space()).available >= columns * layout.k * manifest.block_size
 
     @contextmanager
     def _turn(self, tree: Cid) -> Iterator[trio.Lock]:
@@ -334,18 +322,22 @@ class Rows:
         return await self._mending.mend(self._manifest, self._network, first, stop, self._known)
 
     async def sooner(self, leaves: Collection[int], pace: Pace) -> bool:
-        """Whether leaves of a row would be computed much sooner than they come; see `sooner`."""
+        """Whether leaves of a row would be computed much sooner than they come, see `sooner`, and there is
+        room for what comes of other rows for it.
+        """
+        rate = pace.doubtful(len(leaves))
+        if rate is None:
+            return False
+        first = self.stop(min(leaves)) - self._manifest.steps
+        made = await self._mending.missing(self._manifest, first, self._manifest.steps)
+        if not await self._mending.has_room(self._manifest, made):
+            return False
         mender = self._mending.mender(self._manifest, self._network, known=self._known)
-        return await sooner(mender, leaves, pace, whole=True)
+        return await sooner(mender, leaves, pace, rate, made)
 
     async def check(self, first: int, stop: int) -> None:
-        """Raise NotADataset when these leaves of the content are known not to be those of the original which
-        the manifest names: all of them by its root; a part of them only where they are here of both.
-        """
-        if (first, stop) == (0, self._manifest.original_block_count):
-            await self._mending.check_original(self._manifest)
-        else:
-            await self._mending.compare(self._manifest, first, stop)
+        """Compare leaves of the content with the original; see `original.check`."""
+        await self._mending.check(self._manifest, first, stop)
 
     def alone(self) -> Mender:
         """Somebody to compute leaves from what is here, to be read and not kept; see `decode`."""

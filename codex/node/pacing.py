@@ -13,7 +13,7 @@ from attrs import define, field
 
 from codex.data import Block
 from codex.erasure import Layout
-from codex.errors import BlockNotFound
+from codex.errors import BlockNotFound, NotADataset, QuotaExceeded
 from codex.node.fetching import FIRST, SLOW, STALL
 from codex.node.gathering import Gatherer
 
@@ -80,40 +80,30 @@ class Computes(Protocol):
     gatherer: Gatherer
     block_size: int
 
-    async def gaps(self, row: int, within: range | None = None) -> list[range]: ...
     def rebuild(self, run: range) -> AsyncGenerator[dict[int, Block], None]: ...
 
 
-async def sooner(mender: Computes, leaves: Collection[int], pace: Pace, *, whole: bool = False) -> bool:
+async def sooner(mender: Computes, leaves: Collection[int], pace: Pace, rate: float, made: int) -> bool:
     """Whether some leaves of a row, none of which is here, would be computed SOONER times as soon as they
-    come from the network, or all of their gaps with `whole`; False, too, when it is not time to see.
+    come from the network, `rate` a second, though `made` leaves have to be computed for it.
 
     It is tried with the last of them. For that TRIED bytes of other rows come at most, or one column, and
-    only for as long as would be soon enough.
+    only for as long as would be soon enough. What was waited for it counts for the `pace`.
     """
-    rate = pace.doubtful(len(leaves))
-    if rate is None:
-        return False
     layout = mender.layout
     last, soon = max(leaves), 1 / (SOONER * rate)  # seconds for each leaf
     count = max(1, min(len(leaves) // TRIED_PART, TRIED // (layout.k * mender.block_size)))
     if count * soon < TRIAL_LEAST:
         return False
-    row = layout.place(last)[0]
-    mender.gatherer.avoid([row])
+    mender.gatherer.avoid([layout.place(last)[0]])
     began = trio.current_time()
     with trio.move_on_after(count * soon) as trial:
         try:
             async with aclosing(mender.rebuild(range(last + 1 - count, last + 1))) as parts:
                 async for _ in parts:
                     pass
-        except BlockNotFound:
-            return False
+        except (BlockNotFound, NotADataset, QuotaExceeded):
+            return False  # the row itself comes all the same
     took = trio.current_time() - began
     pace.note(0, took)
-    if trial.cancelled_caught:
-        return False
-    made = len(leaves)
-    if whole:
-        made = sum(map(len, await mender.gaps(row, range(min(leaves), last + 1))))
-    return made * took <= count * len(leaves) * soon
+    return not trial.cancelled_caught and made * took <= count * len(leaves) * soon

@@ -5,7 +5,7 @@ slower than the fastest, or of which nothing comes for a while, or nobody has an
 on: others are asked for what it owes, and whichever comes first counts. Rows that are known to be no faster
 are not asked instead of a slow one, so that what comes in vain has a bound: of each row that was replaced
 what it brings meanwhile, a SLOW-th of what the others do; and once, of each row that nothing was known of,
-what it was asked for.
+what it was asked for. Only where those who were asked instead give nothing either, everybody is asked.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -132,6 +132,7 @@ class Race:
         self._rows = rows
         self._known = known
         self._asked: set[int] = set()
+        self._replaced = False  # whether others were asked instead of some that gave nothing
 
     @property
     def running(self) -> bool:
@@ -169,6 +170,10 @@ class Race:
                 least = min(least, share.worth or 0.0)
         if not any(count > 0 for count in needed.values()):
             return []
+        if not least:
+            if self._replaced:  # it is not one that is gone: whoever has it may answer
+                needed = {column: self.sought.layout.rows for column, n in needed.items() if n > 0}
+            self._replaced = True
         rows = [
             row
             for row in self._rows

@@ -1,17 +1,16 @@
 """What is told of the rows of a protected dataset, against counting leaf by leaf."""
 
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codex.codec import Cid
-from codex.data import LeafAddress, MerkleTree, hash_blocks
-from codex.errors import BlockNotFound, InvalidInput, NotADataset
+from codex.data import LeafAddress
+from codex.errors import BlockNotFound, InvalidInput
 from codex.node import JobKind, Node
 from codex.node.job import Json
 from codex.node.rows import Row, lost, survey
-from codex.store import Leaf, Space
+from codex.store import Space
 from codex.testing.content import damage, noise
 from codex.testing.nodes import store_of
 from codex.testing.rows import Protected, protect
@@ -182,63 +181,3 @@ async def test_without_rows_there_is_nothing_to_repair_from(node: Node) -> None:
     with pytest.raises(InvalidInput, match="is not protected"):
         await node.verify(cid, repair=True)
     assert node.jobs.list(JobKind.VERIFY) == ()
-
-
-async def test_a_part_is_compared_with_the_original_where_that_is_here(node: Node) -> None:
-    protection = DATASET.manifest.protection
-    assert protection is not None
-    store = store_of(node)
-    # The same content but for one block, and somebody who says that it is what was protected.
-    changed = bytearray(DATASET.content)
-    changed[7 * SIZE] ^= 1
-    original = protect(bytes(changed), 4, 2, SIZE).original
-    manifest = evolve(DATASET.manifest, protection=evolve(protection, original_tree_cid=original.tree_cid))
-    liar = evolve(DATASET, manifest=manifest)
-    await liar.keep(store, DATASET.others(DATASET.leaves(1)))
-
-    async def read(first: int, stop: int) -> bytes:
-        async with node.retrieve(liar.cid, offset=first * SIZE, length=(stop - first) * SIZE) as found:
-            return await found.read()
-
-    assert await read(6, 9) == DATASET.content[6 * SIZE : 9 * SIZE]  # nobody knows better
-    blocks = hash_blocks(bytes(changed[at : at + SIZE]) for at in range(0, len(changed), SIZE))
-    tree = MerkleTree.of([block.cid.digest for block in blocks])
-    assert tree.root_cid == original.tree_cid
-    await store.put_leaves(
-        tree.root_cid, [Leaf(i, blocks[i].cid, tree.proof(i)) for i in range(4, 8)], blocks[4:8]
-    )
-    assert await read(3, 7) == DATASET.content[3 * SIZE : 7 * SIZE]
-    with pytest.raises(NotADataset, match=f"leaf 7 .* is not that of the original {original.tree_cid}"):
-        await read(6, 9)
-
-
-async def test_a_protected_dataset_of_another_original_is_found_out(node: Node) -> None:
-    protection = DATASET.manifest.protection
-    assert protection is not None
-    other = protect(noise(18 * SIZE, "other"), 4, 2, SIZE).original.tree_cid
-    manifest = evolve(DATASET.manifest, protection=evolve(protection, original_tree_cid=other))
-    liar = evolve(DATASET, manifest=manifest)
-    await liar.keep(store_of(node), DATASET.others(DATASET.leaves(1, 5)))
-    content = DATASET.content
-    # A part of it is what the protected dataset has; before the last bytes of all of it, the lie is seen.
-    async with node.retrieve(liar.cid, offset=SIZE, local=True) as found:
-        assert await found.read() == content[SIZE:]
-    got = bytearray()
-
-    async def gather() -> None:
-        async with node.retrieve(liar.cid, local=True) as found:
-            async for piece in found:
-                got.extend(piece)
-
-    with pytest.raises(NotADataset, match=f"are not the original {other}"):
-        await gather()
-    assert len(got) < len(content)
-    assert content.startswith(bytes(got))
-    view = await (await node.verify(liar.cid, repair=True)).wait()
-    assert view.error is not None
-    assert view.error.code == "not-a-dataset"
-    await liar.put(store_of(node), range(DATASET.layout.total))
-    view = await (await node.verify(liar.cid)).wait()
-    assert view.error is not None
-    assert view.error.code == "not-a-dataset"
-    assert f"are not the original {other}" in view.error.message
