@@ -168,6 +168,9 @@ TOKEN = _functions(
     Function("decimals", (), ("uint8",)),
 )
 
+TRANSFER = keccak256(b"Transfer(address,address,uint256)")
+"""The topic by which the token tells that it has moved an amount from the first to the second."""
+
 EVENTS = (
     Event(
         "StorageRequested",

@@ -224,16 +224,27 @@ class Marketplace:
             spending=await self.collateral_for(slot),
         )
 
-    async def free_slot(self, id: SlotId) -> Receipt:
+    async def free_slot(self, id: SlotId) -> int:
         """Give back a slot of this account: with what it has earned and the collateral when its request is
         over, and without anything when it is not. What was earned goes to the configured recipient, the
-        collateral to the account.
+        collateral to the account. Returns what the marketplace has paid for it, both together.
         """
         if self._options.reward_recipient is None:
-            return await self._send("freeSlot", id.raw)
+            return await self._paid(await self._send("freeSlot", id.raw))
         recipient = Address.parse(self._options.reward_recipient)
         payload = abi.FREE_SLOT_TO.call(id.raw, str(recipient), str(self.account))
-        return await self._chain.send(await self.address(), payload, margin=_MARGINS["freeSlot"])
+        return await self._paid(
+            await self._chain.send(await self.address(), payload, margin=_MARGINS["freeSlot"])
+        )
+
+    async def _paid(self, receipt: Receipt) -> int:
+        """What the marketplace has paid in a transaction, as the token tells."""
+        token, payer = (await self.token()).address, bytes(12) + (await self.address()).raw
+        return sum(
+            int.from_bytes(log.data[:32], "big")
+            for log in receipt.logs
+            if log.address == token and log.topics[:2] == (abi.TRANSFER, payer)
+        )
 
     # -- proofs
 

@@ -120,9 +120,12 @@ class SlotSlashed:
 
 @frozen
 class SlotPaid:
-    """A slot is paid, and so much collateral came back, in the token's smallest unit."""
+    """A slot is paid: so much was earned, and so much collateral came back, in the token's smallest unit. The
+    reward is None where the node did not see the payment's receipt.
+    """
 
     slot: str
+    reward: int | None
     collateral: int
 
 

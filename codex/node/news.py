@@ -78,8 +78,8 @@ def node_event(event: BoardNews) -> told.NodeEvent:
             return told.ProofMissed(str(slot), period, why)
         case SlotSlashed(slot, amount, left):
             return told.SlotSlashed(str(slot), amount, left)
-        case SlotPaid(slot, collateral):
-            return told.SlotPaid(str(slot), collateral)
+        case SlotPaid(slot, reward, collateral):
+            return told.SlotPaid(str(slot), reward, collateral)
         case SlotLost(slot):
             return told.SlotLost(str(slot))
         case ProofMarked(slot, period):

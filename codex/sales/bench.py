@@ -49,9 +49,12 @@ class SlotSlashed:
 
 @frozen
 class SlotPaid:
-    """A slot was held to the end, or to the expiry of a cancelled request; `collateral` came back."""
+    """A slot was held to the end, or to the expiry of a cancelled request: `reward` was earned, and
+    `collateral` came back. The reward is None where a restart or an outage has kept its receipt from here.
+    """
 
     slot: SlotId
+    reward: int | None
     collateral: int
 
 
@@ -92,6 +95,8 @@ class Bench:
     leave_out: int = 0
     """Of so many proofs one is left out, for test networks; 0 leaves out none."""
     pace: Pace = field(factory=Pace)
+    taking: trio.Lock = field(factory=trio.Lock)
+    """Whoever sets something aside for a slot has it: what there is of tokens is counted once."""
     proving: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(2))
     """Proofs made at the same time: more of them would only all be late."""
 

@@ -195,9 +195,13 @@ async def pay_out(sale: Sale) -> Event:
             continue
         await _release(sale)
         break
-    returned = sale.reservation.returned if sale.reservation is not None else None
-    bench.events.publish(SlotPaid(sale.slot, returned or 0))
+    _tell_paid(sale)
     return Event.PAID
+
+
+def _tell_paid(sale: Sale) -> None:
+    returned = sale.reservation.returned if sale.reservation is not None else None
+    sale.bench.events.publish(SlotPaid(sale.slot, sale.reward, returned or 0))
 
 
 async def cancel(sale: Sale) -> Event:
@@ -205,8 +209,7 @@ async def cancel(sale: Sale) -> Event:
     if await sale.is_mine():
         if await sale.bench.market.slot_state(sale.slot) is not SlotState.PAID:
             await _release(sale)
-        returned = sale.reservation.returned if sale.reservation is not None else None
-        sale.bench.events.publish(SlotPaid(sale.slot, returned or 0))
+        _tell_paid(sale)
     return await clean_up(sale)
 
 
@@ -220,12 +223,12 @@ async def fail(sale: Sale) -> Event:
 
 
 async def _release(sale: Sale) -> None:
-    """Have the contract give back what it has, after a note of how much that is."""
+    """Have the contract pay, and give back what it has, after a note of how much that is."""
     collateral = await sale.bench.market.current_collateral(sale.slot)
     see_stake(sale, collateral)
     await sale.advance(Stage.RELEASING, collateral)
     try:
-        await sale.bench.market.free_slot(sale.slot)
+        sale.reward = await sale.bench.market.free_slot(sale.slot) - collateral
     except ChainRefused as error:
         if error.reason != PAID:
             raise

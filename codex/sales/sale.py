@@ -39,6 +39,10 @@ class Sale:
         self.left_out = 0
         self.at_stake: int | None = None
         """What was left of the collateral when it was last looked at in this life."""
+        self.reward: int | None = None
+        """What was paid beside the collateral; None until it is known, which it never is where the payment's
+        receipt did not come.
+        """
         self.reason = ""
         self.checks: tuple[Check, ...] = ()
         self.availability: bytes | None = reservation.availability if reservation is not None else None

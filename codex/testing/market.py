@@ -396,8 +396,8 @@ class SimulatedMarket:
             request.state = RequestState.STARTED
             self.tell(RequestFulfilled(slot.request))
 
-    def give_up(self, id: SlotId, host: Address) -> None:
-        """freeSlot of the contract."""
+    def give_up(self, id: SlotId, host: Address) -> int:
+        """freeSlot of the contract: what is paid for the slot."""
         slot = self.slot(id)
         state = self.slot_state(id)
         if slot.host != host:
@@ -405,18 +405,20 @@ class SimulatedMarket:
         if state is SlotState.PAID:
             raise ChainRefused("paid already", reason="Marketplace_AlreadyPaid")
         if state is SlotState.FILLED:
-            return self.free(id)
+            self.free(id)
+            return 0
         self.books.hosted[host].remove(id)
         if state is SlotState.FAILED:
-            return None
+            return 0
         request = self.request(slot.request)
         end = request.ends if state is SlotState.FINISHED else request.expires
-        self.pay(host, payout(request.request.ask, slot.filled_at, end) + slot.collateral)
+        paid = payout(request.request.ask, slot.filled_at, end) + slot.collateral
+        self.pay(host, paid)
         slot.state, slot.collateral = SlotState.PAID, 0
         if state is SlotState.FINISHED:
             request.state = RequestState.FINISHED
             self._forget(slot.request, request.request.client)
-        return None
+        return paid
 
     def withdraw(self, id: RequestId, client: Address) -> None:
         request = self.request(id)

@@ -1,6 +1,7 @@
 """The simulated marketplace as one account sees it: the methods of `codex.chain.Marketplace`."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import trio
 
@@ -20,6 +21,8 @@ from codex.market import (
     repair_collateral,
 )
 from codex.testing.market import Happenings, SimulatedMarket
+
+T = TypeVar("T")
 
 ADDRESS = Address(b"\x5a" * 20)
 """Where the simulated marketplace is."""
@@ -53,14 +56,14 @@ class MarketDoor:
         await trio.lowlevel.checkpoint()
         self.market.check(name)
 
-    async def _send(self, name: str, work: Callable[[], None]) -> None:
+    async def _send(self, name: str, work: Callable[[], T]) -> T:
         await self._look(name)
         await self.market.next_block()
         if not self.market.online:
             raise TransactionUnsettled(f"{name} was sent, and nobody answers")
         self.market.remember()
         try:
-            work()
+            done = work()
         except CodexError:
             await trio.lowlevel.checkpoint()
             raise
@@ -68,6 +71,7 @@ class MarketDoor:
         if name in self.market.lose:
             self.market.lose.discard(name)
             raise TransactionUnsettled(f"{name} was sent, and its receipt did not come")
+        return done
 
     # -- reading
 
@@ -186,8 +190,8 @@ class MarketDoor:
     async def fill_slot(self, slot: Slot, proof: Groth16Proof) -> None:
         await self._send("fill_slot", lambda: self.market.fill(slot.id, self._account, proof))
 
-    async def free_slot(self, id: SlotId) -> None:
-        await self._send("free_slot", lambda: self.market.give_up(id, self._account))
+    async def free_slot(self, id: SlotId) -> int:
+        return await self._send("free_slot", lambda: self.market.give_up(id, self._account))
 
     async def submit_proof(self, id: SlotId, proof: Groth16Proof) -> None:
         def work() -> None:

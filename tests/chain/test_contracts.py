@@ -90,8 +90,8 @@ async def test_a_contract_from_the_request_to_the_last_payment(
         end = await market.request_end(request.id)
         town.pass_time(end - town.devnet.chain.latest.timestamp + 1)
         assert await market.request_state(request.id) is RequestState.FINISHED
-        for index in range(3):
-            await bob.marketplace.free_slot(request.slot(index).id)
+        paid = sum([await bob.marketplace.free_slot(request.slot(index).id) for index in range(3)])
+        assert await balance(bob) == before[1] - 3 * ask.collateral_per_slot + paid
         await market.withdraw_funds(request.id)
         spent = before[0] - await balance(alice)
         assert spent == await balance(bob) - before[1] > 0
@@ -225,8 +225,9 @@ async def test_a_cancelled_request_pays_for_what_was_stored(
         town.pass_time(expiry - filled_at + 1)
         assert await alice.marketplace.request_state(request.id) is RequestState.CANCELLED
         await alice.marketplace.withdraw_funds(request.id)
-        await bob.marketplace.free_slot(request.slot(1).id)
+        paid = await bob.marketplace.free_slot(request.slot(1).id)
         earned = payout(request.ask, filled_at, expiry)
+        assert paid == earned + request.ask.collateral_per_slot
         assert await balance(alice) == before[0] - earned
         # What was earned goes where it is to; the collateral comes back.
         assert await balance(bob) == before[1]

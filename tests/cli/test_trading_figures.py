@@ -42,7 +42,7 @@ async def test_what_is_told_is_counted(tmp_path: Path, autojump_clock: MockClock
         ProofSent("0x3", 8, 9),
         ProofMissed("0x3", 9, "late"),
         SlotSlashed("0x4", 2, 8),
-        SlotPaid("0x3", 5),
+        SlotPaid("0x3", None, 5),
         SlotLost("0x4"),
         ProofMarked("0x5", 7),
         SlotMoved("0x3", "SaleProving"),

@@ -26,7 +26,7 @@ PAIRS: list[tuple[BoardNews, told.NodeEvent]] = [
     (ProofSent(SLOT, 7, 30), told.ProofSent(NAME, 7, 30)),
     (ProofMissed(SLOT, 7, "late"), told.ProofMissed(NAME, 7, "late")),
     (SlotSlashed(SLOT, 20, 80), told.SlotSlashed(NAME, 20, 80)),
-    (SlotPaid(SLOT, 10**20), told.SlotPaid(NAME, 10**20)),
+    (SlotPaid(SLOT, 7, 10**20), told.SlotPaid(NAME, 7, 10**20)),
     (SlotLost(SLOT), told.SlotLost(NAME)),
     (ProofMarked(SLOT, 7), told.ProofMarked(NAME, 7)),
 ]

@@ -89,6 +89,7 @@ async def test_a_contract_as_it_is_seen(
         assert 0 <= sent["spare"] <= 60
         paid = await heard(bob, "slotPaid")
         assert paid["collateral"] == str(BLOCK_SIZE)
+        assert 0 < int(paid["reward"]) < 300 * BLOCK_SIZE
         await heard(bob, "slotMoved", state="SaleFinished")
         await heard(alice, "purchaseMoved", state="finished", error=None)
         told = (await asked(bob, "decisions", {"slot": slots[0]["id"]}))["decisions"]

@@ -299,7 +299,8 @@ async def test_what_one_missed_proof_costs_is_told_once(
                 event = await anext(events)
                 slashed += [event] if isinstance(event, SlotSlashed) else []
     assert slashed == [SlotSlashed(slot, SIZE // 5, SIZE - SIZE // 5)]
-    assert event == SlotPaid(slot, SIZE - SIZE // 5)
+    earned = (market.request(request.id).ends - market.slot(slot).filled_at) * SIZE
+    assert event == SlotPaid(slot, earned, SIZE - SIZE // 5)
 
 
 async def test_an_honest_host_of_a_failed_request_gets_its_bytes_back(

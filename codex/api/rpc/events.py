@@ -99,7 +99,8 @@ def _slashed(event: SlotSlashed) -> Object:
 
 
 def _paid(event: SlotPaid) -> Object:
-    return {"slot": event.slot, "collateral": str(event.collateral)}
+    reward = None if event.reward is None else str(event.reward)
+    return {"slot": event.slot, "reward": reward, "collateral": str(event.collateral)}
 
 
 def _lost(event: SlotLost) -> Object:

@@ -354,6 +354,9 @@ class SlotPaidEvent:
 
     subscription: Annotated[int, "which subscription this is for"]
     slot: Annotated[str, "its id: 0x and 64 digits"]
+    reward: Annotated[
+        str | None, "what was earned, a decimal text; null where the node did not see the payment's receipt"
+    ]
     collateral: Annotated[str, "what came back of it, a decimal text"]
 
 
