@@ -22,7 +22,7 @@ from codex.node.hosting import Slot as HostedSlot
 from codex.node.proving import slot_inputs
 from codex.proofs import Prover
 from codex.runtime import Inbox, serve
-from codex.sales import OnClear, OnExpiryUpdate, OnProve, OnStore
+from codex.sales import OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore
 from codex.slots import SlotShape
 
 LIMIT = 64
@@ -64,6 +64,8 @@ class DutiesService:
 
     async def _do(self, call: Any) -> Any:
         match call:
+            case OnLook(slot):
+                return await self._look(slot)
             case OnStore(slot, expiry, repair, reservation):
                 return await self._store(slot, expiry, repair, reservation)
             case OnProve(slot, challenge):
@@ -75,6 +77,15 @@ class DutiesService:
                     await self.hosting.clear(_hosted(slot))
                 return None
         raise TypeError(f"the node has no duty {type(call).__name__}")
+
+    async def _look(self, slot: Slot) -> None:
+        hosted = _hosted(slot)
+        await self.prover()  # what could not be proved need not be looked at
+
+        async def find() -> Manifest:
+            return checked(await self.finder.find(hosted.cid, tell=False), slot)
+
+        await self.hosting.look(hosted, find)
 
     async def _store(self, slot: Slot, expiry: int, repair: bool, reservation: str | None) -> None:
         await self.prover()  # what could not be proved is not fetched

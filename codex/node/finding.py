@@ -18,8 +18,9 @@ class Finder:
     network: Network | None
     events: Events
 
-    async def find(self, cid: Cid, *, local: bool = False) -> Manifest:
+    async def find(self, cid: Cid, *, local: bool = False, tell: bool = True) -> Manifest:
         """The manifest with that CID; one that came from the network is kept. `local` asks nobody else.
+        Without `tell` no event says that it came: it is only looked at.
 
         Raises BlockNotFound (NotOnNetwork when others were asked), and NotAManifest when the CID names
         something else.
@@ -32,7 +33,8 @@ class Finder:
             if local or self.network is None:
                 raise not_here(local) from None
         manifest = await self.network.fetch_manifest(cid)
-        self.events.publish(ManifestStored(cid))
+        if tell:
+            self.events.publish(ManifestStored(cid))
         return manifest
 
 

@@ -24,7 +24,7 @@ from codex.node.filling import Filling, Told, root_of, row_of
 from codex.node.gathering import ProvedLeaves
 from codex.node.mending import Mending
 from codex.runtime.threads import Offload
-from codex.slots import SlotShape, SlotTree
+from codex.slots import SlotShape, SlotTree, dataset_tree
 from codex.store import BlockStore, Hold
 
 PURPOSE = "slot"
@@ -80,6 +80,18 @@ class Hosting:
     mending: Mending
     cores: int
     turns: Turns = field(factory=Turns, init=False, repr=False, eq=False)
+
+    async def look(self, slot: Slot, find: Callable[[], Awaitable[Manifest]]) -> None:
+        """See whether the slot is one that can be hosted; `find` brings the manifest, which goes again
+        unless it was here before.
+
+        Raises InvalidInput when the manifest is not verifiable, has no such slot, or its roots do not go
+        together, what `find` raises and what the store raises.
+        """
+        async with self.turns.turn(str(slot.cid)), self._unless_here(slot.cid):
+            manifest = await find()
+            row_of(manifest, slot.index)
+            await self.offload.run(dataset_tree, manifest)
 
     async def fill(
         self,
@@ -202,6 +214,17 @@ class Hosting:
         if data is None or await self.store.missing(manifest.tree_cid, row.start, len(row)):
             return None
         return await self.offload.run(SlotTree.from_bytes, SlotShape.of(manifest), data, root.digest)
+
+    @asynccontextmanager
+    async def _unless_here(self, cid: Cid) -> AsyncIterator[None]:
+        """Forget a manifest at the end of the block that was not here at its beginning."""
+        [had] = await self.store.has_many([cid])
+        try:
+            yield
+        finally:
+            if not had:
+                with trio.move_on_after(CLEAR_WITHIN, shield=True):
+                    await self._forget(cid)
 
     async def _forget(self, cid: Cid) -> None:
         """Delete a manifest that has just come, unless somebody has begun to use it."""

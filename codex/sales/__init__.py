@@ -11,7 +11,7 @@ for a slot is counted by the store (codex/store/availability.py).
 from codex.sales.bench import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid, SlotSlashed
 from codex.sales.board import SalesBoard
 from codex.sales.deciding import Check, Decision, Verdict
-from codex.sales.duties import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore
+from codex.sales.duties import Duties, OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore
 from codex.sales.handle import Sales
 from codex.sales.states import SALE, State
 from codex.sales.views import SaleView
@@ -23,6 +23,7 @@ __all__ = [
     "Duties",
     "OnClear",
     "OnExpiryUpdate",
+    "OnLook",
     "OnProve",
     "OnStore",
     "ProofMissed",

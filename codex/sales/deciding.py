@@ -93,24 +93,27 @@ def judge(
     end: int,
     availabilities: Sequence[Availability],
     balance: int | None = None,
+    promised: int = 0,
 ) -> Judgement:
     """Find the first availability that takes a slot.
 
     `collateral` is what filling the slot costs, `end` when the request ends at the latest (unix seconds), and
-    `balance` the tokens of the account, None for not asked. An availability stands for a rate of collateral
-    a byte: what it has left for what it has free, or for the whole of it when that is more, so that one
-    greedy slot does not leave the rest without, and a loss does not close the rest.
+    `balance` the tokens of the account, None for not asked; so much of them is `promised` to slots that are
+    not filled yet. An availability stands for a rate of collateral a byte: what it has left for what it has
+    free, or for the whole of it when that is more, so that one greedy slot does not leave the rest without,
+    and a loss does not close the rest.
     """
     checks: list[Check] = []
     if not availabilities:
         return Judgement(None, (), "nothing is offered: there is no availability")
     if balance is not None:
-        enough = Check("balance", collateral <= balance, f"{collateral} of collateral", f"{balance} tokens")
+        has = f"{balance} tokens"
+        if promised:
+            has += f", {promised} of them for slots that are being filled"
+        enough = Check("balance", collateral + promised <= balance, f"{collateral} of collateral", has)
         checks.append(enough)
         if not enough.passed:
-            return Judgement(
-                None, tuple(checks), f"the account has {balance} tokens, the collateral is {collateral}"
-            )
+            return Judgement(None, tuple(checks), f"the account has {has}, the collateral is {collateral}")
     failed: list[Check] = []
     for there in availabilities:
         made = list(_checks(ask, end, there))

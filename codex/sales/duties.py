@@ -11,11 +11,24 @@ from codex.runtime import Call, Mailbox
 
 
 @frozen
+class OnLook(Call[None]):
+    """See whether the slot is one that can be hosted: its manifest is fetched and compared with the request.
+    Nothing of it is kept.
+
+    Raises InvalidInput (DecodeError), NotADataset or NotAManifest where nobody ever can, and anything else
+    where that cannot be told now.
+    """
+
+    slot: Slot
+
+
+@frozen
 class OnStore(Call[None]):
     """Have all blocks of the slot here, and keep them until `expiry` (unix seconds), with their tree.
 
     `repair`: another host has lost it, and blocks may have to be rebuilt from those of other slots. Room for
     blocks that are new comes out of `reservation`. May be asked again: what is here already is not fetched.
+    Raises as OnLook, too.
     """
 
     slot: Slot
@@ -52,6 +65,10 @@ class Duties:
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
+
+    async def on_look(self, slot: Slot) -> None:
+        """As OnLook."""
+        await self._mailbox.ask(OnLook(slot))
 
     async def on_store(self, slot: Slot, expiry: int, *, repair: bool, reservation: str | None) -> None:
         """As OnStore."""

@@ -10,6 +10,8 @@ from math import ceil
 from codex.errors import (
     ChainRefused,
     InvalidInput,
+    NotADataset,
+    NotAManifest,
     ProofInvalid,
     QuotaExceeded,
     SlotReservationNotAllowed,
@@ -18,6 +20,7 @@ from codex.errors import (
 )
 from codex.market import (
     RequestState,
+    Slot,
     SlotState,
     check_request,
 )
@@ -30,11 +33,17 @@ from codex.store import Stage
 ATTEMPTS = 5
 """Proofs made for one filling, each for a challenge that was over when it was ready."""
 
+NEVER = (InvalidInput, NotADataset, NotAManifest)
+"""What the node raises over a slot that nobody can host, now or later."""
+
 Step = Callable[[Sale], Awaitable[Event]]
 
 
 async def prepare(sale: Sale) -> Event:
-    """Look whether the slot can still be filled, and which availability takes it; set its share aside."""
+    """Look whether the slot can still be filled, and which availability takes it; set its share aside.
+
+    What is to be stored is looked at, too, before the chain is told anything: that costs.
+    """
     bench = sale.bench
     market = bench.market
     try:
@@ -65,13 +74,30 @@ async def prepare(sale: Sale) -> Event:
     if now >= deadline:
         sale.reason = f"it could be filled until {deadline}"
         return Event.CLOSED
-    balance = await (await market.token()).balance_of()
+    judgement = judge(request.ask, collateral=0, end=end, availabilities=await bench.book.availabilities())
+    if judgement.availability is None:
+        sale.checks, sale.reason = judgement.checks, judgement.reason
+        return Event.UNWANTED
+    try:
+        await bench.duties.on_look(slot)
+    except NEVER as error:
+        sale.reason = error.message
+        return Event.CLOSED
+    # One at a time, or several count on the same tokens.
+    async with bench.taking:
+        return await _take(sale, slot, end)
+
+
+async def _take(sale: Sale, slot: Slot, end: int) -> Event:
+    """Set aside what a slot takes, if there is so much."""
+    bench, ask = sale.bench, slot.request.ask
     judgement = judge(
-        request.ask,
-        collateral=await market.collateral_for(slot),
+        ask,
+        collateral=await bench.market.collateral_for(slot),
         end=end,
         availabilities=await bench.book.availabilities(),
-        balance=balance,
+        balance=await (await bench.market.token()).balance_of(),
+        promised=sum(there.collateral for there in await bench.book.slots() if there.stage < Stage.STAKED),
     )
     sale.checks, sale.reason = judgement.checks, judgement.reason
     if judgement.availability is None:
@@ -84,8 +110,8 @@ async def prepare(sale: Sale) -> Event:
             id=sale.reservation_id,
             request=sale.request_id.raw,
             slot=sale.index,
-            size=request.ask.slot_size,
-            collateral=request.ask.collateral_per_slot,
+            size=ask.slot_size,
+            collateral=ask.collateral_per_slot,
             until=end,
         )
     except (InvalidInput, QuotaExceeded) as error:
@@ -122,12 +148,14 @@ async def download(sale: Sale) -> Event:
         return Event.CLOSED
     running = await bench.market.request_state(sale.request_id)
     limit = bench.market.request_end if running is RequestState.STARTED else bench.market.request_expiry
-    await bench.duties.on_store(
-        await sale.known(),
-        await limit(sale.request_id),
-        repair=state is SlotState.REPAIR,
-        reservation=sale.reservation.room if sale.reservation is not None else None,
-    )
+    slot, expiry = await sale.known(), await limit(sale.request_id)
+    repair = state is SlotState.REPAIR
+    room = sale.reservation.room if sale.reservation is not None else None
+    try:
+        await bench.duties.on_store(slot, expiry, repair=repair, reservation=room)
+    except NEVER as error:
+        sale.reason = error.message
+        return Event.CLOSED
     await sale.advance(Stage.STORED)
     return Event.STORED
 

@@ -38,7 +38,7 @@ from codex.runtime import (
     open_supervisor,
     serve,
 )
-from codex.sales import Duties, OnClear, OnExpiryUpdate, OnProve, OnStore, Sales, SalesBoard
+from codex.sales import Duties, OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore, Sales, SalesBoard
 from codex.sales.service import SalesService
 from codex.store import Availability, BlockStore, MarketBook
 from codex.testing.disks import FaultyDisk
@@ -114,6 +114,8 @@ class SimulatedDuties:
         if planned:
             raise planned.pop(0)
         match call:
+            case OnLook():
+                return await trio.lowlevel.checkpoint()
             case OnStore(slot, expiry, repair, reservation):
                 return await self._store(slot, expiry, repair, reservation)
             case OnProve(_, challenge):

@@ -86,6 +86,7 @@ async def test_a_slot_is_kept_proved_and_let_go(tmp_path: Path) -> None:
     async with open_test_node(tmp_path) as node, on_duty(node) as duties:
         _, request = await request_of(node)
         slot, until = request.slot(1), int(EPOCH) + 500
+        await duties.on_look(slot)
         with pytest.raises(BlockNotFound):
             await duties.on_expiry_update(slot, until)
         await duties.on_store(slot, until, repair=False, reservation=None)
@@ -118,6 +119,8 @@ async def test_a_request_that_is_not_that_of_its_manifest_is_not_served(tmp_path
             checked(manifest.as_original(), request.slot(0))
         for other, text in other_terms(request):
             with pytest.raises(NotADataset, match=text):
+                await duties.on_look(other.slot(0))
+            with pytest.raises(NotADataset, match=text):
                 await duties.on_store(other.slot(0), int(EPOCH) + 9, repair=False, reservation=None)
             with pytest.raises(NotADataset, match=text):
                 await duties.on_prove(other.slot(0), CHALLENGE)
@@ -130,6 +133,8 @@ async def test_a_request_that_names_nothing_is_told_apart(tmp_path: Path, conten
         _, request = await request_of(node)
         slot = Slot(evolve(request, content=StorageContent(content, bytes(32))), 0)
         with pytest.raises(DecodeError):
+            await duties.on_look(slot)
+        with pytest.raises(DecodeError):
             await duties.on_store(slot, int(EPOCH) + 9, repair=False, reservation=None)
         await duties.on_clear(slot)
 
@@ -138,6 +143,7 @@ async def test_nothing_is_fetched_that_nobody_could_prove(tmp_path: Path) -> Non
     async with open_test_node(tmp_path) as node, on_duty(node, nobody) as duties:
         _, request = await request_of(node)
         for call in (
+            lambda: duties.on_look(request.slot(0)),
             lambda: duties.on_store(request.slot(0), int(EPOCH) + 9, repair=False, reservation=None),
             lambda: duties.on_prove(request.slot(0), CHALLENGE),
         ):

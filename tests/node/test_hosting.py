@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from codex.data import Block, Strategy
 from codex.errors import BlockNotFound, CodexError, InvalidInput, NotADataset, QuotaExceeded
 from codex.node import Node
 from codex.node.filling import root_of
-from codex.node.hosting import PURPOSE
+from codex.node.hosting import PURPOSE, Slot
 from codex.slots import SlotShape, SlotTree, verifiable
 from codex.store import BlockStore, Hold
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -279,6 +280,44 @@ async def test_a_manifest_without_such_a_slot_does_not_stay(
         with pytest.raises(InvalidInput, match=message):
             await people["carol"].on_store(cid, slot, LATER)
         await check_empty(people["carol"])
+
+
+async def look(node: Node, dataset: Protected, slot: int) -> None:
+    """See whether the node could host a slot."""
+    parts = node._running
+    await parts.hosting.look(Slot.of(dataset.cid, slot), partial(parts.finder.find, dataset.cid))
+
+
+async def test_of_what_is_only_looked_at_nothing_stays(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    plain = protect(noise(5 * SIZE), 2, 1, SIZE)
+    await give(people, dataset=plain)
+    await give(people)
+    carol = people["carol"]
+    await look(carol, DATASET, 5)
+    await check_empty(carol)
+    for dataset, slot, message in ((plain, 0, "not verifiable"), (DATASET, 9, "none at 9")):
+        with pytest.raises(InvalidInput, match=message):
+            await look(carol, dataset, slot)
+        await check_empty(carol)
+    # What was here before stays.
+    await carol.fetch_manifest(DATASET.cid)
+    before = await holdings(carol)
+    await look(carol, DATASET, 0)
+    assert await holdings(carol) == before
+    assert before[1] != ()
+
+
+async def test_a_look_that_is_cut_off_leaves_nothing(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people)
+    carol = people["carol"]
+    cut = await cancel_at_every_checkpoint(
+        partial(look, carol, DATASET, 0), partial(check_empty, carol), own_only=True
+    )
+    assert cut > 5
 
 
 @pytest.mark.parametrize("repair", [False, True])

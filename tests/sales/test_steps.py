@@ -1,0 +1,132 @@
+"""What is done in each state of a sale, up to the slot being filled."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from codex.errors import DecodeError, NotADataset, NotAManifest, NotOnNetwork, SlotReservationNotAllowed
+from codex.sales import SaleMoved, State, Verdict
+from codex.store import Stage
+from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
+from codex.testing.market import SimulatedMarket
+
+SIZE = 4 * BLOCK
+
+
+@pytest.fixture
+def market() -> SimulatedMarket:
+    market = SimulatedMarket()
+    for name in ("bob", "alice"):
+        market.fund(account(name), 10**6)
+    return market
+
+
+async def verdicts(host: Host) -> list[Verdict]:
+    return [decision.verdict for decision in await host.sales.decisions()]
+
+
+# -- before anything is sent
+
+
+async def test_tokens_are_counted_for_one_slot_only(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.books.balances[account("bob")] = 2 * SIZE
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=4 * SIZE)
+        bob.duties.store_seconds = 20
+        request = a_request(slots=4, expiry=200, duration=400)
+        await post(market, request)
+        await trio.sleep(100)
+        assert bob.door.sent.count("reserve_slot") == len(bob.duties.stored) == 2
+        told = await bob.sales.decisions()
+        assert [decision.verdict for decision in told].count(Verdict.FILLED) == 2
+        assert Verdict.FAILED not in [decision.verdict for decision in told]
+        unwanted = [decision.reason for decision in told if decision.verdict is Verdict.UNWANTED]
+        both = f"the account has {2 * SIZE} tokens, {2 * SIZE} of them for slots that are being filled"
+        assert unwanted[-1].startswith(both)
+        await trio.sleep(500)
+        assert await bob.untouched()
+
+
+@pytest.mark.parametrize("error", [DecodeError, NotADataset, NotAManifest])
+async def test_what_nobody_can_host_is_seen_before_the_chain_is_told_anything(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, error: type[Exception]
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.fail["OnLook"] = [error("its manifest makes no sense")]
+        await post(market, a_request())
+        await trio.sleep(10)
+        [closed] = await bob.sales.decisions()
+        assert (closed.verdict, closed.reason) == (Verdict.CLOSED, "its manifest makes no sense")
+        assert bob.door.sent == []
+        assert await bob.untouched()
+
+
+async def test_what_cannot_be_looked_at_is_tried_again_and_costs_nothing(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.fail["OnLook"] = [NotOnNetwork("nobody has it")] * 5
+        await post(market, a_request())
+        await trio.sleep(60)
+        [failed] = await bob.sales.decisions()
+        assert (failed.verdict, failed.reason) == (Verdict.FAILED, "nobody has it")
+        assert bob.door.sent == []
+        assert await bob.untouched()
+        bob.duties.fail["OnLook"] = [NotOnNetwork("nobody has it")] * 4
+        await post(market, a_request(nonce=1))
+        await trio.sleep(60)
+        assert (await verdicts(bob))[0] is Verdict.FILLED
+
+
+async def test_what_turns_out_to_be_none_is_given_up_at_once(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.fail["OnStore"] = [NotADataset("the row has another root")]
+        await post(market, a_request())
+        await trio.sleep(10)
+        [closed, taken] = await bob.sales.decisions()
+        assert (closed.verdict, closed.reason) == (Verdict.CLOSED, "the row has another root")
+        assert taken.verdict is Verdict.TAKEN
+        assert await bob.untouched()
+
+
+# -- what was sent by a former life
+
+
+@pytest.mark.parametrize("mined", ["before the next life looks", "while the next life sends it again"])
+async def test_a_reservation_that_waits_for_a_block_at_a_stop_is_ours(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, mined: str
+) -> None:
+    request = a_request(duration=400)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        async with bob.sales.events(100) as events:
+            await post(market, request)
+            async for event in events:
+                if isinstance(event, SaleMoved) and event.state is State.SLOT_RESERVING:
+                    break
+        while [there.stage for there in await bob.book.slots()] != [Stage.RESERVING]:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert not bob.door.sent
+    if mined.startswith("before"):
+        market.reserve(request.id, 0, account("bob"))
+    else:
+        market.refuse["reserve_slot"] = [SlotReservationNotAllowed("it is reserved by this host")]
+    async with open_host(market, tmp_path) as bob:
+        bob.duties.store_seconds = 10
+        await trio.sleep(5)
+        assert not market.refuse["reserve_slot"]
+        if not mined.startswith("before"):
+            market.reserve(request.id, 0, account("bob"))
+        await trio.sleep(60)
+        assert market.slot(request.slot(0).id).host == account("bob")
+        await trio.sleep(500)
+        assert await bob.untouched()
