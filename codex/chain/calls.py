@@ -43,6 +43,13 @@ class GetLogs(Call[tuple[Log, ...]]):
 
 
 @frozen
+class GetLogsOf(Call[tuple[Log, ...]]):
+    address: Address
+    block: Header
+    topics: tuple[bytes, ...]
+
+
+@frozen
 class GetBalance(Call[int]):
     account: Address
 

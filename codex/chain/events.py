@@ -10,7 +10,10 @@ The contract with whoever follows:
 * A reorganisation deeper than the cursor remembers, which is some sixty blocks or more, comes as one of the
   oldest block that it remembers; one that goes back before where following began, as one from there.
 
-New blocks are only a reason to look; what is told comes from scans of ranges of blocks alone.
+New blocks are only a reason to look; what is told comes from scans alone. A provider may be many machines,
+of which some have fewer blocks than others and say nothing of it: a range of blocks counts as scanned once
+its last block is seen to be there afterwards, and the newest blocks are scanned one by one, by their hashes,
+which nobody can answer for who does not have them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,6 +35,10 @@ REMEMBERED = 64
 RANGE = 2048
 """Blocks of one scan at most. Providers allow some thousand, or so many results, and are asked for less when
 they refuse."""
+NEAR = 8
+"""Blocks at the end of the chain that are scanned one by one: so far may a provider's machines be apart."""
+AGAIN = 2.0
+"""Seconds until a block that was told of and is not there is asked for again, where no other comes."""
 _STEP = 64  # events read between two checkpoints
 _BEGINNING = b""  # in the place of a hash: whatever block is there, following began behind it
 
@@ -99,7 +106,12 @@ class Blocks(Protocol):
     async def logs(
         self, address: Address, first: int, last: int, topics: Sequence[bytes]
     ) -> tuple[Log, ...]: ...
+    async def logs_of(self, address: Address, block: Header, topics: Sequence[bytes]) -> tuple[Log, ...]: ...
     async def next_head(self, after: Header | None) -> Header: ...
+
+
+class _Behind(Exception):
+    """Whoever answers does not have a block that was told of, or another one in its place."""
 
 
 class Follower(Generic[E_co]):
@@ -139,29 +151,35 @@ class Follower(Generic[E_co]):
         while True:
             if self._head is None or self._done:
                 self._head, self._done = await self._blocks.next_head(self._head), False
-            step = await self._step(self._head)
+            try:
+                step = await self._step(self._head)
+            except _Behind:
+                with trio.move_on_after(AGAIN):
+                    self._head = await self._blocks.next_head(self._head)
+                continue
             if step is not None:
                 self._cursor = step.cursor
                 return step
 
     async def _step(self, head: Header) -> Told[E_co] | Reorganised | None:
         """One scan, or the news of a reorganisation; None when there is nothing, or it must be done again, in
-        smaller steps.
+        smaller steps. Raises _Behind.
         """
         cursor = self._cursor
-        last = min(head.number, cursor.next + self._range - 1)
+        reach = min(cursor.next + self._range - 1, head.number - NEAR)
+        last = min(head.number, max(cursor.next, reach))
         # Read before the logs: should the chain change in between, what is remembered no longer stands, and
         # what is told of it now is taken back.
-        top = head if last == head.number else await self._blocks.header(last)
+        top = head if last == head.number else await self._header(last)
         # Of blocks that a provider does not have, or not yet, nothing can be said.
         mark = next((mark for mark in reversed(cursor.marks) if mark[0] <= head.number), None)
         if mark is not None and not await self._stands(mark, top):
-            return await self._fork(cursor)
-        if last < cursor.next or top is None:
-            self._done = last < cursor.next
+            return await self._fork(cursor, mark)
+        if last < cursor.next:
+            self._done = True
             return None
         try:
-            logs = await self._blocks.logs(self._address, cursor.next, last, self._topics)
+            logs = await self._logs(cursor.next, top)
         except ChainFailed:
             # Most likely there is too much in it; a single block that fails is the provider's failure.
             if last == cursor.next:
@@ -172,21 +190,43 @@ class Follower(Generic[E_co]):
         self._range = min(RANGE, self._range * 2)
         return Told(await self._events(logs), cursor.advanced(top))
 
+    async def _header(self, number: int) -> Header:
+        """A block that was told of, or one before it. Raises _Behind."""
+        header = await self._blocks.header(number)
+        if header is None:
+            raise _Behind
+        return header
+
+    async def _logs(self, first: int, last: Header) -> tuple[Log, ...]:
+        """What was said in the blocks from `first` to `last`, by who has them all. Raises _Behind."""
+        if first < last.number:
+            logs = await self._blocks.logs(self._address, first, last.number, self._topics)
+            if (await self._header(last.number)).hash != last.hash:
+                raise _Behind
+            return logs
+        try:
+            return await self._blocks.logs_of(self._address, last, self._topics)
+        except ChainFailed:
+            if (await self._header(last.number)).hash != last.hash:
+                raise _Behind from None
+            raise
+
     async def _stands(self, mark: tuple[int, bytes], top: Header | None) -> bool:
-        """Whether a block that was scanned is still part of the chain."""
+        """Whether a block that was scanned is still part of the chain. Raises _Behind."""
         number, hash = mark
         if hash == _BEGINNING:
             return True
         if top is not None and top.number == number + 1:
             return top.parent == hash
-        there = await self._blocks.header(number)
-        return there is not None and there.hash == hash
+        return (await self._header(number)).hash == hash
 
-    async def _fork(self, cursor: Cursor) -> Reorganised:
-        """Find where the chain that was followed parts from the one of now."""
+    async def _fork(self, cursor: Cursor, gone: tuple[int, bytes]) -> Reorganised:
+        """Find where the chain that was followed, of which block `gone` is no part any more, parts from the
+        one of now. Raises _Behind.
+        """
         first = cursor.marks[0][0]
         for mark in reversed(cursor.marks):
-            if await self._stands(mark, None):
+            if mark[0] < gone[0] and await self._stands(mark, None):
                 first = mark[0] + 1
                 break
         else:

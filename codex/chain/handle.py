@@ -91,6 +91,13 @@ class Chain:
         """
         return await self._mailbox.ask(calls.GetLogs(address, first, last, tuple(topics)))
 
+    async def logs_of(self, address: Address, block: Header, topics: Sequence[bytes]) -> tuple[Log, ...]:
+        """What a contract said in one block, under any of `topics`.
+
+        Raises ChainFailed also when whoever answers does not have this very block.
+        """
+        return await self._mailbox.ask(calls.GetLogsOf(address, block, tuple(topics)))
+
     async def balance(self, account: Address | None = None) -> int:
         """What an account, by default this node's, has for paying for transactions. In wei."""
         return await self._mailbox.ask(calls.GetBalance(account or self.account))

@@ -1,5 +1,6 @@
 """The chain as a service: one connection with a provider, one lane of transactions, and calls answered."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -143,8 +144,12 @@ class _Desk:
                 at = "latest" if block is None else quantity(block)
                 found = await self._uplink.call("eth_getBlockByNumber", at, False)
                 return None if found is None else Header.from_json(found)
-            case calls.GetLogs():
-                return await self._logs(call)
+            case calls.GetLogs(address, first, last, topics):
+                logs = await self._logs(address, topics, fromBlock=quantity(first), toBlock=quantity(last))
+                return tuple([log for log in logs if first <= log.block <= last])
+            case calls.GetLogsOf(address, block, topics):
+                logs = await self._logs(address, topics, blockHash=hexed(block.hash))
+                return tuple([log for log in logs if log.block_hash == block.hash])
             case calls.GetBalance(account):
                 found = await self._uplink.call("eth_getBalance", str(account), "latest")
                 return number(found, "a balance")
@@ -167,29 +172,19 @@ class _Desk:
         """Send a transaction."""
         return await self._lane.send(to, payload, margin)
 
-    async def _logs(self, call: calls.GetLogs) -> tuple[Log, ...]:
-        found = await self._uplink.call(
-            "eth_getLogs",
-            {
-                "address": str(call.address),
-                "fromBlock": quantity(call.first),
-                "toBlock": quantity(call.last),
-                "topics": [[hexed(topic) for topic in call.topics]],
-            },
-        )
+    async def _logs(self, address: Address, topics: Sequence[bytes], **where: str) -> tuple[Log, ...]:
+        """What a contract said; what else a provider gives is not believed."""
+        wanted = {"address": str(address), "topics": [[hexed(topic) for topic in topics]], **where}
+        found = await self._uplink.call("eth_getLogs", wanted)
         if not isinstance(found, list):
             raise DecodeError(f"the provider gave no logs: {shown(found)}")
         if len(found) <= IN_PLACE:
-            return _read_logs(found, call)
-        return await self._offload.run(_read_logs, found, call)
+            return _read_logs(found, address)
+        return await self._offload.run(_read_logs, found, address)
 
 
-def _read_logs(found: list[Any], call: calls.GetLogs) -> tuple[Log, ...]:
-    """The logs that were asked for; what else a provider gives is not believed."""
-    logs = map(Log.from_json, found)
-    return tuple(
-        [log for log in logs if log.address == call.address and call.first <= log.block <= call.last]
-    )
+def _read_logs(found: list[Any], address: Address) -> tuple[Log, ...]:
+    return tuple([log for log in map(Log.from_json, found) if log.address == address])
 
 
 def _condition(state: ChainState) -> Condition | None:

@@ -286,7 +286,13 @@ class SimulatedChain:
         return None
 
     def _logs(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-        first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
+        if "blockHash" in wanted:
+            there = [block.number for block in self._blocks if block.hash == wanted["blockHash"]]
+            if not there:
+                raise ProviderError(-32000, "unknown block")
+            first = last = there[0]
+        else:
+            first, last = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
         if last - first >= self.logs_limit:
             raise ProviderError(-32005, "query returned more than 10000 results")
         (topics,) = wanted["topics"]

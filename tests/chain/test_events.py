@@ -4,6 +4,7 @@ and the provider do meanwhile.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.chain import Cursor, Follower, Header, Log, Reorganised, Told
-from codex.chain.events import RANGE, REMEMBERED
+from codex.chain.events import NEAR, RANGE, REMEMBERED
 from codex.errors import ChainFailed, ChainUnreachable, DecodeError
 from codex.market import Address
 from codex.testing.chain import ProviderError, SimulatedChain, SimulatedLog
@@ -38,8 +39,12 @@ class View:
         self.chain = chain
         self.mishaps: list[Any] = []
         self.scans: list[tuple[int, int]] = []
+        self.asked = 0
+        self.behind = 0
+        """How many of the newest blocks whoever answers does not have, though they were told of."""
 
     def _happen(self) -> None:
+        self.asked += 1
         if self.mishaps:
             mishap = self.mishaps.pop(0)
             if mishap is not None:
@@ -47,22 +52,32 @@ class View:
 
     async def header(self, number: int) -> Header | None:
         self._happen()
+        await trio.lowlevel.checkpoint()
+        if number > self.chain.height - self.behind:
+            return None
         found = await self.chain.answer("eth_getBlockByNumber", [hex(number), False])
         return None if found is None else Header.from_json(found)
 
     async def logs(self, address: Address, first: int, last: int, topics: Sequence[bytes]) -> tuple[Log, ...]:
         self._happen()
         self.scans.append((first, last))
-        wanted = {
-            "address": str(address),
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-            "topics": [["0x" + topic.hex() for topic in topics]],
-        }
+        return await self._found(address, topics, fromBlock=hex(first), toBlock=hex(last))
+
+    async def logs_of(self, address: Address, block: Header, topics: Sequence[bytes]) -> tuple[Log, ...]:
+        self._happen()
+        self.scans.append((block.number, block.number))
+        if block.number > self.chain.height - self.behind:
+            raise ChainFailed("unknown block")
+        return await self._found(address, topics, blockHash="0x" + block.hash.hex())
+
+    async def _found(self, address: Address, topics: Sequence[bytes], **where: str) -> tuple[Log, ...]:
+        wanted = {"address": str(address), "topics": [["0x" + topic.hex() for topic in topics]], **where}
+        await trio.lowlevel.checkpoint()
         try:
-            return tuple(map(Log.from_json, await self.chain.answer("eth_getLogs", [wanted])))
+            found = tuple(map(Log.from_json, await self.chain.answer("eth_getLogs", [wanted])))
         except ProviderError as error:
             raise ChainFailed(error.message) from error
+        return tuple([log for log in found if log.block <= self.chain.height - self.behind])
 
     async def next_head(self, after: Header | None) -> Header:
         while True:
@@ -217,6 +232,66 @@ async def test_a_provider_that_is_behind_takes_nothing_back(autojump_clock: Mock
     assert reader.numbers == list(range(7))
 
 
+@pytest.mark.parametrize("new", [1, 2, NEAR + 3])
+async def test_what_is_answered_by_who_does_not_have_all_blocks_yet_is_not_missed(
+    autojump_clock: MockClock, new: int
+) -> None:
+    chain = SimulatedChain()
+    chain.mine(said(0))
+    view, reader = View(chain), Reader()
+    await caught_up(view, reader)
+    for number in range(1, new + 1):
+        chain.mine(said(number))
+    view.behind = NEAR + 1
+    await caught_up(view, reader)
+    assert reader.forks == []
+    view.behind = 0
+    await caught_up(view, reader)
+    assert reader.numbers == truth(chain) == list(range(new + 1))
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+async def test_each_question_may_be_answered_by_another_machine(
+    autojump_clock: MockClock, behind: int
+) -> None:
+    chain = SimulatedChain()
+    chain.mine(said(0))
+    view, reader = View(chain), Reader()
+    await caught_up(view, reader)
+    for number in range(1, 4):
+        chain.mine(said(number))
+
+    view.behind = behind
+
+    def other() -> None:
+        view.behind = 2 - view.behind
+
+    view.mishaps = [other] * (24 + behind // 2)  # every other one lacks two blocks
+    follower = view.follow(reader.cursor)
+    while reader.cursor.next <= chain.height:
+        with suppress(ChainFailed):
+            reader.take(await follower.__anext__())
+    assert reader.forks == []
+    assert reader.numbers == truth(chain) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("has", [1, 1000])
+async def test_who_does_not_have_a_block_is_asked_again_after_a_pause(
+    autojump_clock: MockClock, has: int
+) -> None:
+    chain = SimulatedChain()
+    chain.mine(said(1), count=5000)
+    view, reader = View(chain), Reader()
+    view.behind = chain.height - has
+    with trio.move_on_after(100):
+        await view.follow(reader.cursor).__anext__()
+    assert view.asked < 200
+    view.behind = 0
+    await caught_up(view, reader)
+    assert reader.numbers == [1]
+    assert reader.cursor.next == chain.height + 1
+
+
 async def test_scans_are_made_smaller_until_they_are_allowed(autojump_clock: MockClock) -> None:
     chain = SimulatedChain()
     for number in range(300):
@@ -226,7 +301,7 @@ async def test_scans_are_made_smaller_until_they_are_allowed(autojump_clock: Moc
     await caught_up(view, reader)
     assert reader.numbers == list(range(300))
     assert max(last - first for first, last in view.scans[1:]) <= 300
-    assert len(view.scans) < 12
+    assert len(view.scans) < 12 + NEAR
 
 
 async def test_a_long_chain_is_scanned_in_large_steps(autojump_clock: MockClock) -> None:
@@ -236,7 +311,7 @@ async def test_a_long_chain_is_scanned_in_large_steps(autojump_clock: MockClock)
     view, reader = View(chain), Reader()
     await caught_up(view, reader)
     assert reader.numbers == [5]
-    assert len(view.scans) == 4
+    assert len(view.scans) == 3 + NEAR
 
 
 async def test_a_single_block_that_cannot_be_scanned_is_the_providers_failure(
@@ -288,7 +363,7 @@ async def test_an_event_that_cannot_be_read_stops_nothing(autojump_clock: MockCl
             raise DecodeError("unlucky")
         return None if number == 99 else number
 
-    follower = Follower(View(chain), CONTRACT, [TOPIC], read, Cursor(0))
+    follower = Follower(View(chain), CONTRACT, [TOPIC], read, Cursor(1))
     item = await follower.__anext__()
     assert isinstance(item, Told)
     assert [number for number, _ in item.events] == [1, 2]

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from codex.chain import Chain, ChainBoard, Header
 from codex.config import MarketConfig
-from codex.errors import ServiceUnavailable
+from codex.errors import ChainFailed, ServiceUnavailable
 from codex.market import Address
 from codex.runtime import Mailbox, VirtualClock
 from codex.testing.chain import SimulatedChain, SimulatedLog, SimulatedProvider
@@ -90,6 +90,40 @@ async def test_logs_are_of_the_contract_and_the_blocks_that_were_asked_for(
 
         provider._answer = more
         assert [log.block for log in await opened.chain.logs(contract, 2, 3, [topic])] == []
+
+
+async def test_logs_are_of_the_very_block_that_was_asked_for(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    topic, other = b"\x01" * 32, b"\x02" * 32
+    for what in (topic, topic, other):
+        simulated.mine(SimulatedLog(str(contract), ("0x" + what.hex(),)))
+    async with open_chain(provider.dial, config) as opened:
+        chain = opened.chain
+        block, none = await chain.header(2), await chain.header(3)
+        assert block is not None
+        assert none is not None
+        assert [log.block_hash for log in await chain.logs_of(contract, block, [topic])] == [block.hash]
+        assert await chain.logs_of(contract, none, [topic]) == ()
+        original = provider._answer
+
+        async def more(method: str, params: list[Any]) -> Any:
+            if method == "eth_getLogs":
+                params = [{**params[0], "fromBlock": "0x0", "toBlock": "0x3"}]
+                del params[0]["blockHash"]
+            return await original(method, params)
+
+        provider._answer = more
+        assert [log.block for log in await chain.logs_of(contract, block, [topic])] == [2]
+        provider._answer = original
+        # Another block in its place is not the one that was asked for.
+        simulated.reorganise(2, SimulatedLog(str(contract), ("0x" + topic.hex(),)))
+        with pytest.raises(ChainFailed, match="unknown block"):
+            await chain.logs_of(contract, block, [topic])
 
 
 async def test_many_logs_are_read_too(
