@@ -14,6 +14,7 @@ from codex.purchasing.states import LOOKED_AFTER, PURCHASE, Event, State
 from codex.runtime import Clock, Machine
 
 NOTHING_LEFT = "Marketplace_NothingToWithdraw"
+THERE_ALREADY = "Marketplace_RequestAlreadyExists"
 TIMED_OUT = "Purchase cancelled due to timeout"
 FAILED = "Purchase failed"
 """The words that the network's tools know."""
@@ -24,6 +25,10 @@ PAUSES = (1.0, 60.0)
 """Seconds before the first of further tries, and at most before any."""
 NEXT_LOOK = 5.0
 """Seconds between two looks for a request that may still be on its way."""
+LOOKS = 60
+"""How often is looked before a request is asked for again while something of this account waits for a block:
+it may be anything, and a transaction that is stuck makes way only for one that comes after it.
+"""
 
 _log = get_logger("purchasing")
 
@@ -56,6 +61,9 @@ class Agent:
         self._machine = Machine(PURCHASE, State.UNKNOWN if known else State.PENDING)
         self._news = trio.Event()
         self._failures = 0
+        self._tried = known
+        """Whether the request may have been sent already."""
+        self._looks = 0
 
     @property
     def state(self) -> State:
@@ -126,17 +134,40 @@ class Agent:
 
     async def _send(self) -> Event:
         """Ask for the storage, and pay for it."""
-        market, request = self._desk.market, self.purchase.request
+        request = self.purchase.request
         assert request is not None
-        if await market.request_state(self.purchase.id) is not None:
-            return Event.SENT  # what was sent before has arrived
+        tried, self._tried = self._tried, True
+        event = await self._sent(tried)
+        if event is not None:
+            return event
         try:
-            await market.request_storage(request)
+            await self._desk.market.request_storage(request)
         except (InvalidInput, InsufficientFunds, ChainRefused) as error:
+            # What was sent before may be why: the request is there already, or is paid for.
+            there = isinstance(error, ChainRefused) and error.reason == THERE_ALREADY
+            event = await self._sent(tried, surely=there)
+            if event is not None:
+                return event
             why = f"{error.message}. {error.remedy}" if error.remedy else error.message
             self.purchase = evolve(self.purchase, error=why)
             return Event.REFUSED
         return Event.SENT
+
+    async def _sent(self, tried: bool, *, surely: bool = False) -> Event | None:
+        """What became of a request that was sent before: SENT when it is in a block, AGAIN, a while later,
+        when it may be on its way to one, and None when it has to be sent.
+
+        `tried`: it may have been sent; `surely`: it was.
+        """
+        # Asked first: what waits for a block now may be in one by the next line.
+        waiting = await self._desk.chain.waiting() if tried else 0
+        if await self._desk.market.request_state(self.purchase.id) is not None:
+            return Event.SENT
+        if not surely and (not waiting or self._looks >= LOOKS):
+            return None
+        self._looks += 1
+        await self._until(await self._desk.chain.clock.now() + NEXT_LOOK)
+        return Event.AGAIN
 
     async def _wait(self) -> Event:
         """Wait until the chain says something else of the request."""
@@ -171,29 +202,33 @@ class Agent:
     async def _find_out(self) -> Event:
         """How it stands, after a restart or when the chain has taken something back."""
         self._news = trio.Event()
-        pending = self.purchase.state is State.PENDING
-        # Asked first: what waits for a block now may be in one by the next line.
-        waiting = await self._desk.chain.waiting() if pending else 0
         state = await self._desk.market.request_state(self.purchase.id)
         if state is not None:
             if self.purchase.request is None:
                 request = await self._desk.market.get_request(self.purchase.id)
                 self.purchase = evolve(self.purchase, request=request)
             return _SEEN[state]
-        if waiting:
-            # The request may be among what a former life has sent.
-            await self._until(await self._desk.chain.clock.now() + NEXT_LOOK)
-            return Event.AGAIN
-        if pending:
-            self.purchase = evolve(
-                self.purchase, error="the node stopped before the request was sent; nothing was paid"
-            )
-            return Event.LOST
+        if self.purchase.state is State.PENDING:
+            return await self._take_up()
         if self._desk.clock.now() < self.purchase.changed + FORGOTTEN:
             await self._until(await self._desk.chain.clock.now() + PAUSES[1])
             return Event.AGAIN
         self.purchase = evolve(self.purchase, error="the chain does not know this request (any more)")
         return Event.LOST
+
+    async def _take_up(self) -> Event:
+        """Go on with what the node stopped at: a request that no block has yet."""
+        request = self.purchase.request
+        assert request is not None
+        if self._desk.clock.now() <= self.purchase.made + request.expiry:
+            return Event.UNSENT
+        # Its client did not want to wait so long for hosts.
+        event = await self._sent(tried=True)
+        if event is None:
+            why = "the node stopped before the request was sent, and now it is too late; nothing was paid"
+            self.purchase = evolve(self.purchase, error=why)
+            return Event.LOST
+        return event
 
     async def _settle(self) -> Event:
         """Take back what is left of the price."""

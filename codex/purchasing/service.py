@@ -38,6 +38,8 @@ PROBABILITY = 100
 """The proof probability of a request that names none."""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
+ADOPT = 600.0
+"""Seconds between two looks for requests of this account that nobody looks after."""
 
 _log = get_logger("purchasing")
 
@@ -76,6 +78,7 @@ class PurchasingService:
                 if not purchase.over:
                     self._begin(purchase, known=True)
             nursery.start_soon(self._follow)
+            nursery.start_soon(self._take_over)
             await serve(inbox, self._answer, limit=LIMIT, task_status=task_status)
             nursery.cancel_scope.cancel()
 
@@ -86,10 +89,7 @@ class PurchasingService:
             case calls.Buy(request):
                 return await self._buy(self._completed(request))
             case calls.GetPurchase(id):
-                if id in self._agents:
-                    return self._agents[id].purchase
-                records = await self._book.records(KIND, prefix=id.raw, limit=1)
-                return Purchase.from_bytes(records[0].value) if records else None
+                return self._agents[id].purchase if id in self._agents else await self._remembered(id)
             case calls.ListPurchases(limit):
                 return await self._kept(limit)
         raise TypeError(f"purchasing has no answer to {type(call).__name__}")
@@ -131,6 +131,10 @@ class PurchasingService:
         records = await self._book.records(KIND, limit=limit)
         return [Purchase.from_bytes(record.value) for record in records]
 
+    async def _remembered(self, id: RequestId) -> Purchase | None:
+        records = await self._book.records(KIND, prefix=id.raw, limit=1)
+        return Purchase.from_bytes(records[0].value) if records else None
+
     async def _keep(self, purchase: Purchase) -> None:
         await self._book.put_records(KIND, [(purchase.id.raw, purchase.to_bytes())], keep=KEEP)
         self._board.events.publish(PurchaseChanged(purchase))
@@ -155,10 +159,9 @@ class PurchasingService:
             del self._agents[agent.purchase.id]
 
     async def _follow(self) -> None:
-        """Take over what the chain has of this account, and wake agents of whose request it tells."""
+        """Wake agents of whose request the chain tells."""
         while True:
             try:
-                await self._adopt()
                 begin = max(0, int(await self._chain.clock.now()))
                 async for told in await self._market.events(await self._chain.block_at(begin)):
                     if isinstance(told, Reorganised):
@@ -180,14 +183,31 @@ class PurchasingService:
             if id in self._agents:
                 self._agents[id].poke()
 
+    async def _take_over(self) -> None:
+        """Now and then, take over what the chain has of this account."""
+        while True:
+            try:
+                await self._adopt()
+            except CodexError as error:
+                _log.warning("requests wait for the chain", why=error.message, remedy=error.remedy)
+                await trio.sleep(PAUSE)
+                await self._chain.connected()
+            else:
+                await trio.sleep(ADOPT)
+
     async def _adopt(self) -> None:
-        """Look after requests of this account that are not on this disk: it was another's, or is new."""
-        known = {purchase.id for purchase in await self._kept(KEEP) if purchase.state is not State.ERRORED}
+        """Look after requests of this account that nobody looks after: its disk was another's, or is new, or
+        what was given up here was on its way all the same.
+        """
         for id in await self._market.my_requests():
-            if id in known or id in self._agents:
+            if id in self._agents:
+                continue
+            kept = await self._remembered(id)
+            if kept is not None and kept.state is not State.ERRORED:
                 continue
             request = await self._market.get_request(id)
             now = int(self._clock.now())
-            purchase = Purchase(id=id, request=request, state=State.UNKNOWN, made=now, changed=now)
+            made = kept.made if kept is not None else now
+            purchase = Purchase(id=id, request=request, state=State.UNKNOWN, made=made, changed=now)
             await self._keep(purchase)
             self._begin(purchase, known=True)

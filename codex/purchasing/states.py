@@ -30,6 +30,7 @@ class Event(StrEnum):
 
     SENT = "sent"
     REFUSED = "refused"  # the chain does not take it; nothing was paid
+    UNSENT = "unsent"  # it may not have been sent before the node stopped
     FULFILLED = "fulfilled"
     EXPIRED = "expired"  # not all slots were filled in time
     ENDED = "ended"
@@ -68,6 +69,7 @@ PURCHASE: Table[State, Event, None] = validate(
             State.FAILED: Row(moves={Event.REFUSED: State.ERRORED, Event.AGAIN: State.FAILED}),
             State.UNKNOWN: Row(
                 moves={
+                    Event.UNSENT: State.PENDING,
                     Event.SENT: State.SUBMITTED,
                     Event.FULFILLED: State.STARTED,
                     Event.LOST: State.ERRORED,

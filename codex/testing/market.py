@@ -131,6 +131,8 @@ class SimulatedMarket:
         """By the name of a method: what its next calls raise before anything is done."""
         self.lose: set[str] = set()
         """Methods whose next transaction is done without an answer."""
+        self.waiting = 0
+        """Transactions that are shown as waiting for a block."""
         self.books = _Books()
         self.remembers = False
         """Whether the books are kept block by block, for `reorganise`; it takes time."""
@@ -522,7 +524,7 @@ class SimulatedChain:
     async def waiting(self) -> int:
         self._market.check("waiting")
         await trio.lowlevel.checkpoint()
-        return 0
+        return self._market.waiting
 
     async def connected(self) -> object:
         await trio.lowlevel.checkpoint()

@@ -18,8 +18,10 @@ from codex.purchasing import State as Purchased
 from codex.purchasing.agent import Agent as PurchaseAgent
 from codex.sales import State
 from codex.sales.sale import Sale
+from codex.sales.standing import DEPTH
 from codex.sales.states import Event
 from codex.sales.steps import STEPS
+from codex.sales.trade import MARK
 from codex.testing.contracts import COLLATERAL, CONTENT, SLOT, TERMS, buy, free, let_go, offer, stands, until
 
 pytestmark = pytest.mark.embedded_chain
@@ -176,6 +178,30 @@ async def test_a_host_that_restarts_where_a_sale_goes_wrong_has_back_what_is_its
         assert there.lost == lost * COLLATERAL
 
 
+async def test_a_restart_reads_no_more_of_the_chain_than_may_matter(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    def read(since: int) -> list[int]:
+        """Where scans of the chain began, of all that was asked since."""
+        asked = town.providers["bob"].asked[since:]
+        scans = [params[0] for method, params in asked if method == "eth_getLogs"]
+        return [int(scan["fromBlock"], 16) for scan in scans if "fromBlock" in scan]
+
+    async with open_town(tmp_path, "alice", "bob") as town:
+        town.devnet.chain.mine(1000)
+        await trio.sleep(100)
+        assert min(read(0)) == 0, "as long as nothing is known"
+        before = len(town.providers["bob"].asked)
+        left = town.devnet.chain.latest.number
+        await town.stop("bob")
+        await offer(town["alice"], SLOTS)
+        id = await buy(town["alice"], await town["alice"].store(CONTENT), SHORT)
+        await stands(town["alice"], id, "started")
+        await town.add("bob")
+        await trio.sleep(20)
+        assert left - DEPTH - MARK <= min(read(before)) <= left, "and what was told meanwhile was heard"
+
+
 def test_a_host_is_restarted_in_every_state() -> None:
     assert {*ON_THE_WAY, *OFF_THE_WAY} == set(State) - {State.CLEANED_UP}, "nobody is in the last one"
 
@@ -259,14 +285,14 @@ async def test_a_client_that_restarts_where_a_purchase_goes_wrong_has_everything
         await desk.reached()
         desk.want(None)
         await restart(town, "alice")
-        ends = "cancelled" if state is Purchased.CANCELLED else "errored"
+        ends = "errored" if state is Purchased.FAILED else "cancelled"
         await stands(town["alice"], id, ends, settled=True)
         assert (await tokens(town))["alice"] == before["alice"]
         await restart(town, "alice")
         [purchase] = await town["alice"].market.purchases()
         assert (purchase.id, purchase.over) == (id, True)
         said = {
-            Purchased.PENDING: "nothing was paid",
+            Purchased.PENDING: "Purchase cancelled due to timeout",
             Purchased.CANCELLED: "Purchase cancelled due to timeout",
             Purchased.FAILED: "Purchase failed",
         }

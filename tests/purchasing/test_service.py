@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 from trio.testing import MockClock
 
-from codex.errors import ChainRefused, InsufficientFunds, InvalidInput
-from codex.market import RequestId, RequestState, Slot
+from codex.errors import ChainRefused, InsufficientFunds, InvalidInput, TransactionUnsettled
+from codex.market import RequestId, RequestState, Slot, StorageRequest
 from codex.purchasing import Purchase, State
+from codex.purchasing.service import ADOPT
 from codex.testing.hosts import Client, a_request, account, open_client, post
 from codex.testing.market import SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
@@ -159,14 +161,11 @@ async def test_a_client_that_restarts_in_any_state_goes_on(
     async with open_client(market, tmp_path) as alice:
         ended = await until(alice, purchase.id, lambda there: there.over)
         assert ended.request == purchase.request
-        if at is State.PENDING:
-            assert (ended.state, market.books.balances[account("alice")]) == (State.ERRORED, RICH)
-            assert "nothing was paid" in (ended.error or "")
-        elif at is State.FAILED:
+        if at is State.FAILED:
             assert ended.error == "Purchase failed"
         else:
-            expected = State.CANCELLED if at is State.SUBMITTED else State.FINISHED
-            assert ended.state is expected
+            filled = at in (State.STARTED, State.FINISHED)
+            assert ended.state is (State.FINISHED if filled else State.CANCELLED)
     # The chain has forgotten it, and this node has not.
     async with open_client(market, tmp_path) as alice:
         assert await alice.door.my_requests() == ()
@@ -187,15 +186,122 @@ async def test_a_restart_after_the_request_was_sent_and_not_answered(
         assert len(market.books.requests) == 1
 
 
+async def test_a_request_that_was_not_sent_in_time_is_given_up(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request(expiry=240))
+    await trio.sleep(241)
+    market.waiting = 1
+    async with open_client(market, tmp_path) as alice:
+        await trio.sleep(60)
+        there = await alice.purchasing.purchase(purchase.id)
+        assert there is not None
+        assert not there.over, "it may be what waits for a block"
+        market.waiting = 0
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, market.books.balances[account("alice")]) == (State.ERRORED, RICH)
+        assert "nothing was paid" in (ended.error or "")
+        assert alice.door.sent == []
+        # What nobody could see on its way is on the chain after all.
+        market.ask(account("alice"), ended.request or a_request())
+        assert market.books.balances[account("alice")] < RICH
+        ended = await until(alice, purchase.id, lambda there: there.over and there.state is not State.ERRORED)
+        assert (ended.state, ended.made) == (State.CANCELLED, purchase.made)
+        assert market.books.balances[account("alice")] == RICH
+
+
+@pytest.mark.parametrize("tokens", [RICH, 600 * 4096])
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_request_whose_answer_is_lost_is_done_while_it_is_asked_for_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, tokens: int, alone: bool
+) -> None:
+    market.books.balances[account("alice")] = tokens
+    async with open_client(market, tmp_path) as alice, trio.open_nursery() as nursery:
+        send = alice.door.request_storage
+        tried = 0
+
+        async def late(request: StorageRequest) -> None:
+            await trio.sleep(2.5)
+            await send(request)
+            market.waiting = 0 if alone else 7
+
+        async def lossy(request: StorageRequest) -> None:
+            nonlocal tried
+            tried += 1
+            if tried == 1:
+                nursery.start_soon(late, request)
+                raise TransactionUnsettled("the provider was lost")
+            await trio.sleep(3)  # what is looked at before anything is sent
+            await send(request)
+
+        alice.door.request_storage = lossy  # type: ignore[method-assign]
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, ended.error) == (State.CANCELLED, "Purchase cancelled due to timeout")
+        assert market.books.balances[account("alice")] == tokens
+        assert tried == 2
+
+
+async def test_what_may_still_wait_for_a_block_is_not_sent_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        market.refuse["request_storage"] = [TransactionUnsettled("is in none of 50 blocks")]
+        market.waiting = 1
+        request = evolve(a_request(), nonce=bytes(range(32)))
+        await alice.purchasing.buy(request)
+        await trio.sleep(100)
+        assert alice.door.sent == []
+        there = await alice.purchasing.purchase(request.id)
+        assert there is not None
+        assert there.state is State.PENDING
+        market.ask(account("alice"), request)
+        ended = await until(alice, request.id, lambda there: there.over)
+        assert ended.state is State.CANCELLED
+        assert "request_storage" not in alice.door.sent
+        assert market.books.balances[account("alice")] == RICH
+
+
+async def test_what_waits_for_a_block_for_ever_is_asked_for_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        market.refuse["request_storage"] = [TransactionUnsettled("is in none of 50 blocks")]
+        market.waiting = 1  # something else, and always
+        purchase = await alice.purchasing.buy(a_request())
+        with trio.fail_after(600):
+            await until(alice, purchase.id, stands(State.SUBMITTED))
+
+
+async def test_what_the_block_in_the_making_has_already_is_waited_for(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    there = ChainRefused("there already", reason="Marketplace_RequestAlreadyExists")
+    market.refuse["request_storage"] = [there] * 200
+    async with open_client(market, tmp_path) as alice:
+        request = evolve(a_request(), nonce=bytes(range(32)))
+        await alice.purchasing.buy(request)
+        await trio.sleep(700)
+        market.ask(account("alice"), request)
+        ended = await until(alice, request.id, lambda there: there.over)
+        assert ended.state is State.CANCELLED
+        assert market.books.balances[account("alice")] == RICH
+
+
 async def test_requests_of_this_account_from_elsewhere_are_looked_after(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    request = a_request(nonce=4)
+    request, later = a_request(nonce=4), a_request(nonce=5, duration=6000, expiry=3000)
     await post(market, request)
     async with open_client(market, tmp_path) as alice:
         found = await until(alice, request.id, stands(State.SUBMITTED))
         assert found.request == request
         assert (await until(alice, request.id, lambda there: there.over)).state is State.CANCELLED
+        await post(market, later)
+        with trio.fail_after(ADOPT + 10):
+            await until(alice, later.id, stands(State.SUBMITTED))
 
 
 async def test_the_chain_is_gone_while_a_request_starts_and_ends(
