@@ -35,7 +35,7 @@ async def tokens(town: Town) -> dict[str, int]:
     return {name: await town.tokens(town[name].market.account) for name in ("alice", "bob")}
 
 
-@pytest.mark.parametrize("lose", [False, True])
+@pytest.mark.parametrize("lose", [pytest.param(False, marks=pytest.mark.soak), True])
 async def test_three_blocks_are_replaced_around_request_filling_and_proof(
     tmp_path: Path, autojump_clock: MockClock, lose: bool
 ) -> None:
