@@ -143,7 +143,7 @@ def _sell(
         },
     )
     tell(as_json(made) if json else str(made.get("id")))
-    hint("`codex slots` shows what is filled, `codex explain SLOT` why something was not.")
+    hint("`codex slots` shows what is filled, `codex explain` why something was not.")
 
 
 @codex.command("purchases", short_help="The storage that the node has bought.")
@@ -176,16 +176,30 @@ def _slots(ctx: click.Context, /, json: bool, **options: str | None) -> None:
         tell(shown)
     else:
         hint("This node holds no slot; `codex sell SIZE` offers room.")
+    hint("`codex explain` lists those that it has looked at, with what became of each.")
 
 
 @codex.command("explain", short_help="Why a slot was taken, or was not.")
-@click.argument("slot", shell_complete=offering("slots"))
+@click.argument("slot", required=False, shell_complete=offering("slots"))
 @for_programs("the node's own answer, for programs")
 @about_a_node
 @click.pass_context
-def _explain(ctx: click.Context, /, slot: str, json: bool, **options: str | None) -> None:
-    """Tell what the node decided about a slot, and why: each check, with what was wanted and offered."""
+def _explain(ctx: click.Context, /, slot: str | None, json: bool, **options: str | None) -> None:
+    """Tell what the node decided about a slot, and why: each check, with what was wanted and offered.
+
+    Without SLOT: list the slots that it has looked at of late, taken or not, each with what became of it.
+    """
     from codex.cli import trading
 
-    answer = trading.decisions(node_of(ctx, options), slot)
-    tell(as_json(answer) if json else trading.story(answer))
+    node = node_of(ctx, options)
+    if slot is not None:
+        answer = trading.decisions(node, slot)
+        tell(as_json(answer) if json else trading.story(answer))
+        return
+    answer = trading.latest_decisions(node)
+    shown = as_json(answer) if json else trading.decisions_table(answer, terminal_width())
+    if shown:
+        tell(shown)
+        hint("`codex explain SLOT` tells all about one of them.")
+    else:
+        hint("This node has looked at no slot; it does while it has room on offer: `codex sell SIZE`.")

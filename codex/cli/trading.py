@@ -77,6 +77,13 @@ def decisions(node: Target, slot: str) -> dict[str, Any]:
     return answer
 
 
+def latest_decisions(node: Target) -> dict[str, Any]:
+    """What the node decided of late about any slot, the newest first, as its API gives it. Raises Failed,
+    NoNode.
+    """
+    return ask_json(node, "GET", f"/sales/decisions?limit={LISTED}", "the list of decisions")
+
+
 # -- for reading
 
 
@@ -127,6 +134,28 @@ def slots_table(held: list[dict[str, Any]], width: int | None) -> str:
             for slot in held
         ]
     return table(columns, rows, width) if rows else ""
+
+
+def decisions_table(answer: Mapping[str, Any], width: int | None) -> str:
+    """The slots that were decided about as columns, each with what was decided last; "" when there are none.
+
+    Their ids are never shortened: they are what is asked about next.
+    """
+    roomy = width is None or width >= 100
+    columns = (
+        Column("SLOT"),
+        Column("VERDICT"),
+        Column("WHEN", least=0),
+        Column("WHY", least=8 if roomy else 0),
+    )
+    rows: dict[str, list[str]] = {}
+    with understood():
+        for decision in answer["decisions"]:
+            slot, verdict = str(decision["slot"]), str(decision["verdict"])
+            why = str(decision["reason"]) or _VERDICTS.get(verdict, "")
+            rows.setdefault(slot, [slot, verdict, moment(int(decision["at"])), why])
+    shown = [[printable(word) for word in row] for row in rows.values()]
+    return table(columns, shown, width) if shown else ""
 
 
 _VERDICTS = {

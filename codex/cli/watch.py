@@ -39,7 +39,7 @@ from codex.runtime.clock import SystemClock
 from codex.runtime.groups import unwrapped
 from codex.units import human_size
 
-TOPICS = ("jobs", "manifests", "peers")
+TOPICS = ("jobs", "manifests", "peers", "purchases", "slots")
 QUEUE = 4096
 """Events that the node keeps while the terminal is slow."""
 

@@ -162,9 +162,36 @@ def test_why_a_slot_was_not_taken_is_told_in_order(codex: Run, node: Any) -> Non
     assert "has not seen slot" in done.stderr.decode()
 
 
+def test_without_a_slot_those_that_were_looked_at_are_listed(codex: Run, node: Any) -> None:
+    other = {**DECISIONS["decisions"][1], "slot": REQUEST}
+    answer = {"decisions": [*DECISIONS["decisions"], other]}
+    node.json("GET /sales/decisions?limit=100", answer)
+    done = codex("explain", port=node.port)
+    title, first, second = done.stdout.decode().splitlines()
+    assert title.split() == ["SLOT", "VERDICT", "WHEN", "WHY"]
+    # Each once, with what was decided last.
+    assert first.split()[:2] == [SLOT, "unwanted"]
+    assert first.endswith("  no availability takes it")
+    assert second.split()[:2] == [REQUEST, "refused"]
+    assert second.endswith("  as many hosts as may had reserved it")
+    assert json.loads(codex("explain", "--json", port=node.port).stdout) == answer
+    node.json("GET /sales/decisions?limit=100", {"decisions": []})
+    done = codex("explain", port=node.port)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_list_of_decisions_fits_and_shortens_no_id(width: int) -> None:
+    lines = trading.decisions_table(DECISIONS, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert SLOT in lines[1]
+
+
 @pytest.mark.parametrize("answer", [{}, {"purchases": [{}]}, {"purchases": [{**PURCHASE, "made": "soon"}]}])
 def test_answers_that_are_none_are_told(answer: Any) -> None:
     with pytest.raises(Failed, match="not that of a Codex node"):
         trading.purchases_table(answer, 80)
     with pytest.raises(Failed, match="not that of a Codex node"):
         trading.story(answer)
+    with pytest.raises(Failed, match="not that of a Codex node"):
+        trading.decisions_table(answer, 80)

@@ -8,7 +8,8 @@ from typing import TextIO
 import attrs
 import pytest
 
-from codex.cli.watch import Page, as_told, line
+from codex.api.rpc.params import Topic
+from codex.cli.watch import TOPICS, Page, as_told, line
 from codex.client import (
     Event,
     Job,
@@ -52,8 +53,13 @@ EVENTS: list[tuple[Event, str]] = [
     (ManifestStored(Cid.parse(TEXT)), f"dataset stored  {TEXT}"),
     (ManifestDeleted(Cid.parse(TEXT)), f"dataset deleted  {TEXT}"),
     (Lagged(7), "7 events were missed: they came too fast"),
+    (OtherEvent("slotPaid", {"slot": "0x1", "reward": "7"}), 'slotPaid  {"slot": "0x1", "reward": "7"}'),
     (OtherEvent("peerJoined", {"id": "a\x1b"}), 'peerJoined  {"id": "a\\u001b"}'),
 ]
+
+
+def test_whatever_a_node_tells_of_is_listened_to() -> None:
+    assert set(TOPICS) == {topic.value for topic in Topic}
 
 
 @pytest.mark.parametrize(("event", "words"), EVENTS, ids=lambda value: type(value).__name__)
@@ -71,9 +77,9 @@ def test_a_line_fits_a_terminal(job: Job, kind: str) -> None:
         shown = line(event, 0, 80)
         assert len(shown) <= 80
         assert job.id in shown
-    for event in (ManifestStored(Cid.parse(TEXT)), ManifestDeleted(Cid.parse(TEXT))):
-        assert len(line(event, 0, 80)) <= 80
-        assert TEXT in line(event, 0, 80), "it is there to be copied"
+    for named in (ManifestStored(Cid.parse(TEXT)), ManifestDeleted(Cid.parse(TEXT))):
+        assert len(line(named, 0, 80)) <= 80
+        assert TEXT in line(named, 0, 80), "it is there to be copied"
 
 
 def test_programs_get_the_spelling_of_the_api() -> None:
