@@ -19,7 +19,7 @@ from codex.errors import NotOnNetwork
 from codex.node.fetching import MEASURED, SLOW
 
 STALL = 3.0  # seconds without anything of a row, after which it is not counted on
-SHARES = 64  # fetches that all rows are asked for by, at first: of more rows, several make one
+SHARES = 16  # fetches that rows are asked for by at once: of more rows several make one, for each costs some
 
 
 class Sought:
@@ -223,7 +223,11 @@ class Race:
             if not quick or not share.left:
                 pace = 1.0 if quick or not best else share.pace(now) / best
                 silent = now - share.heard if share.running else 0.0
-                found |= dict.fromkeys(share.rows, Known(pace, max(share.longest, silent)))
+                owing = {self.sought.layout.place(index)[0] for index in share.left}
+                for row in share.rows:
+                    # Of several that were asked for together, those that owe nothing are not to be blamed.
+                    fair = pace if row in owing or len(share.rows) == 1 else 1.0
+                    found[row] = Known(fair, max(share.longest, silent))
         return found
 
     @property

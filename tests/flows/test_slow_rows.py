@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from codex.config import StoreConfig
 from codex.data import BLOCK_SIZE
 from codex.node import Node
 from codex.testing.content import noise
@@ -67,6 +68,15 @@ async def test_a_range_of_a_slow_row_takes_the_rest_of_the_row(autojump_clock: M
         assert await read(people["carol"], DATASET, 100 * SIZE, 100 * SIZE) < 10
         # Where the range ends nobody proves what is computed of it.
         assert blocks_in(people["carol"]) < 4 * 400
+
+
+async def test_without_room_for_other_rows_a_slow_one_is_waited_for(autojump_clock: MockClock) -> None:
+    async with open_test_network("alice", "carol", store=StoreConfig(quota=3000 * SIZE)) as people:
+        await people.add("bob", upload_limit=4_000)
+        await provide(people, DATASET, alice=(1, 2, 3, 4, 5), bob=(0,))
+        await people["carol"].store(noise(40 * BLOCK_SIZE, "something else"))
+        assert 20 < await read(people["carol"], DATASET, 100 * SIZE, 100 * SIZE) < 60
+        assert blocks_in(people["carol"]) < 150
 
 
 @pytest.mark.parametrize("repair", [False, True])

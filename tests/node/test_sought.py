@@ -136,9 +136,15 @@ def test_of_many_rows_several_are_asked_together() -> None:
         race.ended(share, 0.5)
     # What the first of them owes is asked of others.
     assert race.ask(0.75) == []
-    assert {index for share in race.ask(STALL) for index in share.left} == {151, 152, 153}
-    assert race.learned(4.0)[1].pace == 0.0
-    assert race.learned(4.0)[100].pace == 1.0
+    owed = len(shares[0].left)
+    assert owed == 10
+    one = min(shares[0].left)
+    race.arrived(shares[0], one, dataset.blocks[one], 1.0)
+    more = {index for share in race.ask(1.0 + SLOW) for index in share.left}
+    assert more == set(range(151, 151 + owed - 1))
+    known = race.learned(1.0 + SLOW)
+    assert (known[one].pace, known[100].pace) == (1.0, 1.0)
+    assert all(known[row].pace * SLOW < 1 for row in shares[0].rows - {one})
 
 
 def test_what_is_settled_is_of_no_use_any_more() -> None:
