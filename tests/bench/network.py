@@ -6,8 +6,10 @@ sha2-256.
 """
 
 import json
+import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,7 @@ from p2p import message_of_blocks, moved_by_tls, self_signed
 sys.path.insert(0, str(HERE.parent / "interop"))
 
 import environment
+import parts
 import rates
 
 OF_TLS = 0.5
@@ -36,12 +39,13 @@ OF_HASH = 0.08
 RESIDENT = 250.0  # MiB above idle
 FIRST_BYTE = 1.0  # seconds
 CROWD = 4
+PROCESSORS = len(os.sched_getaffinity(0))
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
     """One to one, one to many, many to one; the first byte, memory and the steps of both loops."""
     with bench.scratch("tmpfs") as directory:
-        yield _one_to_one(bench, directory)
+        yield from _one_to_one(bench, directory)
         yield _crowds(bench, directory)
         yield _first_byte(bench, directory)
         yield _steps(bench, directory)
@@ -83,7 +87,7 @@ def fetch(node: RunningNode, cid: str) -> int:
         return client.drain(f"{DATA}/{cid}/network/stream")
 
 
-def _one_to_one(bench: Bench, directory: Path) -> Figure:
+def _one_to_one(bench: Bench, directory: Path) -> Iterator[Figure]:
     size = bench.size(1024 * MIB, 64 * MIB)
     content = Content(size)
     certificate = directory / "peer.pem"
@@ -126,7 +130,45 @@ def _one_to_one(bench: Bench, directory: Path) -> Figure:
         ]
     else:
         notes.append("py-libp2p is not here: `make interop` says what it needs")
-    return Figure(f"one node from another, {size // MIB} MiB, data on tmpfs", rows, lines, notes)
+    yield Figure(f"one node from another, {size // MIB} MiB, data on tmpfs", rows, lines, notes)
+    yield _by_parts(bench, directory, rows[1])
+
+
+def _by_parts(bench: Bench, directory: Path, tls: Row) -> Figure:
+    """What the nodes take of the processors, beside what the bytes take by themselves."""
+    size = bench.size(256 * MIB, 16 * MIB)
+    content = Content(size)
+    taken: list[float] = []
+    with joined(directory, 2) as (alice, bob), tempfile.TemporaryDirectory(dir=directory) as place:
+
+        def giving(_: int) -> float:
+            cid = alice.upload(content.stamped(bench.stamp()), size)
+            before = alice.child.cpu(), bob.child.cpu()
+            fetch(bob, cid)
+            spent = [node.child.cpu() - begun for node, begun in zip((alice, bob), before, strict=True)]
+            _forget([alice, bob], cid)
+            taken.append(spent[1] * 1000 / (size / MEGABYTE))
+            return spent[0] * 1000 / (size / MEGABYTE)
+
+        gives, *rows = bench.interleave(
+            "CPU ms/MB",
+            [Contender("the node that gives", giving), *parts.contenders(Path(place), content.part(size))],
+        )
+    together = tuple(map(sum, zip(*(row.samples for row in rows), strict=True)))
+    at_most = tuple(1000 * PROCESSORS / spent for spent in together)
+    ceiling = Row(f"{PROCESSORS} processors that do nothing else", "MB/s", at_most)
+    return Figure(
+        "the processor time of a megabyte from node to node, and of its parts",
+        [
+            gives,
+            Row("the node that takes", "CPU ms/MB", tuple(taken[1:])),
+            *rows,
+            Row("a to g together", "CPU ms/MB", together),
+            ceiling,
+            Row("the same, over trio's TLS stream", "", quotients(ceiling, tls)),
+        ],
+        notes=["who reads spends half of g; the nodes and it share the processors"],
+    )
 
 
 def _hashing(content: Content, bench: Bench) -> float:
