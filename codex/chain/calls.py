@@ -55,5 +55,10 @@ class GetBalance(Call[int]):
 
 
 @frozen
+class GetGasPrice(Call[int]):
+    pass
+
+
+@frozen
 class CountWaiting(Call[int]):
     pass

@@ -102,6 +102,12 @@ class Chain:
         """What an account, by default this node's, has for paying for transactions. In wei."""
         return await self._mailbox.ask(calls.GetBalance(account or self.account))
 
+    async def gas_price(self) -> int:
+        """What a transaction that is sent now offers for a unit of gas at most; the account must have it.
+        In wei.
+        """
+        return await self._mailbox.ask(calls.GetGasPrice())
+
     async def waiting(self) -> int:
         """How many transactions of this account wait for a block, those of former lives too, as far as the
         provider knows.

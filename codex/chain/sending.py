@@ -134,6 +134,10 @@ class Lane:
 
     # -- what it takes
 
+    async def gas_price(self) -> int:
+        """What is offered for a unit of gas at most, in wei, by what is sent now."""
+        return (await self._fees(self._board.head or await self._newest())).most
+
     async def _newest(self) -> Header:
         try:
             return Header.from_json(await self._rpc.call("eth_getBlockByNumber", "latest", False))

@@ -153,6 +153,8 @@ class _Desk:
             case calls.GetBalance(account):
                 found = await self._uplink.call("eth_getBalance", str(account), "latest")
                 return number(found, "a balance")
+            case calls.GetGasPrice():
+                return await self._lane.gas_price()
             case calls.CountWaiting():
                 return max(0, await self._count("pending") - await self._count("latest"))
         raise TypeError(f"the chain has no answer to {type(call).__name__}")

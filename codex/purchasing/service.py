@@ -36,6 +36,10 @@ KEEP = 10_000
 """Purchases remembered: half a kilobyte each."""
 PROBABILITY = 100
 """The proof probability of a request that names none."""
+GAS = 400_000
+"""What asking for storage takes at least: the network's contract takes 388,000, of which a tenth more must be
+there.
+"""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
 ADOPT = 600.0
@@ -114,6 +118,13 @@ class PurchasingService:
                 f" {balance}",
                 remedy="send tokens to the account, or ask for less: fewer slots, a shorter duration, a"
                 " lower price",
+            )
+        wei, needed = await self._chain.balance(), GAS * await self._chain.gas_price()
+        if wei < needed:
+            raise InsufficientFunds(
+                f"asking for storage takes at least {needed} wei for gas, and the account {request.client}"
+                f" has {wei}",
+                remedy="send the account some of the coin that this chain is paid with",
             )
 
     async def _buy(self, request: StorageRequest) -> Purchase:

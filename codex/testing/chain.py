@@ -60,6 +60,7 @@ class _Block:
     hash: str
     parent: str
     timestamp: int
+    base_fee: int | None
     logs: tuple[SimulatedLog, ...] = ()
     sent: list[_Sent] = field(factory=list)
     count: int = 0
@@ -71,7 +72,7 @@ class _Block:
             "hash": self.hash,
             "parentHash": self.parent,
             "timestamp": hex(self.timestamp),
-            "baseFeePerGas": hex(BASE_FEE),
+            **({} if self.base_fee is None else {"baseFeePerGas": hex(self.base_fee)}),
         }
 
 
@@ -135,6 +136,10 @@ class SimulatedChain:
         self.providers: list[SimulatedProvider] = []
         self.balance = 10**18
         """Wei of every account."""
+        self.base_fee: int | None = BASE_FEE
+        """Of the blocks to come, in wei a unit of gas; None for a chain that has no such fee."""
+        self.gas_price = BASE_FEE
+        """What is named to who asks for a price."""
         self.least_price = 0
         """What a transaction must offer at least to get into a block, in wei a unit of gas."""
         self.failing: set[str] = set()
@@ -200,7 +205,8 @@ class SimulatedChain:
         parent = before.hash if before else "0x" + "00" * 32
         made = hashlib.sha256(f"{self._salt}:{number}:{parent}".encode()).hexdigest()
         time = timestamp if timestamp is not None else before.timestamp + self._interval if before else 0
-        block = _Block(number, "0x" + made, parent, time, tuple(logs), [], before.count if before else 0)
+        count = before.count if before else 0
+        block = _Block(number, "0x" + made, parent, time, self.base_fee, tuple(logs), [], count)
         self._blocks.append(block)
         while (sent := self._pool.get(self._count)) is not None and sent.price >= self.least_price:
             block.sent.append(self._pool.pop(sent.nonce))
@@ -225,6 +231,8 @@ class SimulatedChain:
                 return []
             case "eth_getBlockByNumber", [at, False]:
                 return self._block(at)
+            case "eth_gasPrice", []:
+                return hex(self.gas_price)
             case "eth_getBalance", [_, _]:
                 return hex(self.balance)
             case "eth_estimateGas", [call, _]:

@@ -133,6 +133,9 @@ class SimulatedMarket:
         """Methods whose next transaction is done without an answer."""
         self.waiting = 0
         """Transactions that are shown as waiting for a block."""
+        self.wei = 10**18
+        """What every account has for gas. Nothing is taken of it."""
+        self.gas_price = 10**9
         self.books = _Books()
         self.remembers = False
         """Whether the books are kept block by block, for `reorganise`; it takes time."""
@@ -525,6 +528,16 @@ class SimulatedChain:
         self._market.check("waiting")
         await trio.lowlevel.checkpoint()
         return self._market.waiting
+
+    async def balance(self) -> int:
+        self._market.check("balance")
+        await trio.lowlevel.checkpoint()
+        return self._market.wei
+
+    async def gas_price(self) -> int:
+        self._market.check("gas_price")
+        await trio.lowlevel.checkpoint()
+        return self._market.gas_price
 
     async def connected(self) -> object:
         await trio.lowlevel.checkpoint()

@@ -13,6 +13,8 @@ from codex.runtime import Mailbox, VirtualClock
 from codex.testing.chain import SimulatedChain, SimulatedLog, SimulatedProvider
 from codex.testing.chain_service import open_chain
 
+GWEI = 10**9
+
 
 async def test_before_the_service_has_started_there_is_no_account() -> None:
     chain = Chain(Mailbox("chain"), ChainBoard(VirtualClock(0)))
@@ -47,6 +49,21 @@ async def test_balances_are_of_this_account_unless_another_is_named(
         await opened.chain.balance(Address(b"\x0b" * 20))
         asked = [params[0] for method, params in provider.asked if method == "eth_getBalance"]
         assert asked == [str(opened.chain.account), "0x" + "0b" * 20]
+
+
+@pytest.mark.parametrize(("base_fee", "price"), [(5 * GWEI, 11 * GWEI), (None, 3 * GWEI)])
+async def test_the_price_of_gas_is_what_a_transaction_would_offer(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    base_fee: int | None,
+    price: int,
+) -> None:
+    simulated.base_fee, simulated.gas_price = base_fee, 3 * GWEI
+    simulated.mine()
+    async with open_chain(provider.dial, config) as opened:
+        assert await opened.chain.gas_price() == price
 
 
 async def test_calls_are_in_this_accounts_name(

@@ -90,6 +90,12 @@ async def test_nothing_is_encoded_that_cannot_be_bought(tmp_path: Path, autojump
             await alice.request_storage(cid, evolve(TERMS, price_per_byte_per_second=10**30))
         with pytest.raises(InvalidInput, match="does not fit"):
             await alice.request_storage(cid, evolve(TERMS, price_per_byte_per_second=2**256 - 1))
+        ledger, account = town.devnet.chain.ledger, alice.market.account.raw
+        wei = ledger.balance(account)
+        ledger.set_balance(account, 10**6)
+        with pytest.raises(InsufficientFunds, match="wei for gas"):
+            await alice.request_storage(cid, TERMS)
+        ledger.set_balance(account, wei)
         small = await alice.store(b"small")
         with pytest.raises(InvalidInput, match="need at least 131072 bytes"):
             await alice.request_storage(small, TERMS)

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from codex.errors import ChainRefused, InsufficientFunds, InvalidInput, TransactionUnsettled
 from codex.market import RequestId, RequestState, Slot, StorageRequest
 from codex.purchasing import Purchase, State
-from codex.purchasing.service import ADOPT
+from codex.purchasing.service import ADOPT, GAS
 from codex.testing.hosts import Client, a_request, account, open_client, post
 from codex.testing.market import SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
@@ -125,6 +125,20 @@ async def test_what_cannot_be_bought_is_said_before_anything_is_paid(
         assert await alice.purchasing.purchases() == []
         await alice.purchasing.check(a_request())
         assert alice.door.sent == []
+
+
+async def test_who_has_no_coin_for_gas_is_told_before_anything_is_done(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.wei, market.gas_price = GAS * 7 - 1, 7
+    async with open_client(market, tmp_path) as alice:
+        for ask in (alice.purchasing.check, alice.purchasing.buy):
+            with pytest.raises(InsufficientFunds, match=f"{GAS * 7} wei.* has {GAS * 7 - 1}") as caught:
+                await ask(a_request())
+            assert "coin" in caught.value.remedy
+        assert await alice.purchasing.purchases() == []
+        market.wei += 1
+        await alice.purchasing.check(a_request())
 
 
 async def test_what_the_chain_refuses_is_an_error_that_is_remembered(
