@@ -1,6 +1,5 @@
 """A contract among whole nodes: alice buys 2 + 1, three hosts sell, and all have what the contract says."""
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,67 +8,13 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from codex.codec import Cid
-from codex.data import BLOCK_SIZE
 from codex.devnet.town import open_town
-from codex.market import RequestId, SlotState
-from codex.node import JobState, Node, Terms
-from codex.testing.content import noise
+from codex.market import SlotState
+from codex.testing.contracts import COLLATERAL, CONTENT, SLOT, TERMS, buy, free, offer, stands, until
 
 pytestmark = pytest.mark.embedded_chain
 
 HOSTS = ("bob", "carol", "dave")
-CONTENT = noise(4 * BLOCK_SIZE)
-SLOT = 2 * BLOCK_SIZE
-TERMS = Terms(
-    duration=600,
-    proof_probability=1,
-    price_per_byte_per_second=2,
-    collateral_per_byte=3,
-    expiry=300,
-    nodes=3,
-    tolerance=1,
-)
-
-
-async def offer(node: Node, slots: int = 1) -> None:
-    await node.market.add_availability(
-        total=slots * SLOT, duration=10_000, price=1, collateral=slots * SLOT * 3
-    )
-
-
-async def buy(node: Node, cid: Cid, terms: Terms = TERMS) -> RequestId:
-    job = await node.request_storage(cid, terms)
-    ended = await job.wait()
-    assert ended.state is JobState.DONE, ended.error
-    assert isinstance(ended.result, dict)
-    return RequestId.parse(str(ended.result["purchaseId"]))
-
-
-async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 2000) -> None:
-    with trio.fail_after(seconds):
-        while not await reached():  # noqa: ASYNC110 - on virtual time, of what no event tells
-            await trio.sleep(1)
-
-
-async def stands(node: Node, id: RequestId, state: str, settled: bool = False) -> None:
-    async def reached() -> bool:
-        purchase = await node.market.purchase(id)
-        assert purchase is not None
-        return purchase.state.value == state and (purchase.over or not settled)
-
-    await until(reached)
-
-
-async def free(node: Node) -> bool:
-    """Whether a host has back all that it offered, and nothing is left of the slot."""
-    offered = await node.market.availabilities()
-    space = await node.space()
-    return (
-        all(there.free == there.total and there.remaining == there.collateral for there in offered)
-        and not space.quota_used
-        and not await node.market.sales()
-    )
 
 
 async def test_alice_buys_and_three_hosts_are_paid(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -87,7 +32,7 @@ async def test_alice_buys_and_three_hosts_are_paid(tmp_path: Path, autojump_cloc
         for name in HOSTS:
             (slot,) = held[name]
             assert slot.request.id == id
-            assert before[name] - await town.tokens(accounts[name]) == SLOT * 3
+            assert before[name] - await town.tokens(accounts[name]) == COLLATERAL
             verdicts = [str(there.verdict) for there in await town[name].market.decisions(slot.id)]
             assert verdicts[0] == "filled"
             assert "taken" in verdicts
@@ -176,7 +121,7 @@ async def test_a_lost_slot_is_repaired_by_another_host(tmp_path: Path, autojump_
         validated = await town["victor"].market.validated()
         assert validated is not None
         assert validated.marked == 2
-        assert before - await town.tokens(account) == SLOT * 3 - SLOT * 3 // 10  # a tenth less
+        assert before - await town.tokens(account) == COLLATERAL - COLLATERAL // 10  # a tenth less
         [held] = await erin.market.slots()
         assert held == lost
         bob = await town.add("bob")
@@ -185,7 +130,7 @@ async def test_a_lost_slot_is_repaired_by_another_host(tmp_path: Path, autojump_
         assert await market.slot_state(lost.id) is SlotState.PAID
         # Who lost it has back the room, and not the collateral.
         [offered] = await bob.market.availabilities()
-        assert (offered.free, offered.remaining, offered.lost) == (SLOT, 0, SLOT * 3)
+        assert (offered.free, offered.remaining, offered.lost) == (SLOT, 0, COLLATERAL)
         assert (await bob.space()).quota_used == 0
         verdicts = [str(there.verdict) for there in await bob.market.sale_history()]
         assert "lost" in verdicts

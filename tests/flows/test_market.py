@@ -7,7 +7,6 @@ the unit.
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -16,14 +15,12 @@ from trio.testing import MockClock
 
 from codex.devnet import Devnet, open_devnet
 from codex.devnet.deploying import CONFIG
-from codex.devnet.errors import Refused
-from codex.devnet.methods import Methods
+from codex.devnet.town import way_to
 from codex.market import RequestId, SlotId, SlotState
 from codex.purchasing import Purchase, Purchasing
 from codex.purchasing import State as Purchased
 from codex.runtime import VirtualClock
 from codex.sales import State
-from codex.testing.chain import ProviderError, SimulatedProvider
 from codex.testing.chain_people import Person, open_person
 from codex.testing.hosts import BLOCK, Host, a_request, open_client_at, open_host_at, open_validator_at
 from codex.validation import Share
@@ -43,19 +40,10 @@ class Town:
     def __init__(self, devnet: Devnet, directory: Path) -> None:
         self.devnet = devnet
         self.directory = directory
-        self._methods = Methods(devnet.chain)
-
-    async def _answer(self, method: str, params: list[Any]) -> Any:
-        try:
-            return await self._methods.answer(method, params)
-        except Refused as error:
-            data = None if error.data is None else "0x" + error.data.hex()
-            raise ProviderError(error.code, error.message, data) from error
 
     @asynccontextmanager
     async def person(self, name: str) -> AsyncIterator[Person]:
-        provider = SimulatedProvider(self._answer)
-        self.devnet.chain.listeners.append(lambda news: provider.push_head(None))
+        provider = way_to(self.devnet.chain)
         key = self.devnet.accounts[NAMES[name]].key
         market = self.devnet.marketplace
         async with open_person(provider, self.directory, key, market, clock=CLOCK) as person:

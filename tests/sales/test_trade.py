@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from codex.chain import Cursor
 from codex.config import StoreConfig
-from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork
+from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork, SlotReservationNotAllowed
 from codex.market import RequestFailed, RequestState, Slot, SlotId, SlotState, StorageRequested
 from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State, Verdict
@@ -736,3 +736,26 @@ async def test_a_filling_that_is_taken_back_opens_the_slot_again(
         await bob.offer()
         await trio.sleep(60)
         assert market.slot(slot.id).host == account("bob")
+
+
+async def test_a_reservation_that_is_on_its_way_at_a_stop_is_ours(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request()
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 100
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post, market, request)
+            await moved_to(bob, State.SLOT_RESERVING)
+        await until(lambda: bool(bob.door.sent))
+    market.books.slots[slot.id].reservations.clear()
+    # The newest block does not have it yet, and what waits for the next one counts already.
+    market.refuse["reserve_slot"] = [SlotReservationNotAllowed("not allowed")]
+    async with open_host(market, tmp_path) as bob:
+        await until(lambda: not market.refuse["reserve_slot"])
+        market.reserve(request.id, 0, account("bob"))
+        await trio.sleep(60)
+        assert market.slot(slot.id).host == account("bob")
+        assert "reserve_slot" not in bob.door.sent
