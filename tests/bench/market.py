@@ -1,5 +1,5 @@
-"""A host that starts beside many storage requests: how soon it is there, has judged them all, and takes the
-first slot on; and what that takes of memory.
+"""A host that starts beside many storage requests: how soon it is there, has judged them all, and has decided
+over the first that it looks at closely; and what that takes of memory.
 
 The chain is the embedded one in a process of its own, over its WebSocket on the loopback. The peer is the
 same host on a chain with no request, or with one.
@@ -71,7 +71,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
         _offer(home, empty)
         few = stack.enter_context(_chain(bench, 1))
         many = stack.enter_context(_chain(bench, bench.size(QUEUED, 10)))
-        yield _taking(bench, directory, home, few, many)
+        yield _deciding(bench, directory, home, few, many)
 
 
 def _judging(bench: Bench, directory: Path, empty: dict[str, Any], full: dict[str, Any]) -> Figure:
@@ -116,14 +116,14 @@ def _judging(bench: Bench, directory: Path, empty: dict[str, Any], full: dict[st
     )
 
 
-def _taking(bench: Bench, directory: Path, home: Path, few: dict[str, Any], many: dict[str, Any]) -> Figure:
-    def taken(client: Client) -> bool:
-        return any(told["verdict"] == "taken" for told in _decisions(client, "limit=20"))
+def _deciding(bench: Bench, directory: Path, home: Path, few: dict[str, Any], many: dict[str, Any]) -> Figure:
+    def one_decided(client: Client) -> bool:
+        return bool(_decisions(client, "limit=1"))
 
     def once(chain: dict[str, Any]) -> Start:
         data_dir = directory / f"{bench.stamp()}"
         shutil.copytree(home, data_dir)
-        return _start(data_dir, chain, taken, settle=False)
+        return _start(data_dir, chain, one_decided, settle=False)
 
     known, peer = "many", "few"
     found = _rounds(bench, {known: lambda: once(many), peer: lambda: once(few)})
@@ -132,11 +132,11 @@ def _taking(bench: Bench, directory: Path, home: Path, few: dict[str, Any], many
         f"a host that offers room for all starts beside {slots:,} slots",
         [
             Row(
-                f"from process start to the first slot taken of {slots:,}",
+                f"from process start to the first decision over {slots:,}",
                 "s",
                 _all(found[known], "decided"),
             ),
-            Row(f"  a: the first of {SLOTS}", "s", _all(found[peer], "decided")),
+            Row(f"  a: the first over {SLOTS}", "s", _all(found[peer], "decided")),
             Row("resident memory by then, above a", "MiB", _above(found, known, peer)),
         ],
         notes=[f"resident beside {SLOTS} slots: {max(start.memory for start in found[peer]):.0f} MiB"],
