@@ -13,6 +13,12 @@ BlockTag = Literal["latest", "pending"] | int
 """A block by its number, the newest one, or the one that is about to be made."""
 
 
+FARTHEST = 2**40
+"""Blocks have lower numbers, and all times are earlier (unix seconds): it is some 30,000 years ahead. Farther
+still, a float that holds a time does not tell one second from the next.
+"""
+
+
 def _hex(raw: bytes) -> str:
     return raw.hex()
 
@@ -21,6 +27,12 @@ def _fields(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise DecodeError(f"the provider gave no {what}: {shown(value)}")
     return value
+
+
+def _near(number: int, what: str) -> int:
+    if number >= FARTHEST:
+        raise DecodeError(f"the provider gave {what} that is beyond all there will be: {number}")
+    return number
 
 
 @frozen(slots=True)
@@ -39,10 +51,10 @@ class Header:
         block = _fields(value, "block")
         fee = block.get("baseFeePerGas")
         return cls(
-            number(block.get("number"), "a block's number"),
+            _near(number(block.get("number"), "a block's number"), "a block's number"),
             data(block.get("hash"), "a block's hash", 32),
             data(block.get("parentHash"), "a block's parent", 32),
-            number(block.get("timestamp"), "a block's time"),
+            _near(number(block.get("timestamp"), "a block's time"), "a block's time"),
             None if fee is None else number(fee, "a base fee"),
         )
 

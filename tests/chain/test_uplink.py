@@ -218,6 +218,31 @@ async def test_a_provider_that_cannot_be_checked_is_left(
         assert world.board.state.url == "ws://two"
 
 
+async def test_a_provider_whose_time_is_far_ahead_is_left(autojump_clock: MockClock) -> None:
+    chain = SimulatedChain()
+    ahead = True
+
+    async def answer(method: str, params: list[Any]) -> Any:
+        found = await chain.answer(method, params)
+        return {**found, "timestamp": hex(2**200)} if ahead and "timestamp" in found else found
+
+    one, two = SimulatedProvider(answer), chain.provider()
+    async with running(one=one, two=two) as world:
+        assert isinstance(world.board.state, Connected)
+        assert world.board.state.url == "ws://two"
+        ahead = False
+        two.go_down()
+        await world.board.next_state(world.board.state)
+        assert (await world.board.connected()).url == "ws://one"
+        # Later, too.
+        ahead, two.up = True, True
+        await trio.sleep(QUIET)
+        assert (await world.board.connected()).url == "ws://two"
+        assert world.board.head is not None
+        assert world.board.head.timestamp < 2**40
+        assert len(one.asked) < 20
+
+
 async def test_the_wrong_provider_is_remembered_as_such(autojump_clock: MockClock) -> None:
     provider = SimulatedChain().provider()
     world = World(one=provider)

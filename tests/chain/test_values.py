@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from codex.chain import Header, Log, Receipt
+from codex.chain.values import FARTHEST
 from codex.errors import DecodeError
 from codex.market import Address
 
@@ -50,6 +51,14 @@ def test_what_lacks_something_or_has_it_wrong_is_refused(kind: Any, whole: dict[
     for other in (None, "x", 5):
         with pytest.raises(DecodeError):
             kind.from_json(other)
+
+
+@pytest.mark.parametrize("name", ["number", "timestamp"])
+def test_a_block_that_is_too_far_ahead_is_none(name: str) -> None:
+    assert Header.from_json({**BLOCK, name: hex(FARTHEST - 1)})
+    for far in (FARTHEST, 2**53 + 1, 2**64 - 1, 2**200):
+        with pytest.raises(DecodeError, match="beyond"):
+            Header.from_json({**BLOCK, name: hex(far)})
 
 
 def test_a_log_has_four_topics_at_most() -> None:
