@@ -11,7 +11,7 @@ from codex.chain import abi
 from codex.chain.events import Cursor, Follower
 from codex.chain.handle import MARGIN, Chain
 from codex.chain.networks import marketplace_on
-from codex.chain.values import BlockTag, Receipt, Spending
+from codex.chain.values import FARTHEST, BlockTag, Receipt, Spending
 from codex.config import MarketConfig
 from codex.errors import ChainRefused, DecodeError, UnknownRequest
 from codex.market import (
@@ -158,11 +158,11 @@ class Marketplace:
 
     async def request_end(self, id: RequestId) -> int:
         """The moment at which a request ends, or did. Raises UnknownRequest."""
-        return int(await self._ask("requestEnd", id.raw))
+        return _moment(await self._ask("requestEnd", id.raw))
 
     async def request_expiry(self, id: RequestId) -> int:
         """The moment until which the slots of a request must be filled. Raises UnknownRequest."""
-        return int(await self._ask("requestExpiry", id.raw))
+        return _moment(await self._ask("requestExpiry", id.raw))
 
     async def my_requests(self) -> tuple[RequestId, ...]:
         """The requests of this account that are not over, or not paid back yet."""
@@ -308,6 +308,12 @@ class Marketplace:
             takes = Spending(token=token.address, spender=address, amount=spending)
         payload = abi.MARKETPLACE[name].call(*values)
         return await self._chain.send(address, payload, margin=_MARGINS.get(name, MARGIN), spending=takes)
+
+
+def _moment(value: int) -> int:
+    if value >= FARTHEST:
+        raise DecodeError(f"the marketplace gave a time that is beyond all there will be: {value}")
+    return value
 
 
 def _state(kind: type[State], value: int) -> State:

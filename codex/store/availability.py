@@ -29,7 +29,8 @@ from codex.store.sense import nonsense
 
 ID_SIZE = 32
 LARGEST = 2**63 - 1
-"""The largest size or number of seconds that is kept."""
+"""The largest size or moment that is kept."""
+LARGEST_DURATION = 2**64 - 1
 LARGEST_AMOUNT = 2**256 - 1
 PURPOSE = "slot"
 """Of the room that a slot has reserved."""
@@ -252,6 +253,8 @@ def take(
     if one(change.tx, "SELECT 1 FROM slot_reservations WHERE request = ? AND slot = ?", request, slot):
         raise InvalidInput(f"slot {slot} of 0x{request.hex()} is reserved already")
     if size > there.free:
+    if not 0 <= until <= LARGEST:
+        raise InvalidInput(f"nothing can be reserved until {until}: it is beyond all there will be")
         raise InvalidInput(f"the slot has {size} bytes, and {there.free} are free")
     if not 0 <= collateral <= there.remaining:
         raise InvalidInput(f"the slot takes {collateral} of collateral, and {there.remaining} remain")

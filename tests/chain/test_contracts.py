@@ -102,6 +102,25 @@ async def test_a_contract_from_the_request_to_the_last_payment(
         assert await bob.marketplace.my_slots() == ()
 
 
+async def test_a_time_that_is_beyond_all_there_will_be_is_not_believed(
+    town: Any, request_of_alice: StorageRequest
+) -> None:
+    async with town.person(1) as alice:
+        market, far = alice.marketplace, 2**64 - 1
+        id = request_of_alice.id
+        original = alice.provider._answer
+
+        async def lie(method: str, params: list[Any]) -> Any:
+            return f"0x{far:064x}" if method == "eth_call" else await original(method, params)
+
+        alice.provider._answer = lie
+        for ask in (market.request_end, market.request_expiry):
+            with pytest.raises(DecodeError, match=str(far)):
+                await ask(id)
+        far = 2**40 - 1
+        assert await market.request_end(id) == await market.request_expiry(id) == far
+
+
 async def test_what_the_marketplace_refuses_is_told_apart(
     town: Any, request_of_alice: StorageRequest
 ) -> None:
