@@ -29,8 +29,7 @@ from codex.store.sense import nonsense
 
 ID_SIZE = 32
 LARGEST = 2**63 - 1
-"""The largest size or moment that is kept."""
-LARGEST_DURATION = 2**64 - 1
+"""The largest size or number of seconds that is kept."""
 LARGEST_AMOUNT = 2**256 - 1
 PURPOSE = "slot"
 """Of the room that a slot has reserved."""
@@ -250,11 +249,11 @@ def take(
     there = find(change.tx, availability)
     if len(id) != ID_SIZE or len(request) != ID_SIZE or not 0 <= slot <= LARGEST or size < 1:
         raise InvalidInput(f"{size} bytes of slot {slot} cannot be reserved")
+    if not 0 <= until <= LARGEST:
+        raise InvalidInput(f"nothing can be reserved until {until}: it is beyond all there will be")
     if one(change.tx, "SELECT 1 FROM slot_reservations WHERE request = ? AND slot = ?", request, slot):
         raise InvalidInput(f"slot {slot} of 0x{request.hex()} is reserved already")
     if size > there.free:
-    if not 0 <= until <= LARGEST:
-        raise InvalidInput(f"nothing can be reserved until {until}: it is beyond all there will be")
         raise InvalidInput(f"the slot has {size} bytes, and {there.free} are free")
     if not 0 <= collateral <= there.remaining:
         raise InvalidInput(f"the slot takes {collateral} of collateral, and {there.remaining} remain")

@@ -62,7 +62,7 @@ def test_amounts_beyond_what_the_index_counts_in_are_exact(repo: Repo) -> None:
         {"total": 0, "free": 0},
         {"free": 9},
         {"duration": 0},
-        {"duration": 2**64},
+        {"duration": 2**63},
         {"price": 0},
         {"collateral": 0, "remaining": 0},
         {"collateral": 2**256, "remaining": 2**256},
