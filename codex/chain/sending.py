@@ -188,8 +188,7 @@ class Lane:
                 # It may have been sent, and will be when a provider is back.
                 return outgoing
             except trio.Cancelled:
-                if outgoing.raw is None:
-                    self._next = None
+                self._next = None  # it may have been sent: the provider knows, or it is in sight here
                 raise
             except RpcError as error:
                 self._pending.pop(transaction.nonce, None)

@@ -20,6 +20,7 @@ from codex.errors import (
     TransactionUnsettled,
 )
 from codex.market import Address
+from codex.market.ids import keccak256
 from codex.testing.chain import (
     GAS,
     ProviderError,
@@ -104,6 +105,28 @@ async def test_transactions_go_out_in_order_and_come_back_with_receipts(
         assert counts.count("pending") == 1
 
 
+async def test_the_account_must_have_all_that_is_offered(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    needed = int(GAS * 1.1) * 3 * GWEI
+    simulated.balance = needed - 1
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+        refused = sender.done[1]
+        assert isinstance(refused, InsufficientFunds)
+        assert f"may take {needed}" in refused.message
+        simulated.balance = needed
+        await sender.send(2)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert sender.receipt(2).succeeded
+
+
 async def test_a_call_that_would_fail_is_not_sent(
     autojump_clock: MockClock,
     simulated: SimulatedChain,
@@ -181,6 +204,56 @@ async def test_a_stuck_transaction_is_replaced_for_more(
         for before, after in pairwise(offered):
             assert after * 8 >= before * 9
         assert simulated.waiting == []
+
+
+async def test_a_replacement_offers_what_the_chain_asks_for_by_then(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        simulated.least_price = GWEI * 9 // 8
+        await sender.send(1)
+        simulated.base_fee = 50 * GWEI
+        await minutes(simulated, STUCK_BLOCKS + 1, STUCK_SECONDS)
+        assert sender.receipt(1).succeeded
+        first, second = raws(provider)
+        assert (first.most, second.most) == (3 * GWEI, 101 * GWEI)
+        assert second.tip == GWEI * 9 // 8
+
+
+async def test_what_was_replaced_may_be_what_is_done(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    original = provider._answer
+    taken: list[str] = []
+
+    async def deaf(method: str, params: list[Any]) -> Any:
+        # Whoever makes the blocks has the first one, and never sees those that replace it.
+        if method == "eth_sendRawTransaction":
+            taken.append(params[0])
+            if len(taken) > 1:
+                return "0x" + keccak256(bytes.fromhex(params[0][2:])).hex()
+        return await original(method, params)
+
+    provider._answer = deaf
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        simulated.least_price = 10**18
+        await sender.send(1)
+        await minutes(simulated, 3 * STUCK_BLOCKS, STUCK_SECONDS)
+        assert len(set(taken)) > 2
+        simulated.least_price = 0
+        await minutes(simulated, 1, 1)
+        assert sender.receipt(1).transaction == keccak256(bytes.fromhex(taken[0][2:]))
+        await minutes(simulated, 10, 1)
 
 
 async def test_who_waits_for_a_hopeless_one_is_told_so(
@@ -338,6 +411,54 @@ async def test_cancelled_anywhere_it_leaves_no_gap(
         assert len(set(nonces(provider))) > 1
 
 
+async def test_cancelled_while_the_provider_signs_it_leaves_no_gap(
+    autojump_clock: MockClock, simulated: SimulatedChain, contract: Address
+) -> None:
+    account = "0x" + "a1" * 20
+    asked: list[str] = []
+
+    async def keeping(method: str, params: list[Any]) -> Any:
+        if method == "eth_accounts":
+            return [account]
+        if method == "eth_sendTransaction":
+            asked.append(params[0]["nonce"])
+            provider.silent = len(asked) == 1
+            return "0x" + "77" * 32
+        return await simulated.answer(method, params)
+
+    provider = SimulatedProvider(keeping)
+    config = MarketConfig(providers=("ws://one",), account=account, marketplace_address=str(contract))
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        with trio.move_on_after(1):
+            await opened.chain.send(contract, b"\x01")
+        provider.silent = False
+        await Sender(opened, contract, nursery).send(2)
+        assert asked == ["0x0", "0x0"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_the_provider_has_forgotten_keeps_its_turn(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+        simulated.forget()
+        # What is refused makes it ask for the count anew, and that is 0.
+        provider.fail("eth_sendRawTransaction", ProviderError(-32000, "the pool is full"))
+        await sender.send(2)
+        await sender.send(3)
+        assert isinstance(sender.done[2], ChainFailed)
+        assert [(fields.nonce, fields.data) for fields in raws(provider)] == [
+            *((0, "0x01"), (1, "0x02"), (1, "0x03"))
+        ]
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -427,6 +548,33 @@ async def test_another_program_with_the_same_key_is_noticed(
         simulated.mine()
         await wait_all_tasks_blocked()
         assert sender.receipt(2).succeeded
+
+
+async def test_a_provider_may_count_a_transaction_before_it_has_its_receipt(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    original, late = provider._answer, 3
+
+    async def lagging(method: str, params: list[Any]) -> Any:
+        nonlocal late
+        answer = await original(method, params)
+        if method == "eth_getTransactionReceipt" and answer is not None and late:
+            late -= 1
+            return None
+        return answer
+
+    provider._answer = lagging
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        await sender.send(1)
+        await minutes(simulated, 3, 1)
+        assert sender.done == {}
+        await minutes(simulated, 1, 1)
+        assert sender.receipt(1).block == 1
 
 
 async def test_a_chain_that_is_polled_is_looked_at_again_once_it_has_moved(
