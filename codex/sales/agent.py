@@ -14,6 +14,7 @@ from codex.errors import ChainRefused, ChainUnreachable, CodexError, Insufficien
 from codex.logs import get_logger
 from codex.market import RequestState, Slot, SlotId
 from codex.runtime import Machine
+from codex.sales import holding
 from codex.sales.bench import Bench, SaleMoved
 from codex.sales.deciding import Decision, Verdict
 from codex.sales.queue import Item
@@ -69,7 +70,8 @@ class Agent:
         self._machine = Machine(SALE, None if item is not None else State.UNKNOWN)
         self._scope = trio.CancelScope()
         self._interrupt: Event | None = None
-        self._failures = 0
+        self._told_filled = self.sale.stage >= Stage.STAKED
+        """A former life has told that the slot is filled, or this one."""
 
     @property
     def state(self) -> State:
@@ -102,43 +104,45 @@ class Agent:
             outcome = await self._try()
         # An interrupt that came when the step was just done goes first: what the step did is undone as if it
         # had come a moment later.
-        outcome = self._interrupt or outcome
+        if self._interrupt is not None:
+            self.sale.reason = ""  # what the step was about to say counts no more
+            return self._interrupt
         assert outcome is not None
         return outcome
 
     async def _try(self) -> Event:
         try:
-            event = await STEPS[self.state](self.sale)
+            return await STEPS[self.state](self.sale)
         except CodexError as error:
             return await self._failed(error)
         except Exception as error:
             _log.exception("a step of a sale failed", slot=str(self.sale.slot), state=self.state.value)
             return await self._failed(error)
-        self._failures = 0
-        return event
 
     async def _failed(self, error: Exception) -> Event:
         """What to make of a step that raised: try again, after a pause, or give up."""
-        self.sale.reason = str(error) or type(error).__name__
+        sale = self.sale
+        sale.trouble = str(error) or type(error).__name__
         if isinstance(error, CodexError) and error.remedy:
-            self.sale.reason += f". {error.remedy}"
+            sale.trouble += f". {error.remedy}"
         if isinstance(error, ChainUnreachable):
             # An outage is nobody's fault, and the chain's clock stands still in it as far as money goes.
             await self._bench.chain.connected()
             await trio.sleep(PAUSES[0])
             return Event.AGAIN
-        self._failures += 1
-        final = isinstance(error, ChainRefused | InsufficientFunds) or self._failures >= TRIES
+        sale.failures += 1
+        final = isinstance(error, ChainRefused | InsufficientFunds) or sale.failures >= TRIES
         if final and self.state not in STAKED and Event.FAULT in SALE.rows[self.state].moves:
+            sale.reason = sale.trouble
             return Event.FAULT
         _log.warning(
             "a step of a sale is tried again",
-            slot=str(self.sale.slot),
+            slot=str(sale.slot),
             state=self.state.value,
-            why=self.sale.reason,
+            why=sale.trouble,
         )
         first, most = PAUSES
-        await trio.sleep(min(most, first * 2.0 ** min(self._failures - 1, 10)))
+        await trio.sleep(min(most, first * 2.0 ** min(sale.failures - 1, 10)))
         return Event.AGAIN
 
     def _move(self, event: Event) -> None:
@@ -147,11 +151,12 @@ class Agent:
         self._interrupt = None
         if event is Event.AGAIN:
             return
+        self.sale.went_well()
         self._tell(event)
         if before is State.PREPARING and event is Event.UNWANTED:
             self.requeue = self.sale.item
-        if after in (State.SLOT_RESERVING, State.FILLED):
-            self.sale.reason = ""
+        if after is not State.ERRORED:
+            self.sale.reason = ""  # why a slot was given up, or lost, is asked for until it is cleaned up
         _log.info("sale", slot=str(self.sale.slot), state=after.value, after=event.value)
         if not self._machine.ended:
             self._bench.events.publish(SaleMoved(self.sale.slot, after))
@@ -161,8 +166,9 @@ class Agent:
         """Keep what was decided, where this event decides something."""
         sale = self.sale
         verdict = _VERDICTS.get(event)
-        if event is Event.STORED and self.state is State.PROVING:
+        if event is Event.STORED and self.state is State.PROVING and not self._told_filled:
             verdict = Verdict.FILLED
+            self._told_filled = True
         elif event is Event.PAID:
             verdict = Verdict.FINISHED
         elif event is Event.MATCHED:
@@ -173,6 +179,7 @@ class Agent:
             verdict = None  # the payment tells it
         if verdict is None:
             return
+        sale.reason = sale.reason or _REASONS.get(event, event.value)
         self._bench.journal.note(
             Decision(
                 slot=sale.slot,
@@ -180,13 +187,11 @@ class Agent:
                 index=sale.index,
                 at=int(self._bench.clock.now()),
                 verdict=verdict,
-                reason=sale.reason or _REASONS.get(event, event.value),
+                reason=sale.reason,
                 checks=sale.checks if event in (Event.MATCHED, Event.UNWANTED) else (),
                 availability=sale.availability,
             )
         )
-        if event is not Event.FAULT:
-            sale.reason = ""
 
     # -- what time alone brings
 
@@ -235,8 +240,8 @@ _REASONS = {
     Event.OUTDONE: "another host has filled it first",
     Event.LOST: "the slot is another's or nobody's now, and its collateral is gone",
     Event.SLOT_FREED: "the slot was taken away for missed proofs, and its collateral is gone",
-    Event.REQUEST_CANCELLED: "the request was not filled in time",
+    Event.REQUEST_CANCELLED: holding.NOT_FILLED_IN_TIME,
     Event.REQUEST_FINISHED: "the request is over",
-    Event.STORED: "the slot is filled, and proved from now on",
-    Event.PAID: "the slot was held to the end and is paid",
+    Event.STORED: holding.PROVED_FROM_NOW_ON,
+    Event.PAID: holding.HELD_TO_THE_END,
 }

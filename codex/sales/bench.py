@@ -6,6 +6,7 @@ from attrs import define, field, frozen
 from codex.market import Address, MarketplaceConfig, SlotId
 from codex.runtime import Broadcast, Clock, Entropy
 from codex.sales.duties import Duties
+from codex.sales.history import History
 from codex.sales.journal import Journal
 from codex.sales.ports import Chain, ChainTime, Marketplace
 from codex.sales.states import State
@@ -89,6 +90,7 @@ class Bench:
     book: MarketBook
     duties: Duties
     journal: Journal
+    history: History
     clock: Clock
     entropy: Entropy
     events: Broadcast[SaleEvent]

@@ -7,6 +7,7 @@ from attrs import frozen
 from codex.market import Slot, SlotId
 from codex.runtime import Call
 from codex.sales.deciding import Decision
+from codex.sales.history import Held
 from codex.sales.views import SaleView
 from codex.store import Availability, SlotReservation
 
@@ -65,4 +66,9 @@ class GetSale(Call[SaleView | None]):
 @frozen
 class ListDecisions(Call[list[Decision]]):
     slot: SlotId | None
+    limit: int
+
+
+@frozen
+class ListHeld(Call[list[Held]]):
     limit: int

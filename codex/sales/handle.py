@@ -9,6 +9,7 @@ from codex.sales import calls
 from codex.sales.bench import SaleEvent
 from codex.sales.board import SalesBoard
 from codex.sales.deciding import Decision
+from codex.sales.history import Held
 from codex.sales.views import SaleView
 from codex.store import Availability, SlotReservation
 
@@ -92,6 +93,10 @@ class Sales:
     async def decisions(self, slot: SlotId | None = None, *, limit: int = 100) -> list[Decision]:
         """What was decided, about a slot or about all, the newest first."""
         return await self._mailbox.ask(calls.ListDecisions(slot, limit))
+
+    async def history(self, *, limit: int = 100) -> list[Held]:
+        """The slots that this host has held, and what each has brought and cost, the last filled first."""
+        return await self._mailbox.ask(calls.ListHeld(limit))
 
     def events(self, size: int) -> AbstractAsyncContextManager[AsyncIterator[SaleEvent | Lagged]]:
         """News of sales, for the length of the block; at most `size` wait to be taken."""

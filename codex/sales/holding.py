@@ -12,12 +12,16 @@ from codex.errors import ChainRefused, CodexError, CorruptData, NotFound, ProofI
 from codex.logs import get_logger
 from codex.market import Groth16Proof, Period, Slot, SlotState
 from codex.sales.bench import ProofMissed, ProofSent, SlotLost, SlotPaid, SlotSlashed
+from codex.sales.deciding import Verdict
 from codex.sales.sale import Sale
 from codex.sales.states import Event
 from codex.store import Stage
 
 CLOSE = 0.1
 """Of a period: a proof that has less than this to spare is warned of."""
+PROVED_FROM_NOW_ON = "the slot is filled, and proved from now on"
+HELD_TO_THE_END = "the slot was held to the end and is paid"
+NOT_FILLED_IN_TIME = "the request was not filled in time"
 ALREADY = "Proofs_ProofAlreadySubmitted"
 PAID = "Marketplace_AlreadyPaid"
 
@@ -30,6 +34,7 @@ async def settle_in(sale: Sale) -> Event:
         # What is taken from now on is told of. What was taken while nobody was here is not: it is noted.
         sale.at_stake = (await sale.known()).request.ask.collateral_per_slot
     await sale.advance(Stage.STAKED)
+    await sale.bench.history.begin(sale.held(Verdict.FILLED, PROVED_FROM_NOW_ON))
     told = await look(sale)
     if told is not None:
         return told
@@ -86,6 +91,7 @@ async def hold(sale: Sale) -> Event:
             except (NotFound, CorruptData) as error:
                 await _mend(sale, end, error)
                 continue
+        sale.went_well()
         next_look = period.end + 1
         if await bench.time.now() <= end:
             next_look = min(next_look, end + 1)
@@ -199,17 +205,41 @@ async def pay_out(sale: Sale) -> Event:
     return Event.PAID
 
 
+def _returned(sale: Sale) -> int:
+    """What of the collateral came back."""
+    there = sale.reservation
+    if there is None:
+        return sale.at_stake or 0
+    # Where nothing was noted, another program of this account was quicker to ask for it.
+    return there.collateral if there.returned is None else there.returned
+
+
 def _tell_paid(sale: Sale) -> None:
-    returned = sale.reservation.returned if sale.reservation is not None else None
-    sale.bench.events.publish(SlotPaid(sale.slot, sale.reward, returned or 0))
+    sale.bench.events.publish(SlotPaid(sale.slot, sale.reward, _returned(sale)))
+
+
+async def finish(sale: Sale) -> Event:
+    """It is paid: remember what it has brought, and let it go."""
+    await sale.bench.history.end(
+        sale.held(Verdict.FINISHED, HELD_TO_THE_END, returned=_returned(sale)),
+    )
+    return await clean_up(sale)
 
 
 async def cancel(sale: Sale) -> Event:
     """The request was not filled in time: take what was earned until then, and the collateral."""
+    market = sale.bench.market
     if await sale.is_mine():
-        if await sale.bench.market.slot_state(sale.slot) is not SlotState.PAID:
+        if await market.slot_state(sale.slot) is not SlotState.PAID:
             await _release(sale)
         _tell_paid(sale)
+        await sale.bench.history.end(
+            sale.held(Verdict.CANCELLED, NOT_FILLED_IN_TIME, returned=_returned(sale))
+        )
+    elif sale.stage is Stage.STAKED and await market.get_active_slot(sale.slot) is not None:
+        # Taken away before; and not one that the chain has forgotten to be filled, of which the collateral
+        # never left.
+        return Event.LOST
     return await clean_up(sale)
 
 
@@ -239,6 +269,9 @@ async def clean_up(sale: Sale) -> Event:
     by the next start, and no byte is counted as free that is still taken.
     """
     reservation = sale.reservation
+    if reservation is not None and sale.stage in (Stage.STORED, Stage.FILLING, Stage.STAKED):
+        # It was held for a moment at most, and then the chain took the filling back.
+        await sale.bench.history.drop(sale.held(Verdict.CLOSED, ""))
     stray = reservation is None and sale.item is None
     with suppress(UnknownRequest):
         if stray or (reservation is not None and reservation.stage > Stage.TAKEN):
@@ -265,5 +298,6 @@ async def clean_up_after_error(sale: Sale) -> Event:
             return Event.LOOK
         if mine or sale.stage is Stage.STAKED:
             sale.bench.events.publish(SlotLost(sale.slot))
+            await sale.bench.history.end(sale.held(Verdict.LOST, sale.reason, returned=0))
             await sale.advance(Stage.RELEASING, 0)
     return await clean_up(sale)

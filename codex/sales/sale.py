@@ -3,7 +3,8 @@
 from codex.errors import UnknownRequest
 from codex.market import Groth16Proof, RequestId, Slot, SlotId, StorageRequest
 from codex.sales.bench import Bench
-from codex.sales.deciding import Check
+from codex.sales.deciding import Check, Verdict
+from codex.sales.history import Held
 from codex.sales.queue import Item
 from codex.store import SlotReservation, Stage
 
@@ -44,6 +45,11 @@ class Sale:
         receipt did not come.
         """
         self.reason = ""
+        """What the last step said of its outcome."""
+        self.trouble = ""
+        """What went wrong last in the present step; empty again when it goes well."""
+        self.failures = 0
+        """How often that happened in a row."""
         self.checks: tuple[Check, ...] = ()
         self.availability: bytes | None = reservation.availability if reservation is not None else None
 
@@ -53,6 +59,32 @@ class Sale:
         if self.reservation is not None:
             return self.reservation.stage
         return Stage.STAKED if self.item is None else Stage.TAKEN
+
+    def went_well(self) -> None:
+        """The present step has done something of what it is to do."""
+        self.trouble, self.failures = "", 0
+
+    def held(self, verdict: Verdict, reason: str, *, returned: int | None = None) -> Held:
+        """The record of it as a slot that is, or was, held."""
+        if self.reservation is not None:
+            collateral = self.reservation.collateral
+        else:
+            collateral = self.request.ask.collateral_per_slot if self.request is not None else 0
+        now = int(self.bench.clock.now())
+        return Held(
+            slot=self.slot,
+            name=self.reservation_id or bytes(32),
+            request=self.request_id,
+            index=self.index,
+            availability=self.availability,
+            filled=now,
+            at=now,
+            verdict=verdict,
+            reason=reason,
+            collateral=collateral,
+            returned=returned,
+            reward=0 if verdict is Verdict.LOST else self.reward,
+        )
 
     async def known(self) -> Slot:
         """The slot with its request. Raises UnknownRequest, and as the marketplace."""

@@ -16,6 +16,7 @@ from codex.sales import calls
 from codex.sales.bench import Bench
 from codex.sales.board import SalesBoard
 from codex.sales.duties import Duties
+from codex.sales.history import History
 from codex.sales.journal import Journal
 from codex.sales.ports import Chain, Marketplace
 from codex.sales.trade import Trade
@@ -54,6 +55,7 @@ class SalesService:
         self._entropy = entropy
         self._leave_out = leave_out
         self._journal = Journal(book)
+        self._history = History(book)
         self._trade: Trade | None = None
 
     async def run(
@@ -87,6 +89,7 @@ class SalesService:
             book=self._book,
             duties=self._duties,
             journal=self._journal,
+            history=self._history,
             clock=self._clock,
             entropy=self._entropy,
             events=self._board.events,
@@ -122,6 +125,8 @@ class SalesService:
                 return self._trade.view(slot) if self._trade is not None else None
             case calls.ListDecisions(slot, limit):
                 return await self._journal.decisions(slot, limit=limit)
+            case calls.ListHeld(limit):
+                return await self._history.newest(limit=limit)
         raise TypeError(f"the sales have no answer to {type(call).__name__}")
 
     async def _add(self, call: calls.AddAvailability) -> Availability:

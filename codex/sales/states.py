@@ -145,7 +145,13 @@ SALE: Table[State, Event, None] = validate(
             State.PAYOUT: Row(moves={Event.PAID: State.FINISHED, **_again(State.PAYOUT)}),
             State.FINISHED: Row(moves={Event.CLEAN: State.CLEANED_UP, **_again(State.FINISHED)}),
             State.FAILED: Row(moves={Event.LOST: State.ERRORED, **_again(State.FAILED)}),
-            State.CANCELLED: Row(moves={Event.CLEAN: State.CLEANED_UP, **_again(State.CANCELLED)}),
+            State.CANCELLED: Row(
+                moves={
+                    Event.CLEAN: State.CLEANED_UP,
+                    Event.LOST: State.ERRORED,
+                    **_again(State.CANCELLED),
+                }
+            ),
             State.ERRORED: Row(
                 moves={
                     Event.CLEAN: State.CLEANED_UP,

@@ -251,7 +251,7 @@ STEPS: Mapping[State, Step] = {
     State.FILLED: holding.settle_in,
     State.PROVING: holding.hold,
     State.PAYOUT: holding.pay_out,
-    State.FINISHED: holding.clean_up,
+    State.FINISHED: holding.finish,
     State.FAILED: holding.fail,
     State.CANCELLED: holding.cancel,
     State.ERRORED: holding.clean_up_after_error,

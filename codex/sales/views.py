@@ -26,6 +26,7 @@ class SaleView:
     def of(cls, agent: Agent) -> "SaleView":
         """As it is now."""
         sale = agent.sale
+        reason = sale.trouble or sale.reason
         return cls(
-            sale.slot, sale.request_id, sale.index, agent.state, sale.request, sale.reservation, sale.reason
+            sale.slot, sale.request_id, sale.index, agent.state, sale.request, sale.reservation, reason
         )

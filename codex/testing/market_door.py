@@ -120,7 +120,7 @@ class MarketDoor:
     async def get_active_slot(self, id: SlotId) -> Slot | None:
         await self._look("get_active_slot")
         there = self.market.books.slots.get(id)
-        if there is None or there.host is None:
+        if there is None or there.state is SlotState.FREE:
             return None
         return Slot(self.market.request(there.request).request, there.index)
 

@@ -12,6 +12,7 @@ from codex.runtime import Broadcast, Mailbox, SeededEntropy, VirtualClock
 from codex.sales.agent import Agent
 from codex.sales.bench import Bench
 from codex.sales.duties import Duties
+from codex.sales.history import History
 from codex.sales.journal import Journal
 from codex.sales.queue import Item
 from codex.sales.states import Event, State
@@ -55,6 +56,7 @@ async def a_bench(path: Path) -> AsyncIterator[tuple[SimulatedMarket, Bench, Sim
                 book=book,
                 duties=Duties(mailbox),
                 journal=Journal(book),
+                history=History(book),
                 clock=VirtualClock(EPOCH),
                 entropy=SeededEntropy("agents"),
                 events=Broadcast(),

@@ -1,0 +1,207 @@
+"""What is done with a slot that is held: what came of it is told as it was, and booked as it was."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from codex.errors import ChainRefused
+from codex.market import RequestState
+from codex.sales import Held, SaleMoved, SlotLost, State, Verdict
+from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
+from codex.testing.market import SimulatedMarket
+
+RICH = 10**6
+SIZE = 4 * BLOCK
+BOB = account("bob")
+
+
+@pytest.fixture
+def market() -> SimulatedMarket:
+    market = SimulatedMarket()
+    for name in ("bob", "alice"):
+        market.fund(account(name), RICH)
+    return market
+
+
+async def the_one(host: Host) -> Held:
+    [held] = await host.sales.history()
+    return held
+
+
+def amounts(held: Held) -> tuple[Verdict, int, int | None, int | None, int | None]:
+    return held.verdict, held.collateral, held.reward, held.returned, held.lost
+
+
+# -- what it has brought and cost
+
+
+async def test_a_slot_is_remembered_with_what_it_has_brought(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request()
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, request)
+        await trio.sleep(30)
+        held = await the_one(bob)
+        assert (held.slot, held.index, held.request) == (request.slot(0).id, 0, request.id)
+        assert amounts(held) == (Verdict.FILLED, SIZE, None, None, None)
+        # A proof was missed: a fifth of the collateral is gone.
+        market.slot(held.slot).collateral -= SIZE // 5
+        await trio.sleep(700)
+        paid = await the_one(bob)
+        back = SIZE - SIZE // 5
+        earned = market.books.balances[BOB] - (RICH - SIZE) - back
+        assert earned > 0
+        assert amounts(paid) == (Verdict.FINISHED, SIZE, earned, back, SIZE // 5)
+        assert paid.filled == held.filled < held.filled + 500 < paid.at
+        assert paid.availability == (await bob.sales.availabilities())[0].id
+        # It is remembered however much else is looked at.
+        assert await bob.untouched()
+        await post(market, a_request(nonce=1, slots=200, slot_size=SIZE * 100))
+        await trio.sleep(10)
+        assert len(await bob.sales.decisions(limit=1000)) > 200
+        assert await the_one(bob) == paid
+
+
+async def test_of_a_cancelled_request_what_was_earned_until_then(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE)
+        await post(market, a_request(slots=2))
+        await trio.sleep(400)
+        earned = market.books.balances[BOB] - RICH
+        assert earned > 0
+        assert amounts(await the_one(bob)) == (Verdict.CANCELLED, SIZE, earned, SIZE, 0)
+
+
+async def test_of_a_failed_request_what_it_has_cost(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        request = a_request(duration=3000)
+        await post(market, request)
+        await trio.sleep(30)
+        market.request(request.id).state = RequestState.FAILED
+        await trio.sleep(100)
+        lost = await the_one(bob)
+        assert amounts(lost) == (Verdict.LOST, SIZE, 0, 0, SIZE)
+        assert lost.reason == "the request failed: too many of its slots were lost"
+        assert (await bob.sales.decisions())[0].reason == lost.reason
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+async def test_a_slot_that_was_never_filled_is_not_among_those_that_were_held(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, blocks: int
+) -> None:
+    """The chain has taken the filling back, and the request was cancelled before it was filled again."""
+    market.remembers = True
+    request = a_request(slots=2, expiry=100)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE)
+        async with bob.sales.events(100) as events:
+            await post(market, request)
+            async for event in events:
+                if isinstance(event, SaleMoved) and event.state is State.PROVING:
+                    break
+        assert (await the_one(bob)).verdict is Verdict.FILLED
+    market.reorganise(blocks)
+    assert not market.books.hosted[BOB]
+    await trio.sleep(200)
+    assert market.request_state(request.id) is RequestState.CANCELLED
+    async with open_host(market, tmp_path) as bob:
+        await trio.sleep(60)
+        assert await bob.sales.history() == []
+        assert await bob.untouched()
+        assert (await bob.sales.availabilities())[0].lost == 0
+        assert market.books.balances[BOB] == RICH
+
+
+# -- taken away while nobody was here
+
+
+@pytest.mark.parametrize("end", ["cancelled", "finished", "failed", "repair"])
+async def test_what_was_taken_away_during_an_absence_is_booked_as_lost(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, end: str
+) -> None:
+    request = a_request(
+        slots=2 if end == "cancelled" else 1,
+        duration=6000,
+        expiry=900,
+        loss=0 if end == "failed" else 1,
+    )
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE)
+        await post(market, request)
+        await trio.sleep(30)
+    [slot] = market.books.hosted[BOB]
+    market.free(slot)
+    await trio.sleep({"cancelled": 1000, "finished": 7000}.get(end, 10))
+    assert market.slot_state(slot).name == end.upper()
+    async with open_host(market, tmp_path) as bob, bob.sales.events(100) as events:
+        await trio.sleep(200)
+        [there] = await bob.sales.availabilities()
+        assert there.lost == SIZE == RICH - market.books.balances[BOB]
+        assert await bob.untouched()
+        assert amounts(await the_one(bob)) == (Verdict.LOST, SIZE, 0, 0, SIZE)
+        told = []
+        async for event in events:
+            told.append(type(event))
+            if isinstance(event, SlotLost):
+                break
+        assert SlotLost in told
+
+
+# -- how it is told
+
+
+async def test_an_old_mistake_explains_nothing(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, a_request(duration=900))
+        await trio.sleep(30)
+        market.refuse["get_challenge"] = [ChainRefused("its turn was taken by another transaction")] * 3
+        while len(market.refuse["get_challenge"]) > 2:  # noqa: ASYNC110 - of the contract, which tells nobody
+            await trio.sleep(0.1)
+        await trio.sleep(0.1)
+        [view] = await bob.sales.sales()
+        assert view.reason == "its turn was taken by another transaction"
+        await trio.sleep(100)
+        assert not market.refuse["get_challenge"]
+        [view] = await bob.sales.sales()
+        assert (view.state, view.reason) == (State.PROVING, "")
+        market.go_offline()
+        await trio.sleep(30)
+        market.go_online()
+        await trio.sleep(900)
+        told = await bob.sales.decisions()
+        assert [decision.verdict for decision in told] == [Verdict.FINISHED, Verdict.FILLED, Verdict.TAKEN]
+        assert [decision.reason for decision in told] == [
+            "the slot was held to the end and is paid",
+            "the slot is filled, and proved from now on",
+            "an availability takes it",
+        ]
+
+
+async def test_that_a_slot_is_filled_is_told_once(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, a_request(duration=900))
+        await trio.sleep(30)
+        before = await the_one(bob)
+    for _ in range(3):
+        async with open_host(market, tmp_path) as bob:
+            await trio.sleep(100)
+            [view] = await bob.sales.sales()
+            assert view.state is State.PROVING
+            assert await the_one(bob) == before
+            told = [decision.verdict for decision in await bob.sales.decisions()]
+            assert told == [Verdict.FILLED, Verdict.TAKEN]
