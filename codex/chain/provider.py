@@ -3,6 +3,8 @@ that opens sockets.
 """
 
 import base64
+import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
@@ -124,8 +126,15 @@ def _headers(parts: SplitResult) -> list[tuple[bytes, bytes]]:
 
 
 def _why(error: BaseException) -> str:
-    """A reason without the address, which may have a secret in it."""
-    return getattr(error, "strerror", None) or type(error).__name__
+    """A reason without the address, which may have a secret in it: that of each attempt, once."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(map(_why, error.exceptions)))
+    if isinstance(error, OSError) and error.strerror:
+        # What a connection is refused with has the address in its words, and a number that says it without.
+        numbered = error.errno and not isinstance(error, trio.socket.gaierror | ssl.SSLError)
+        words = os.strerror(error.errno or 0) if numbered else error.strerror
+        return words[:1].lower() + words[1:]
+    return type(error).__name__ if error.__cause__ is None else _why(error.__cause__)
 
 
 class _WebSocket:
