@@ -177,7 +177,7 @@ def routes(node: Node) -> list[Route]:
             return Refusal(422, error.message, error.code, error.remedy)
 
     async def purchases() -> Reply:
-        return as_json([str(purchase.id) for purchase in await node.market.purchases()])
+        return as_json([str(id) for id in await node.market.purchase_ids()])
 
     async def purchase(id: str) -> Reply | Refusal:
         market = node.market

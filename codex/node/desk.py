@@ -119,8 +119,12 @@ class MarketDesk:
         return original, await self.requesting.plan(original, terms), terms
 
     async def purchases(self, limit: int = 1000) -> list[Purchase]:
-        """Every purchase, those of former lives too, the newest first."""
+        """The newest purchases, those of former lives too, the newest first."""
         return await self.parts.purchasing.purchases(limit)
+
+    async def purchase_ids(self) -> list[RequestId]:
+        """The ids of all purchases that are remembered, the newest first."""
+        return await self.parts.purchasing.ids()
 
     async def purchase(self, id: RequestId) -> Purchase | None:
         """One purchase; None when there is none of this id."""

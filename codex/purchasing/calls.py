@@ -27,3 +27,8 @@ class GetPurchase(Call[Purchase | None]):
 @frozen
 class ListPurchases(Call[list[Purchase]]):
     limit: int
+
+
+@frozen
+class ListIds(Call[list[RequestId]]):
+    pass

@@ -41,6 +41,10 @@ class Purchasing:
         """The newest purchases, the newest first."""
         return await self._mailbox.ask(calls.ListPurchases(limit))
 
+    async def ids(self) -> list[RequestId]:
+        """The ids of all purchases that are remembered, the newest first."""
+        return await self._mailbox.ask(calls.ListIds())
+
     def events(self, size: int) -> AbstractAsyncContextManager[AsyncIterator[PurchaseChanged | Lagged]]:
         """News of purchases, for the length of the block; at most `size` wait to be taken."""
         return self._board.events.subscribe(size)

@@ -3,7 +3,7 @@
 Restart is boot: what is on this disk and what the chain has of this account are taken up again together.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import trio
@@ -27,13 +27,15 @@ from codex.purchasing.ports import Chain, Marketplace
 from codex.purchasing.record import Purchase
 from codex.purchasing.states import State
 from codex.runtime import Clock, Entropy, Inbox, serve
-from codex.store import MarketBook
+from codex.store import MarketBook, Record
 
 LIMIT = 32
 """Calls in work at once."""
 KIND = "purchase"
 KEEP = 10_000
 """Purchases remembered: half a kilobyte each."""
+PAGE = 100
+"""Purchases read in one step of the loop: one takes some hundredths of a millisecond."""
 PROBABILITY = 100
 """The proof probability of a request that names none."""
 GAS = 400_000
@@ -96,6 +98,8 @@ class PurchasingService:
                 return self._agents[id].purchase if id in self._agents else await self._remembered(id)
             case calls.ListPurchases(limit):
                 return await self._kept(limit)
+            case calls.ListIds():
+                return [RequestId(record.key) async for page in self._pages(KEEP) for record in page]
         raise TypeError(f"purchasing has no answer to {type(call).__name__}")
 
     def _completed(self, request: StorageRequest) -> StorageRequest:
@@ -139,8 +143,17 @@ class PurchasingService:
         return self._agents[purchase.id].purchase
 
     async def _kept(self, limit: int) -> list[Purchase]:
-        records = await self._book.records(KIND, limit=limit)
-        return [Purchase.from_bytes(record.value) for record in records]
+        return [Purchase.from_bytes(record.value) async for page in self._pages(limit) for record in page]
+
+    async def _pages(self, limit: int) -> AsyncIterator[list[Record]]:
+        """Up to `limit` of what is kept, the newest first, some at a time."""
+        before: int | None = None
+        while limit > 0:
+            page = await self._book.records(KIND, before=before, limit=min(PAGE, limit))
+            yield page
+            if len(page) < PAGE:
+                return
+            limit, before = limit - len(page), page[-1].number
 
     async def _remembered(self, id: RequestId) -> Purchase | None:
         records = await self._book.records(KIND, prefix=id.raw, limit=1)

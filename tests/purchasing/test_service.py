@@ -11,10 +11,12 @@ from trio.testing import MockClock
 from codex.errors import ChainRefused, InsufficientFunds, InvalidInput, TransactionUnsettled
 from codex.market import RequestId, RequestState, Slot, StorageRequest
 from codex.purchasing import Purchase, State
-from codex.purchasing.service import ADOPT, GAS
+from codex.purchasing.service import ADOPT, GAS, KEEP, KIND
+from codex.testing.disks import FaultyDisk
 from codex.testing.hosts import Client, a_request, account, open_client, post
 from codex.testing.market import SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
+from codex.testing.stores import book_of, open_test_store
 
 RICH = 10**9
 
@@ -347,6 +349,41 @@ async def test_a_request_that_the_chain_takes_back(
         assert ended.state is State.ERRORED
         assert "does not know" in (ended.error or "")
         assert market.books.balances[account("alice")] == RICH
+
+
+async def test_everything_that_is_kept_is_listed(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    old = [
+        Purchase(
+            id=RequestId(number.to_bytes(32, "big")),
+            request=a_request(nonce=number),
+            state=State.ERRORED,
+            made=number,
+            changed=number,
+        )
+        for number in range(1, 2301)
+    ]
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
+        await book_of(store).put_records(KIND, [(one.id.raw, one.to_bytes()) for one in old], keep=KEEP)
+    async with open_client(market, tmp_path) as alice:
+        ids = await alice.purchasing.ids()
+        assert ids == [one.id for one in reversed(old)]
+        assert await alice.purchasing.purchases() == old[:-1001:-1]
+        assert await alice.purchasing.purchases(1050) == old[:-1051:-1]
+        assert await alice.purchasing.purchases(9999) == old[::-1]
+
+
+async def test_what_was_withdrawn_without_an_answer_is_withdrawn(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.lose.add("withdraw_funds")
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, ended.withdrawn) == (State.CANCELLED, True)
+        assert market.books.balances[account("alice")] == RICH
+        assert alice.door.sent.count("withdraw_funds") == 1
 
 
 async def test_many_at_a_time(market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock) -> None:
