@@ -12,6 +12,7 @@ from codex.api.market_objects import (
     availability_json,
     balances_json,
     decision_json,
+    held_json,
     purchase_json,
     remembered_json,
     reservation_json,
@@ -151,7 +152,7 @@ def routes(node: Node) -> list[Route]:
 
     async def history() -> Reply:
         found = await node.market.sale_history(limit=_limit())
-        return as_json({"slots": [decision_json(there) for there in found]})
+        return as_json({"slots": [held_json(there) for there in found]})
 
     async def buy(cid: str) -> Reply | Refusal:
         market = node.market

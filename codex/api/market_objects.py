@@ -15,7 +15,7 @@ from codex.store import Availability, SlotReservation
 if TYPE_CHECKING:
     from codex.node.desk import Balances
     from codex.purchasing import Purchase
-    from codex.sales import Decision, SaleView
+    from codex.sales import Decision, Held, SaleView
 
 _LARGEST = 2**63 - 1
 
@@ -128,6 +128,24 @@ def decision_json(decision: "Decision") -> Object:
     }
 
 
+def held_json(held: "Held") -> Object:
+    """A slot that this node has held, and what came of what was at stake; null is what is not known (yet)."""
+    return {
+        "slot": str(held.slot),
+        "requestId": str(held.request),
+        "slotIndex": held.index,
+        "filled": held.filled,
+        "at": held.at,
+        "verdict": held.verdict.value,
+        "reason": held.reason,
+        "collateral": str(held.collateral),
+        "returned": _amount(held.returned),
+        "lost": _amount(held.lost),
+        "reward": _amount(held.reward),
+        "availabilityId": None if held.availability is None else _id(held.availability),
+    }
+
+
 def balances_json(balances: "Balances") -> Object:
     """What this node's account has."""
     return {
@@ -142,6 +160,10 @@ def balances_json(balances: "Balances") -> Object:
 
 def _id(raw: bytes) -> str:
     return "0x" + raw.hex()
+
+
+def _amount(amount: int | None) -> str | None:
+    return None if amount is None else str(amount)
 
 
 def _number(number: int) -> int | str:

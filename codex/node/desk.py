@@ -18,14 +18,9 @@ from codex.node.requesting import Requesting
 from codex.node.terms import Terms
 from codex.proofs import Prover
 from codex.purchasing import Purchase, Purchasing
-from codex.sales import Decision, Sales, SaleView, Verdict
+from codex.sales import Decision, Held, Sales, SaleView
 from codex.store import Availability, SlotReservation
 from codex.validation import Validated, Validation
-
-HISTORY = 1000
-"""Decisions that are looked through for the slots that were held."""
-
-_HELD = (Verdict.FILLED, Verdict.FINISHED, Verdict.CANCELLED, Verdict.LOST)
 
 
 @frozen
@@ -199,12 +194,9 @@ class MarketDesk:
         """What was decided about slots, and why, the newest first."""
         return await self.parts.sales.decisions(slot, limit=limit)
 
-    async def sale_history(self, *, limit: int = 100) -> list[Decision]:
-        """The slots that this host filled, was paid for or lost, the newest first; of the last thousand
-        decisions.
-        """
-        seen = await self.parts.sales.decisions(limit=HISTORY)
-        return [decision for decision in seen if decision.verdict in _HELD][:limit]
+    async def sale_history(self, *, limit: int = 100) -> list[Held]:
+        """The slots that this host has held, and what each has brought and cost, the last filled first."""
+        return await self.parts.sales.history(limit=limit)
 
     # -- validating
 

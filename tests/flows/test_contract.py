@@ -85,6 +85,7 @@ async def test_client_and_host_come_back_and_all_is_settled(
         earned = await town.tokens(account["bob"]) - before["bob"]
         assert 0 < earned <= 600 * SLOT * 2
         assert earned % (SLOT * 2) == 0
+        assert (paid.reward, paid.returned, paid.lost) == (earned, paid.collateral, 0)
         # It is remembered when the chain has forgotten it, and after another restart.
         await town.stop("alice")
         alice = await town.add("alice")
