@@ -14,7 +14,7 @@ from codex.api.cors import PREFIX, Cors
 from codex.api.problems import TWO_ORIGINS, Refusal, body, refusal
 from codex.api.ranges import Unsatisfiable
 from codex.api.routes import parse_cid
-from codex.api.uploads import filename, is_media_type, media_type
+from codex.api.uploads import filename, media_type, unfit_types
 from codex.api.wire import Exchange
 from codex.errors import CodexError, JobCancelled, UploadCut
 from codex.logs import get_logger
@@ -36,10 +36,6 @@ _DATA = [*PREFIX.split("/"), "data"]
 _NO_BODY = Refusal(
     500, "Request do not have body available", code="empty-dataset", remedy="send at least one byte"
 )
-_NO_TYPE = Refusal(
-    415, "", "no-media-type", "write it as type/subtype, or leave it out", "the Content-Type is no media type"
-)
-_TWO_TYPES = Refusal(400, "Only a single Content-Type header must be specified", code="several-media-types")
 
 
 def methods(target: str) -> Sequence[str]:
@@ -149,11 +145,9 @@ def _wanted(parts: Sequence[str]) -> tuple[str, bool] | None:
 
 def _refused(exchange: Exchange) -> Refusal | None:
     """What is said to an upload whose head tells already that it cannot be."""
-    types = exchange.headers("content-type")
-    if len(types) > 1:
-        return _TWO_TYPES
-    if types and not is_media_type(types[0]):
-        return _NO_TYPE
+    refused = unfit_types(exchange.headers("content-type"))
+    if refused is not None:
+        return refused
     coding = exchange.header("content-encoding") or "identity"
     if coding.lower() != "identity":
         # Stored as it comes it would be other content than the sender means.

@@ -22,13 +22,14 @@ from codex.api.market_objects import (
 from codex.api.objects import job_json
 from codex.api.problems import Refusal
 from codex.api.routes import Reply, Route, as_json, as_text, nothing, parse_cid
+from codex.api.uploads import unfit_types
 from codex.errors import (
     AvailabilityNotFound,
     InsufficientFunds,
     InvalidInput,
     QuotaExceeded,
 )
-from codex.market import RequestId, SlotId
+from codex.market import AvailabilityId, RequestId, SlotId
 from codex.node import Node, Terms
 from codex.node.terms import NODES, TOLERANCE
 from codex.store import Availability
@@ -63,6 +64,8 @@ def routes(node: Node) -> list[Route]:
     async def offer() -> Reply | Refusal:
         market = node.market
         body = await _body()
+        if isinstance(body, Refusal):
+            return body
         total, duration = numbers.uint64(body, "totalSize"), numbers.uint64(body, "duration")
         price = numbers.uint256(body, "minPricePerBytePerSecond")
         collateral = numbers.uint256(body, "totalCollateral")
@@ -97,6 +100,8 @@ def routes(node: Node) -> list[Route]:
         market = node.market
         name = _availability_id(id)
         body = await _body()
+        if isinstance(body, Refusal):
+            return body
         total, duration = (
             numbers.optional_uint64(body, "totalSize"),
             numbers.optional_uint64(body, "duration"),
@@ -109,7 +114,8 @@ def routes(node: Node) -> list[Route]:
         if there is None:
             return _NOT_FOUND
         latest = max([slot.until for slot in await market.reservations(name)], default=0)
-        said = _unfit(there, free=free, total=total, until=until, latest=latest)
+        room = (await node.space()).available
+        said = _unfit(there, free=free, total=total, until=until, latest=latest, room=room)
         if said is not None:
             return said
         try:
@@ -158,6 +164,8 @@ def routes(node: Node) -> list[Route]:
         market = node.market
         parsed = parse_cid(cid)
         body = await _body()
+        if isinstance(body, Refusal):
+            return body
         nodes, tolerance = (numbers.optional_uint64(body, key) for key in ("nodes", "tolerance"))
         terms = Terms(
             duration=numbers.uint64(body, "duration"),
@@ -229,10 +237,10 @@ def _refused(text: str, remedy: str = "") -> Refusal:
 
 
 def _unfit(
-    there: Availability, *, free: int | None, total: int | None, until: int | None, latest: int
+    there: Availability, *, free: int | None, total: int | None, until: int | None, latest: int, room: int
 ) -> Refusal | None:
     """What is wrong with a change, in the order and the words of the network's nodes; `latest` is when the
-    last slot in it ends.
+    last slot in it ends, `room` what is left of the quota.
     """
     if free is not None:
         return _refused("Updating freeSize is not allowed", "it follows from the slots that are in it")
@@ -243,6 +251,8 @@ def _unfit(
             "New totalSize must be larger then current totalSize - freeSize, which is currently: "
             f"{there.taken}"
         )
+    if total is not None and total - there.total > room:
+        return _refused(_NO_QUOTA, f"{room} bytes are free beside what it has")
     if until is not None and until < 0:
         return _refused(_NEGATIVE)
     if until and until < latest:
@@ -255,12 +265,14 @@ def _unfit(
 
 def _availability_id(text: str) -> bytes:
     """The 32 bytes of an id. Raises DecodeError."""
-    return RequestId.parse(text).raw
+    return AvailabilityId.parse(text).raw
 
 
-async def _body() -> bodies.Object:
+async def _body() -> bodies.Object | Refusal:
     """The object that the request has as its body. Raises DecodeError."""
-    return bodies.read_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+    data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    refused = unfit_types(request.headers.getlist("Content-Type")) if data else None
+    return bodies.read_object(data) if refused is None else refused
 
 
 def _limit() -> int:

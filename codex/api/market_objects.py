@@ -26,7 +26,7 @@ def availability_json(there: Availability) -> Object:
         "id": _id(there.id),
         "totalSize": there.total,
         "freeSize": there.free,
-        "duration": there.duration,
+        "duration": _number(there.duration),
         "minPricePerBytePerSecond": str(there.price),
         "totalCollateral": str(there.collateral),
         "totalRemainingCollateral": str(there.remaining),

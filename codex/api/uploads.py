@@ -6,9 +6,11 @@ media types may carry parameters, and some that are in wide use count beside tho
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
+from codex.api.problems import Refusal
 from codex.errors import InvalidInput
 
 MAX_FILENAME = 259  # bytes; the reference's limit for a whole name
@@ -19,6 +21,10 @@ _RESERVED = frozenset(
 )
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2
 _FORM = re.compile(rf"\s*{_TOKEN}/{_TOKEN}\s*(?:;|$)")
+_NO_TYPE = Refusal(
+    415, "", "no-media-type", "write it as type/subtype, or leave it out", "the Content-Type is no media type"
+)
+_TWO_TYPES = Refusal(400, "Only a single Content-Type header must be specified", code="several-media-types")
 # Not in the reference's list. A fixed set, and not Python's, which is another one in each version.
 _ALSO = frozenset(
     [
@@ -75,6 +81,13 @@ def known_media_types() -> frozenset[str]:
     """Every media type an upload may have: lower case, without parameters."""
     listed = resources.files(__package__).joinpath("mimetypes.txt").read_text("ascii").split()
     return frozenset(listed) | _ALSO
+
+
+def unfit_types(headers: Sequence[str]) -> Refusal | None:
+    """What is wrong with the Content-Type headers of a request that has a body; None when nothing is."""
+    if len(headers) > 1:
+        return _TWO_TYPES
+    return _NO_TYPE if headers and not is_media_type(headers[0]) else None
 
 
 def is_media_type(header: str) -> bool:

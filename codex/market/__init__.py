@@ -16,7 +16,7 @@ from codex.market.events import (
     SlotReservationsFull,
     StorageRequested,
 )
-from codex.market.ids import Address, RequestId, SlotId
+from codex.market.ids import Address, AvailabilityId, RequestId, SlotId
 from codex.market.periods import Period, challenge_of, in_downtime, is_proof_due, pointer_of
 from codex.market.prices import payout, repair_collateral, slashing, validator_reward
 from codex.market.proof import G1, G2, ZERO_PROOF, Groth16Proof
@@ -29,6 +29,7 @@ __all__ = [
     "G2",
     "ZERO_PROOF",
     "Address",
+    "AvailabilityId",
     "CollateralConfig",
     "Groth16Proof",
     "MarketEvent",

@@ -92,6 +92,16 @@ class RequestId(_Name):
         return "a request id"
 
 
+class AvailabilityId(_Name):
+    """The name of room for sale, which only the host that offers it knows: 32 bytes."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _kind(cls) -> str:
+        return "an availability id"
+
+
 class SlotId(_Name):
     """The name of one slot of a request: 32 bytes."""
 

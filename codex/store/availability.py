@@ -29,7 +29,8 @@ from codex.store.sense import nonsense
 
 ID_SIZE = 32
 LARGEST = 2**63 - 1
-"""The largest size or number of seconds that is kept."""
+"""The largest size or moment that is kept."""
+LARGEST_DURATION = 2**64 - 1
 LARGEST_AMOUNT = 2**256 - 1
 PURPOSE = "slot"
 """Of the room that a slot has reserved."""
@@ -117,7 +118,8 @@ def find(connection: Connection, id: bytes) -> Availability:
     row = one(connection, f"SELECT {_COLUMNS} FROM availabilities WHERE id = ?", id)
     if row is None:
         raise AvailabilityNotFound(
-            f"there is no availability 0x{id.hex()}", remedy="`codex slots` lists those that there are"
+            f"there is no availability 0x{id.hex()}",
+            remedy="GET /sales/availability lists those that there are",
         )
     return _availability(row)
 
@@ -126,11 +128,13 @@ def _availability(row: tuple[Any, ...]) -> Availability:
     id, total, free, duration, price, collateral, remaining, lost, enabled, until = row
     if not (isinstance(free, int) and isinstance(total, int) and 0 <= free <= total):
         raise nonsense(f"an availability has {free} of {total} bytes free")
+    if not isinstance(duration, int):
+        raise nonsense(f"an availability is for {duration} seconds")
     return Availability(
         id=bytes(id),
         total=total,
         free=free,
-        duration=duration,
+        duration=duration % (LARGEST_DURATION + 1),
         price=int(price),
         collateral=int(collateral),
         remaining=int(remaining),
@@ -355,13 +359,15 @@ def _slot(row: tuple[Any, ...]) -> SlotReservation:
 
 def _row(there: Availability) -> tuple[Any, ...]:
     amounts = [str(there.price), str(there.collateral), str(there.remaining), str(there.lost)]
-    return (there.id, there.total, there.free, there.duration, *amounts, int(there.enabled), there.until)
+    # A column has 63 bits and a sign, and the network's durations 64: the upper half is kept as negative.
+    duration = there.duration if there.duration <= LARGEST else there.duration - LARGEST_DURATION - 1
+    return (there.id, there.total, there.free, duration, *amounts, int(there.enabled), there.until)
 
 
 def _check(there: Availability) -> None:
     for value, least, most, what in (
         (there.total, 1, LARGEST, "the total size"),
-        (there.duration, 1, LARGEST, "the duration"),
+        (there.duration, 1, LARGEST_DURATION, "the duration"),
         (there.price, 1, LARGEST_AMOUNT, "the price per byte and second"),
         (there.collateral, 1, LARGEST_AMOUNT, "the collateral"),
         (there.until, 0, LARGEST, "the end"),

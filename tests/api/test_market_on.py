@@ -4,7 +4,7 @@ One node serves all of these, for what is asked here leaves nothing behind that 
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from codex.testing.http import Client, Reply
 pytestmark = pytest.mark.embedded_chain
 
 ID = "12" * 32
+CID = "zDvZRwzm1ePSzKSXt57D5YxHwcSDmsCyYN65wW4HT7fuX9HrzFXy"
 OFFER = {
     "totalSize": 1_000_000,
     "duration": "86400",
@@ -40,9 +41,11 @@ async def open_alice(directory: Path) -> AsyncIterator[tuple[Town, Client]]:
         yield town, (await town.neighbourhood.serve("alice")).client
 
 
-async def ask(client: Client, method: str, path: str, body: Any = None) -> Reply:
+async def ask(
+    client: Client, method: str, path: str, body: Any = None, types: Sequence[str] = ("text/plain",)
+) -> Reply:
     data = b"" if body is None else json.dumps(body).encode()
-    return await client.ask(method, path, body=data, headers=[("Content-Type", "text/plain")])
+    return await client.ask(method, path, body=data, headers=[("Content-Type", one) for one in types])
 
 
 async def test_room_for_sale(tmp_path: Path) -> None:
@@ -94,6 +97,9 @@ async def test_room_for_sale(tmp_path: Path) -> None:
             ({"totalSize": 0}, "Total size must be larger then zero"),
             ({"totalSize": 20 * 2**30 + 1}, "Not enough storage quota"),
             ({"until": -1}, "Cannot set until to a negative value"),
+            # What is looked at first is told first.
+            ({"until": -1, "totalSize": 20 * 2**30 + 1}, "Not enough storage quota"),
+            ({"until": -1, "totalSize": 0}, "Total size must be larger then zero"),
         ):
             reply = await ask(client, "PATCH", path, change)
             assert (reply.status, reply.text) == (422, text)
@@ -112,10 +118,33 @@ async def test_room_for_sale(tmp_path: Path) -> None:
             reply = await ask(client, method, f"/sales/availability/{ID}{tail}", {} if tail == "" else None)
             assert (reply.status, reply.text) == (404, "Availability not found")
             reply = await ask(client, method, f"/sales/availability/12{tail}", {} if tail == "" else None)
-            assert reply.status == 400
+            assert (reply.status, reply.text) == (400, "this is not an availability id: '12'")
+        # The upper half of 64 bits is text, as its numbers are elsewhere in the network.
+        for duration, shown in ((2**63 - 1, 2**63 - 1), (2**63, str(2**63)), (2**64 - 1, str(2**64 - 1))):
+            assert (await ask(client, "PATCH", path, {"duration": duration})).status == 204
+            [changed] = (await ask(client, "GET", "/sales/availability")).json()
+            assert changed["duration"] == shown
         reply = await ask(client, "DELETE", path)
         assert (reply.status, reply.body) == (204, b"")
         assert (await ask(client, "GET", "/space")).json()["quotaReservedBytes"] == 0
+
+
+async def test_the_body_has_a_media_type_or_none(tmp_path: Path) -> None:
+    async with open_alice(tmp_path) as (_, client):
+        for method, path in (
+            ("POST", "/sales/availability"),
+            ("PATCH", f"/sales/availability/{ID}"),
+            ("POST", f"/storage/request/{CID}"),
+        ):
+            for kind in ("", "garbage", "text/"):
+                reply = await ask(client, method, path, OFFER, types=[kind])
+                assert (reply.status, reply.body) == (415, b"")
+            reply = await ask(client, method, path, OFFER, types=["text/plain", "text/plain"])
+            assert reply.status == 400
+            assert "Content-Type" in reply.text
+        assert (await ask(client, "GET", "/sales/availability")).json() == []
+        for types in ([], ["application/x-www-form-urlencoded"], ["application/json; charset=utf-8"]):
+            assert (await ask(client, "POST", "/sales/availability", OFFER, types=types)).status == 201
 
 
 async def test_what_a_request_is_refused_for(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_amounts_beyond_what_the_index_counts_in_are_exact(repo: Repo) -> None:
         {"total": 0, "free": 0},
         {"free": 9},
         {"duration": 0},
-        {"duration": 2**63},
+        {"duration": 2**64},
         {"price": 0},
         {"collateral": 0, "remaining": 0},
         {"collateral": 2**256, "remaining": 2**256},
@@ -76,6 +76,13 @@ def test_what_cannot_be_offered(repo: Repo, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         repo.stall.put(evolve(offer(), **wrong))
     assert repo.stall.availabilities() == []
+
+
+@pytest.mark.parametrize("duration", [2**63 - 1, 2**63, 2**64 - 1])
+def test_durations_have_64_bits(repo: Repo, duration: int) -> None:
+    repo.stall.put(evolve(offer(), duration=duration))
+    assert there(repo).duration == duration
+    assert repo.stall.alter(ALICE, duration=duration - 1).duration == duration - 1
 
 
 def test_no_more_than_the_quota_is_offered(repo: Repo) -> None:

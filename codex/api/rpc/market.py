@@ -26,7 +26,7 @@ from codex.api.rpc.params import (
     OneAvailability,
     StorageRequest,
 )
-from codex.market import RequestId, SlotId
+from codex.market import AvailabilityId, SlotId
 from codex.node import Terms
 
 STEP = 25  # requests made into JSON in one step of the loop: naming one takes a tenth of a millisecond
@@ -79,7 +79,7 @@ async def add_availability(call: Call, params: Offer) -> Object:
 async def change_availability(call: Call, params: AvailabilityChange) -> Object:
     """Change what is given. A new collateral begins with nothing lost."""
     changed = await call.node.market.change_availability(
-        RequestId.parse(params.id).raw,
+        AvailabilityId.parse(params.id).raw,
         total=params.total_size,
         duration=params.duration,
         price=params.min_price_per_byte_per_second,
@@ -92,7 +92,7 @@ async def change_availability(call: Call, params: AvailabilityChange) -> Object:
 
 async def delete_availability(call: Call, params: OneAvailability) -> None:
     """Offer it no more. Refused while slots are in it."""
-    await call.node.market.delete_availability(RequestId.parse(params.id).raw)
+    await call.node.market.delete_availability(AvailabilityId.parse(params.id).raw)
 
 
 async def slots(call: Call, params: Nothing) -> Object:
