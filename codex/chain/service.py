@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from codex.chain import calls
+from codex.chain import abi, calls
 from codex.chain.board import ChainBoard
 from codex.chain.jsonrpc import RpcError, data, hexed, number, quantity, shown
 from codex.chain.link import Link, LinkLost
@@ -18,8 +18,8 @@ from codex.chain.uplink import Dial, Uplink
 from codex.chain.values import BlockTag, ChainState, Connected, Disconnected, Header, Log, Receipt, Spending
 from codex.chain.wallet import Signer, load_signer
 from codex.config import MarketConfig
-from codex.errors import ConfigError, DecodeError, Problem
-from codex.market import Address
+from codex.errors import ChainRefused, ConfigError, DecodeError, Problem
+from codex.market import Address, MarketplaceConfig
 from codex.runtime import Clock, Condition, Inbox, Offload, serve
 
 LIMIT = 1024
@@ -87,14 +87,7 @@ class ChainService:
             raise LinkLost(f"it is on chain {chain}, and not on {self._board.chain}")
         if await link.call("eth_syncing") is not False:
             raise LinkLost("it has not all blocks yet")
-        address = marketplace_on(chain, self._config)
-        code = data(await link.call("eth_getCode", str(address), "latest"), "a contract's code")
-        if not code:
-            raise ConfigError(
-                f"there is no contract at {address} on chain {chain}",
-                remedy="Give the marketplace's address with --marketplace-address, or a provider of "
-                "its chain with --eth-provider.",
-            )
+        await _check_marketplace(link, marketplace_on(chain, self._config), signer.address, chain)
         if self._config.private_key_file is None:
             kept = await link.call("eth_accounts")
             if not isinstance(kept, list) or str(signer.address) not in [str(one).lower() for one in kept]:
@@ -110,6 +103,32 @@ class ChainService:
         while True:
             inbox.condition = _condition(self._board.state)
             await self._board.next_state(self._board.state)
+
+
+async def _check_marketplace(link: Link, address: Address, account: Address, chain: int) -> None:
+    """See that there is a marketplace at `address`: a contract that has the configuration of one. Raises
+    ConfigError.
+    """
+    remedy = (
+        "Give the marketplace's address with --marketplace-address, or a provider of its chain with"
+        " --eth-provider."
+    )
+    if not data(await link.call("eth_getCode", str(address), "latest"), "a contract's code"):
+        raise ConfigError(f"there is no contract at {address} on chain {chain}", remedy=remedy)
+    function = abi.MARKETPLACE["configuration"]
+    asked = {"from": str(account), "to": str(address), "data": hexed(function.call())}
+    wrong = f"the contract at {address} on chain {chain} is no marketplace of this network"
+    try:
+        answer = await link.call("eth_call", asked, "latest")
+    except RpcError as error:
+        if not isinstance(translated(error), ChainRefused):
+            raise
+        raise ConfigError(wrong, remedy=remedy) from error
+    raw = data(answer, "a contract's answer")
+    try:
+        MarketplaceConfig.from_tuple(function.answer(raw))
+    except DecodeError as error:
+        raise ConfigError(wrong, remedy=remedy) from error
 
 
 class _Desk:

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from codex.chain.abi import CONFIG, encode
 from codex.market.ids import keccak256
 from codex.testing.chain_provider import ProviderError, SimulatedProvider
 
@@ -30,6 +31,9 @@ CHAIN_ID = 31337
 GAS = 50_000
 """What every transaction is estimated at, and takes."""
 BASE_FEE = 1_000_000_000
+CONFIGURATION = ((10, 2, 20, 20), (60, 30, 32, 97, ""), (3,), 30 * 86400)
+"""The numbers of the marketplace, as its contract tells them."""
+_CONFIGURATION = "0x" + keccak256(b"configuration()")[:4].hex()
 
 
 @frozen
@@ -150,8 +154,12 @@ class SimulatedChain:
         """
         self.logs_limit = 10_000
         """Blocks that one scan of logs may have."""
+        self.configuration: str | ProviderError = "0x" + encode((CONFIG,), (CONFIGURATION,)).hex()
+        """What a marketplace's configuration is answered with."""
         self.contract: Callable[[str, str], str] = lambda to, data: "0x"
-        """What a call of a contract, by address and data, is answered with; may raise ProviderError."""
+        """What any other call of a contract, by address and data, is answered with; may raise
+        ProviderError.
+        """
         self.mine(timestamp=genesis)
 
     @property
@@ -238,6 +246,10 @@ class SimulatedChain:
             case "eth_estimateGas", [call, _]:
                 self.contract(call["to"], call["data"])
                 return hex(GAS)
+            case "eth_call", [{"data": data}, _] if data == _CONFIGURATION:
+                if isinstance(self.configuration, ProviderError):
+                    raise self.configuration
+                return self.configuration
             case "eth_call", [call, _]:
                 return self.contract(call["to"], call["data"])
             case "eth_getTransactionCount", [_, at]:

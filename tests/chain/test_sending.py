@@ -168,7 +168,7 @@ async def test_a_transaction_that_fails_in_its_block_says_why(
         simulated.mine()
         await wait_all_tasks_blocked()
         assert isinstance(sender.done[1], SlotStateMismatch)
-        at_block = next(params[1] for method, params in provider.asked if method == "eth_call")
+        at_block = [params[1] for method, params in provider.asked if method == "eth_call"][-1]
         assert at_block == "0x1"
         simulated.contract = lambda to, data: "0x"
         await sender.send(2)

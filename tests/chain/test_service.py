@@ -72,6 +72,59 @@ async def test_a_provider_without_the_marketplace_keeps_it_from_starting(
     assert "--marketplace-address" in caught.value.remedy
 
 
+@pytest.mark.parametrize("answer", ["0x", "0x" + "00" * 32, ProviderError(3, "execution reverted", "0x")])
+async def test_a_contract_that_is_no_marketplace_keeps_it_from_starting(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    answer: str | ProviderError,
+) -> None:
+    simulated.configuration = answer
+    with pytest.raises(
+        ConfigError, match=r"the contract at 0xc0c0\w+ on chain 31337 is no marketplace"
+    ) as caught:
+        async with open_chain(provider.dial, config):
+            raise AssertionError("it started")
+    assert "--marketplace-address" in caught.value.remedy
+
+
+async def test_the_token_is_no_marketplace(town: Any) -> None:
+    token = town.devnet.token
+    with pytest.raises(ConfigError, match=f"the contract at {token} on chain 31337 is no marketplace"):
+        async with town.person(1, lambda config: evolve(config, marketplace_address=token)):
+            raise AssertionError("it started")
+
+
+async def test_who_cannot_say_now_whether_it_is_a_marketplace_is_an_outage(
+    autojump_clock: MockClock, simulated: SimulatedChain, provider: SimulatedProvider, config: MarketConfig
+) -> None:
+    right = simulated.configuration
+    provider.fail("eth_call", ProviderError(429, "rate limited"))
+    simulated.configuration = "sesame"
+    async with open_chain(provider.dial, config) as opened:
+        assert isinstance(opened.chain.state, Disconnected)
+        assert "rate limited" in opened.chain.state.why
+        await opened.board.next_state(opened.chain.state)
+        assert isinstance(opened.chain.state, Disconnected)
+        assert "sesame" in opened.chain.state.why
+        simulated.configuration = right
+        await opened.chain.connected()
+
+
+async def test_no_marketplace_later_is_an_outage(
+    autojump_clock: MockClock, simulated: SimulatedChain, provider: SimulatedProvider, config: MarketConfig
+) -> None:
+    async with open_chain(provider.dial, config) as opened:
+        right, simulated.configuration = simulated.configuration, "0x"
+        provider.drop()
+        await trio.sleep(60)
+        assert isinstance(opened.chain.state, Disconnected)
+        assert "is no marketplace" in opened.chain.state.why
+        simulated.configuration = right
+        await opened.chain.connected()
+
+
 async def test_a_chain_without_a_known_marketplace_wants_its_address(
     autojump_clock: MockClock, simulated: SimulatedChain, config: MarketConfig
 ) -> None:
