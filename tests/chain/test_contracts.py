@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 from trio.testing import wait_all_tasks_blocked
 
-from codex.chain import Chain, Follower, Log, Receipt, Reorganised, Told, abi
+from codex.chain import Chain, Follower, Log, Marketplace, Receipt, Reorganised, Told, abi
 from codex.errors import (
     ChainRefused,
     DecodeError,
@@ -339,9 +339,10 @@ async def test_requests_are_asked_once(town: Any, request_of_alice: StorageReque
 
 
 async def test_the_wrong_contract_is_told_from_a_marketplace(town: Any) -> None:
-    async with town.person(1, lambda config: evolve(config, marketplace_address=town.devnet.token)) as alice:
+    async with town.person(1) as alice:
+        wrong = Marketplace(alice.chain, evolve(alice.config, marketplace_address=town.devnet.token))
         with pytest.raises((ChainRefused, DecodeError)) as caught:
-            await alice.marketplace.configuration()
+            await wrong.configuration()
         assert "--marketplace-address" in caught.value.remedy
 
 
