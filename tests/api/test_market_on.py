@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
+from codex.api.market_objects import request_json
 from codex.data import BLOCK_SIZE
 from codex.devnet.town import Town, open_town
+from codex.node import SlotMoved, Terms
 from codex.testing.content import noise
 from codex.testing.http import Client, Reply
 
@@ -33,6 +36,20 @@ TERMS = {
     "collateralPerByte": 1,
     "expiry": 300,
 }
+
+BOUGHT = {
+    "duration": 900,
+    "proof_probability": 1,
+    "price_per_byte_per_second": 1,
+    "collateral_per_byte": 1,
+    "expiry": 300,
+}
+
+
+@pytest.fixture
+def patient_clock() -> MockClock:
+    """Virtual time that passes only when nothing is on its way through a socket, either."""
+    return MockClock(autojump_threshold=0.01)
 
 
 @asynccontextmanager
@@ -257,6 +274,79 @@ async def test_a_purchase_and_what_is_known_of_it(tmp_path: Path) -> None:
             id,
             ended.result["purchaseId"],
         }
+
+
+async def test_slots_that_are_held_and_what_they_have_taken(tmp_path: Path, patient_clock: MockClock) -> None:
+    async with open_town(tmp_path, "alice", "bob") as town:
+        client = (await town.neighbourhood.serve("bob")).client
+        offer = {
+            "totalSize": 4 * BLOCK_SIZE,
+            "duration": 10_000,
+            "minPricePerBytePerSecond": "1",
+            "totalCollateral": str(4 * BLOCK_SIZE),
+        }
+        made = (await ask(client, "POST", "/sales/availability", offer)).json()
+        path = f"/sales/availability/{made['id']}/reservations"
+        cid = await town["alice"].store(noise(2 * BLOCK_SIZE))
+        async with town["bob"].events(1000) as events:
+            id = await town["alice"].market.buy_storage(cid, Terms(**BOUGHT))
+            moved: dict[str, str] = {}
+            while list(moved.values()) != ["SaleProving"] * 3:
+                event = await anext(events)
+                if not isinstance(event, SlotMoved):
+                    continue
+                moved[event.slot] = event.state
+                if event.state == "SaleSlotReserving":  # shown before anything is on the chain
+                    shown = (await ask(client, "GET", f"/sales/slots/{event.slot}")).json()
+                    assert shown["state"].startswith("Sale")
+                    assert shown["requestId"] == str(id)
+                    assert shown["reservation"]["availabilityId"] == made["id"]
+        slots = (await ask(client, "GET", "/sales/slots")).json()
+        purchase = await town["alice"].market.purchase(id)
+        assert purchase is not None
+        assert purchase.request is not None
+        request = request_json(purchase.request)
+        assert sorted(slots, key=lambda slot: slot["slotIndex"]) == [
+            {"request": request, "slotIndex": index, "id": str(purchase.request.slot(index).id)}
+            for index in range(3)
+        ]
+        end = await town["bob"].market.parts.marketplace.request_end(id)
+        reserved = {there["slotIndex"]: there for there in (await ask(client, "GET", path)).json()}
+        assert len(reserved) == 3
+        for slot in slots:
+            index = slot["slotIndex"]
+            assert reserved[index] == {
+                "id": reserved[index]["id"],
+                "availabilityId": made["id"],
+                "size": 0,  # all of it is filled
+                "requestId": str(id),
+                "slotIndex": index,
+                "validUntil": end,
+            }
+            assert list(reserved[index])[:3] == ["id", "availabilityId", "size"]
+            for name in (slot["id"], slot["id"].removeprefix("0x")):
+                assert (await ask(client, "GET", f"/sales/slots/{name}")).json() == {
+                    "state": "SaleProving",
+                    "requestId": str(id),
+                    "slotIndex": index,
+                    "request": request,
+                    "reservation": reserved[index],
+                }
+        [there] = (await ask(client, "GET", "/sales/availability")).json()
+        assert (there["freeSize"], there["totalRemainingCollateral"]) == (BLOCK_SIZE, str(BLOCK_SIZE))
+        change = {"totalSize": BLOCK_SIZE, "until": end - 1}
+        reply = await ask(client, "PATCH", f"/sales/availability/{made['id']}", change)
+        assert (reply.status, reply.text) == (
+            422,
+            "New totalSize must be larger then current totalSize - freeSize, which is currently: "
+            f"{3 * BLOCK_SIZE}",
+        )
+        reply = await ask(client, "PATCH", f"/sales/availability/{made['id']}", {"until": end - 1})
+        assert (reply.status, reply.text) == (
+            422,
+            "Until parameter must be greater or equal to the longest currently hosted slot",
+        )
+        assert (await ask(client, "DELETE", f"/sales/availability/{made['id']}")).status == 422
 
 
 async def test_what_is_not_there(tmp_path: Path) -> None:

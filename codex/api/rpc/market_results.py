@@ -16,7 +16,7 @@ class Availability:
     id: Annotated[str, "its id"]
     total_size: Annotated[int, "how much is offered"]
     free_size: Annotated[int, "what of it no slot has taken"]
-    duration: Annotated[int, "the longest request that is taken"]
+    duration: Annotated[int, "the longest request that is taken; a decimal text from 2**63 on"]
     min_price_per_byte_per_second: Annotated[str, "the least that is taken"]
     total_collateral: Annotated[str, "the most that may be at stake at a time"]
     total_remaining_collateral: Annotated[str, "what of that is neither at stake nor lost"]
