@@ -55,11 +55,6 @@ def pointer_of(slot: SlotId, period: int, block: int, product: int) -> int:
     return (block + period * product + slot.raw[-1]) % BLOCKS
 
 
-def challenged_block(pointer: int, block: int) -> int:
-    """The number of the block whose hash is the challenge, seen from block `block`."""
-    return block - 1 - pointer
-
-
 def challenge_of(block_hash: bytes) -> bytes:
     """The challenge, 32 bytes, that a block's hash makes."""
     return keccak256(block_hash)
@@ -79,8 +74,3 @@ def is_proof_due(challenge: bytes, asked: int, downtime: int) -> bool:
     """Whether a challenge asks for a proof, downtime aside, of a request with proof probability `asked`."""
     odds = probability(asked, downtime)
     return odds == 0 or int.from_bytes(challenge, "big") % odds == 0
-
-
-def blocks_until_wrap(pointer: int) -> int:
-    """After how many more blocks the challenge changes within a period."""
-    return BLOCKS - pointer

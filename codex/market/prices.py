@@ -1,11 +1,8 @@
 """What is paid, and to whom: exactly the contract's own integer arithmetic."""
 
-from collections.abc import Sequence
-
 from codex.errors import InvalidInput
 from codex.market.config import CollateralConfig
 from codex.market.request import StorageAsk
-from codex.market.states import RequestState
 
 
 def payout(ask: StorageAsk, filled_at: int, until: int) -> int:
@@ -33,17 +30,3 @@ def slashing(ask: StorageAsk, config: CollateralConfig) -> int:
 def validator_reward(ask: StorageAsk, config: CollateralConfig) -> int:
     """What marking one proof as missing brings."""
     return slashing(ask, config) * config.validator_reward // 100
-
-
-def refund(
-    ask: StorageAsk, state: RequestState, *, filled_at: Sequence[int], requested_at: int, expiry: int
-) -> int:
-    """What a client gets back of the price when a request is over.
-
-    `filled_at` has the moments at which the slots that are filled still were filled; slots that were lost and
-    never filled again are not in it. All of the price for one that failed.
-    """
-    if state is RequestState.FAILED:
-        return ask.price
-    end = requested_at + (expiry if state is RequestState.CANCELLED else ask.duration)
-    return ask.price - sum(payout(ask, moment, end) for moment in filled_at)

@@ -234,6 +234,21 @@ def test_proofs_are_asked_for_as_often_as_the_request_says(worlds: Any) -> None:
     assert 4 <= later <= 25
 
 
+def test_downtime_ends_with_the_block_at_its_number(worlds: Any) -> None:
+    """Of 256 places of the pointer the first 64 are downtime, and the one of number 64 is not."""
+    world = worlds(evolve(CONFIG, proofs=evolve(CONFIG.proofs, downtime=64, downtime_product=67)))
+    slot = world.filled(world.requested(slots=1, duration=300_000), 0, "carol")
+    world.to_period(world.period + 1)
+    seen: dict[int, bool] = {}
+    while not {63, 64} <= seen.keys():
+        world.chain.mine()
+        pointer = world.market.ask("getPointer", slot)
+        required = world.market.ask("isProofRequired", slot)
+        assert world.market.ask("willProofBeRequired", slot) is not required
+        seen[pointer] = required
+    assert all(required is (pointer >= 64) for pointer, required in seen.items())
+
+
 def test_no_proof_is_asked_for_in_the_period_of_filling(world: Any) -> None:
     slot = world.filled(world.requested(), 0, "carol")
     assert world.market.ask("isProofRequired", slot) is False
@@ -246,7 +261,7 @@ def test_another_judge_of_proofs_takes_the_place_and_is_asked_with_the_public_in
 ) -> None:
     """Entropy is 31 bytes of the challenge, the root all of its own, both little endian; then the index."""
     owner, chain = world.people["owner"], world.chain
-    made = []
+    made: list[Any] = []
     for code in (
         bytes.fromhex(compiled(TELLING)["bytecode"][2:]),
         lambda: creation(world.config, world.deployed.token, made[0]),

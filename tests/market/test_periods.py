@@ -16,7 +16,7 @@ from codex.market import (
     is_proof_due,
     pointer_of,
 )
-from codex.market.periods import blocks_until_wrap, challenged_block, probability
+from codex.market.periods import BLOCKS, probability
 
 Vectors = Callable[[str], Any]
 slots = st.builds(SlotId, st.binary(min_size=32, max_size=32))
@@ -41,15 +41,13 @@ def test_challenges_are_as_on_the_chain(vectors: Vectors) -> None:
 def test_within_a_period_the_challenged_block_stays_until_the_pointer_wraps(
     slot: SlotId, period: int, block: int
 ) -> None:
-    pointer = pointer_of(slot, period, block, 67)
-    left = blocks_until_wrap(pointer)
-    challenged = {
-        challenged_block(pointer_of(slot, period, later, 67), later) for later in range(block, block + left)
-    }
-    assert challenged == {challenged_block(pointer, block)}
-    wrapped = block + left
+    def challenged(later: int) -> int:
+        return later - 1 - pointer_of(slot, period, later, 67)
+
+    wrapped = block + BLOCKS - pointer_of(slot, period, block, 67)
+    assert {challenged(later) for later in range(block, wrapped)} == {challenged(block)}
     assert pointer_of(slot, period, wrapped, 67) == 0
-    assert challenged_block(0, wrapped) not in challenged
+    assert challenged(wrapped) == wrapped - 1
 
 
 @given(st.integers(0, 2**40), st.integers(1, 86400))

@@ -6,14 +6,12 @@ from attrs import evolve
 from codex.errors import InvalidInput
 from codex.market import (
     MarketplaceConfig,
-    RequestState,
     StorageRequest,
     payout,
     repair_collateral,
     slashing,
     validator_reward,
 )
-from codex.market.prices import refund
 
 
 def test_amounts_seen_on_a_network(request_of_alice: StorageRequest, config: MarketplaceConfig) -> None:
@@ -36,12 +34,3 @@ def test_per_cents_are_rounded_as_the_contract_does(
 def test_a_slot_filled_at_the_end_earns_nothing_and_cannot_be(request_of_alice: StorageRequest) -> None:
     with pytest.raises(InvalidInput, match="over"):
         payout(request_of_alice.ask, 1000, 1000)
-
-
-def test_payouts_and_refund_are_the_price(request_of_alice: StorageRequest) -> None:
-    ask = request_of_alice.ask
-    filled = [1010, 1020, 1500]
-    for state, end in ((RequestState.FINISHED, 1000 + 3600), (RequestState.CANCELLED, 1000 + 600)):
-        back = refund(ask, state, filled_at=filled, requested_at=1000, expiry=600)
-        assert back + sum(payout(ask, moment, end) for moment in filled) == ask.price
-    assert refund(ask, RequestState.FAILED, filled_at=filled, requested_at=1000, expiry=600) == ask.price

@@ -7,6 +7,10 @@
         marketplace of the Codex network: same functions, events, errors, ids, states and amounts.
         It differs in having bounds where the language asks for them (CID, key hash, requests and slots of one
         account), and in saying nothing when a number overflows.
+        Whether a proof proves anything is not judged here: the verifier gets it with the challenge's entropy, the
+        dataset's root and the slot's index. The verifier that comes with this contract looks at none of the three, so
+        that with it a proof of other data, of another slot or for another challenge passes. A verifier that checks the
+        pairing is given to the constructor in its place, and nothing else changes.
 @dev    What is owed is kept in three places: `returnable` of a request (to its client), the pay of each filled slot
         (from its filling to the end, to its host), and the collateral of each filled slot (to its host). Collateral
         that was slashed and not handed to a validator belongs to nobody and stays here.

@@ -4,7 +4,8 @@
 @title  The development chain's judge of storage proofs
 @notice A stand-in: it looks at the form of a proof and not at what it proves, so that a chain can run without a
         trusted setup. A proof passes when its numbers are coordinates over the curve's base field and not all
-        of them are zero. A verifier that checks the pairing has the same function, and is given to the
+        of them are zero; of the public inputs (entropy, root, index) only the number is looked at, and so a proof
+        is neither bound to its challenge nor to the data. A verifier that checks the pairing has the same function, and is given to the
         marketplace in this one's place.
 """
 
