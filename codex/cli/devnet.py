@@ -38,7 +38,8 @@ def _devnet(port: int, block_time: float, keys: str | None, state: str | None, j
     """Run a development chain with the marketplace's contracts on it, until it is stopped.
 
     It needs no node and no installation, and has accounts with money to play with. Nodes reach it by the URL
-    that it prints. Nothing of it is kept without --state. Its verifier takes whatever has the form of a proof.
+    that it prints. Nothing of it is kept without --state. What has the form of a proof
+    passes for one.
     """
     import trio
 
