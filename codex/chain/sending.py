@@ -12,6 +12,7 @@ late, and this node looks how things stand before it does anything again. Anothe
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
@@ -78,9 +79,12 @@ class Lane:
         """The nonce of what was not sent here and is next in turn, and since which block and moment it is."""
         self._wake = trio.Event()
 
-    async def send(self, to: Address, payload: bytes, margin: float) -> Receipt:
+    async def send(
+        self, to: Address, payload: bytes, margin: float, in_turn: Callable[[], bytes] | None = None
+    ) -> Receipt:
         """Send a call of a contract, and return its receipt once it is in a block. `margin` is by how much
-        more gas is allowed than the chain thinks it takes.
+        more gas is allowed than the chain thinks it takes. `in_turn` is called when it has its turn, which
+        is when everything that is done before it is known, and gives what is sent in place of `payload`.
 
         Raises what the contract refuses it with, before anything is sent where that can be known, and
         InsufficientFunds, ChainUnreachable, ChainFailed; TransactionUnsettled when it is not known what
@@ -90,6 +94,7 @@ class Lane:
         gas = await self._gas(to, payload, margin, fees)
         async with self._turn:
             try:
+                payload = payload if in_turn is None else in_turn()
                 outgoing = await self._launch(Transaction(to, payload, gas, -1, fees))
             finally:
                 self._wake.set()

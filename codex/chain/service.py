@@ -1,6 +1,6 @@
 """The chain as a service: one connection with a provider, one lane of transactions, and calls answered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -155,8 +155,8 @@ class _Desk:
             case calls.Transact(to, payload, margin, None):
                 return await self.send(to, payload, margin)
             case calls.Transact(to, payload, margin, Spending() as spending):
-                async with self._purse.spend(spending):
-                    return await self.send(to, payload, margin)
+                async with self._purse.spend(spending, payload) as in_turn:
+                    return await self.send(to, payload, margin, in_turn)
             case calls.GetChain():
                 return number(await self._uplink.call("eth_chainId"), "the chain's id")
             case calls.GetHeader(block):
@@ -189,9 +189,11 @@ class _Desk:
         at = block if isinstance(block, str) else quantity(block)
         return data(await self._uplink.call("eth_call", asked, at), "a contract's answer")
 
-    async def send(self, to: Address, payload: bytes, margin: float) -> Receipt:
+    async def send(
+        self, to: Address, payload: bytes, margin: float, in_turn: Callable[[], bytes] | None = None
+    ) -> Receipt:
         """Send a transaction."""
-        return await self._lane.send(to, payload, margin)
+        return await self._lane.send(to, payload, margin, in_turn)
 
     async def _logs(self, address: Address, topics: Sequence[bytes], **where: str) -> tuple[Log, ...]:
         """What a contract said; what else a provider gives is not believed."""

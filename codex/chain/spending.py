@@ -2,15 +2,18 @@
 is sent.
 
 A contract takes tokens only as far as the token was told to allow it. What is allowed already is used; where
-it does not suffice, it is raised. What other transactions on their way are going to take counts as taken.
+it does not suffice, exactly so much is allowed as is going to be taken from then on, so that nothing stays
+allowed in the end. Transactions are done in the order of their turns: what has had its turn takes its tokens
+before an approval that has it later.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import trio
+from attrs import define
 
 from codex.chain import abi
 from codex.chain.values import BlockTag, Receipt, Spending
@@ -27,7 +30,18 @@ class Contracts(Protocol):
     """What is needed of the chain."""
 
     async def call(self, to: Address, payload: bytes, block: BlockTag) -> bytes: ...
-    async def send(self, to: Address, payload: bytes, margin: float) -> Receipt: ...
+    async def send(
+        self, to: Address, payload: bytes, margin: float, in_turn: Callable[[], bytes] | None = None
+    ) -> Receipt: ...
+
+
+@define(eq=False)
+class _Taking:
+    """Tokens that a transaction takes."""
+
+    amount: int
+    turned: bool = False
+    """Whether it has had its turn."""
 
 
 class Purse:
@@ -38,28 +52,36 @@ class Purse:
         self._contracts = contracts
         self._approving = trio.Lock()
         # By token and spender, those that are on their way, in the order in which they came.
-        self._on_the_way: defaultdict[tuple[Address, Address], dict[object, int]] = defaultdict(dict)
+        self._on_the_way: defaultdict[tuple[Address, Address], list[_Taking]] = defaultdict(list)
 
     @asynccontextmanager
-    async def spend(self, spending: Spending) -> AsyncIterator[None]:
-        """For the length of the block the tokens may be taken. Raises InsufficientFunds when there are not
-        enough of them, and what sending raises.
+    async def spend(self, spending: Spending, payload: bytes) -> AsyncIterator[Callable[[], bytes]]:
+        """For the length of the block the tokens may be taken, by a transaction that is to call what this
+        gives when it has its turn, and gets `payload`.
+
+        Raises InsufficientFunds when there are not enough of them, and what sending raises.
         """
         await self._check(spending)
-        others, mine = self._on_the_way[spending.token, spending.spender], object()
-        others[mine] = spending.amount
+        takings, mine = self._on_the_way[spending.token, spending.spender], _Taking(spending.amount)
+
+        def in_turn() -> bytes:
+            mine.turned = True
+            return payload
+
+        def approval() -> bytes:
+            due = sum([taking.amount for taking in takings if not taking.turned])
+            return _APPROVE.call(str(spending.spender), due)
+
+        takings.append(mine)
         try:
-            if await self._missing(spending, others, mine) is not None:
+            if not await self._is_allowed(spending, takings, mine):
                 # One at a time, each seeing what the one before has approved.
                 async with self._approving:
-                    allowed = await self._missing(spending, others, mine)
-                    if allowed is not None:
-                        # What is on the way stays allowed.
-                        payload = _APPROVE.call(str(spending.spender), allowed + spending.amount)
-                        await self._contracts.send(spending.token, payload, _MARGIN)
-            yield
+                    if not await self._is_allowed(spending, takings, mine):
+                        await self._contracts.send(spending.token, approval(), _MARGIN, approval)
+            yield in_turn
         finally:
-            del others[mine]
+            takings.remove(mine)
 
     async def _check(self, spending: Spending) -> None:
         account = str(self._account)
@@ -72,16 +94,12 @@ class Purse:
                 remedy="Send the missing tokens to that account, or ask for less.",
             )
 
-    async def _missing(self, spending: Spending, others: Mapping[object, int], mine: object) -> int | None:
-        """What is allowed, when that is too little for this one and those that came before; else None."""
+    async def _is_allowed(self, spending: Spending, takings: list[_Taking], mine: _Taking) -> bool:
+        """Whether enough is allowed for this one and those that came before."""
         # Counted before the look: what is taken meanwhile counts as still to be taken, and not the reverse.
-        needed = 0
-        for one, amount in others.items():
-            needed += amount
-            if one is mine:
-                break
+        needed = sum([taking.amount for taking in takings[: takings.index(mine) + 1]])
         payload = _ALLOWANCE.call(str(self._account), str(spending.spender))
         (allowed,) = abi.decode(
             _ALLOWANCE.outputs, await self._contracts.call(spending.token, payload, "latest")
         )
-        return int(allowed) if allowed < needed else None
+        return bool(allowed >= needed)

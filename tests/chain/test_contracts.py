@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import trio
 from attrs import evolve
 from trio.testing import wait_all_tasks_blocked
 
@@ -266,7 +267,7 @@ async def test_tokens_are_allowed_only_as_needed(town: Any, request_of_alice: St
         assert await token.allowance(market) == 5
         await alice.marketplace.request_storage(evolve(request, nonce=b"\x01" * 32))
         assert sent(alice.chain.account.raw) == first + 3
-        assert await token.allowance(market) == 5, "only as much more as is needed"
+        assert await token.allowance(market) == 0, "only as much as is needed"
         poor = evolve(request, ask=evolve(request.ask, price_per_byte_per_second=10**24))
         with pytest.raises(InsufficientFunds, match="tokens, and"):
             await alice.marketplace.request_storage(poor)
@@ -274,6 +275,39 @@ async def test_tokens_are_allowed_only_as_needed(town: Any, request_of_alice: St
         await token.transfer(bob.chain.account, 7)
         assert await token.symbol()
         assert await token.decimals() == 18
+
+
+@pytest.mark.parametrize("count", [2, 5])
+async def test_who_sends_several_at_a_time_leaves_nothing_allowed(
+    town: Any, request_of_alice: StorageRequest, count: int
+) -> None:
+    chain = town.devnet.chain
+    async with town.person(1) as alice:
+        token = await alice.marketplace.token()
+        market, before = await alice.marketplace.address(), await token.balance_of()
+        requests = [asked_by(alice, request_of_alice, nonce=bytes([number]) * 32) for number in range(count)]
+        chain.automine = False
+
+        async def blocks() -> None:
+            while True:
+                await trio.sleep(2)
+                chain.mine()
+
+        async def ask(number: int) -> None:
+            # Some at once, others while these are on their way.
+            await trio.sleep(number * 0.7)
+            await alice.marketplace.request_storage(requests[number])
+
+        with trio.fail_after(120):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(blocks)
+                async with trio.open_nursery() as several:
+                    for number in range(count):
+                        several.start_soon(ask, number)
+                nursery.cancel_scope.cancel()
+        chain.automine = True
+        assert await token.balance_of() == before - count * request_of_alice.ask.price
+        assert await token.allowance(market) == 0
 
 
 async def test_what_happened_is_told_in_order_and_taken_back(
