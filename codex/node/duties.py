@@ -117,7 +117,11 @@ class DutiesService:
 
 def _hosted(slot: Slot) -> HostedSlot:
     """The slot by its manifest. Raises DecodeError for a request that names none."""
-    return HostedSlot(Cid.from_bytes(slot.request.content.cid), slot.index, str(slot.id))
+    try:
+        cid = Cid.from_bytes(slot.request.content.cid)
+    except DecodeError as error:
+        raise DecodeError(f"the request names no manifest: {error.message}") from error
+    return HostedSlot(cid, slot.index, str(slot.id))
 
 
 def checked(manifest: Manifest, slot: Slot) -> Manifest:

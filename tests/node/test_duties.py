@@ -132,7 +132,7 @@ async def test_a_request_that_names_nothing_is_told_apart(tmp_path: Path, conten
     async with open_test_node(tmp_path) as node, on_duty(node) as duties:
         _, request = await request_of(node)
         slot = Slot(evolve(request, content=StorageContent(content, bytes(32))), 0)
-        with pytest.raises(DecodeError):
+        with pytest.raises(DecodeError, match="the request names no manifest: "):
             await duties.on_look(slot)
         with pytest.raises(DecodeError):
             await duties.on_store(slot, int(EPOCH) + 9, repair=False, reservation=None)
