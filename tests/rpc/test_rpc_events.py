@@ -1,17 +1,32 @@
 """Subscriptions: what was asked for, in order, bounded; and who is slow is told what it missed."""
 
+import json
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from codex.api.rpc.events import EVENTS
+from codex.api.rpc.events import EVENTS, Telling
 from codex.api.rpc.hub import Hub
 from codex.api.rpc.limits import MAX_QUEUE, MAX_SUBSCRIPTIONS
 from codex.api.rpc.params import Topic
 from codex.api.rpc.shapes import structure
-from codex.node import JobKind, ManifestDeleted, ManifestStored, Node, NodeEvent
+from codex.node import (
+    JobKind,
+    ManifestDeleted,
+    ManifestStored,
+    Node,
+    NodeEvent,
+    ProofMarked,
+    ProofMissed,
+    ProofSent,
+    PurchaseMoved,
+    SlotLost,
+    SlotMoved,
+    SlotPaid,
+    SlotSlashed,
+)
 from codex.runtime.broadcast import Lagged
 from codex.testing.cancelling import cancel_at_every_checkpoint
 
@@ -19,6 +34,27 @@ from codex.testing.cancelling import cancel_at_every_checkpoint
 def test_every_event_of_the_node_is_in_the_table() -> None:
     assert set(EVENTS) == {*NodeEvent.__args__, Lagged}
     assert len({event.name for event in EVENTS.values()}) == len(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "told"),
+    [
+        (PurchaseMoved("0x1", "errored", "no"), "purchaseMoved", {"state": "errored", "error": "no"}),
+        (SlotMoved("0x1", "SaleProving"), "slotMoved", {"state": "SaleProving"}),
+        (ProofSent("0x1", 7, 30), "proofSent", {"period": 7, "spare": 30}),
+        (ProofMissed("0x1", 7, "late"), "proofMissed", {"period": 7, "why": "late"}),
+        (SlotSlashed("0x1", 20, 10**20), "slotSlashed", {"amount": "20", "left": str(10**20)}),
+        (SlotPaid("0x1", 10**20, 5), "slotPaid", {"reward": str(10**20), "collateral": "5"}),
+        (SlotPaid("0x1", None, 5), "slotPaid", {"reward": None, "collateral": "5"}),
+        (SlotLost("0x1"), "slotLost", {}),
+        (ProofMarked("0x1", 7), "proofMarked", {"period": 7}),
+    ],
+)
+def test_events_of_the_marketplace_have_their_form(event: NodeEvent, name: str, told: dict[str, Any]) -> None:
+    said = json.loads(Telling(event).to(3))
+    whose = "purchase" if isinstance(event, PurchaseMoved) else "slot"
+    assert (said["method"], said["params"]) == (name, {"subscription": 3, whose: "0x1", **told})
+    assert structure(EVENTS[type(event)].carries, said["params"])
 
 
 async def test_jobs_are_told_from_their_beginning_to_their_end(node: Node, peer: Any) -> None:
