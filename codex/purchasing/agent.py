@@ -39,6 +39,8 @@ _SEEN = {
     RequestState.FINISHED: Event.ENDED,
     RequestState.FAILED: Event.REQUEST_FAILED,
 }
+_UNSTARTED = (RequestState.NEW, RequestState.CANCELLED)
+"""How a request stands whose start was taken back."""
 
 
 @frozen
@@ -180,7 +182,7 @@ class Agent:
             event = _SEEN[state]
             if self._machine.interrupted_by(event):
                 return event
-            if self.state is State.STARTED and state is RequestState.NEW:
+            if self.state is State.STARTED and state in _UNSTARTED:
                 return Event.LOOK
             limit = market.request_expiry if state is RequestState.NEW else market.request_end
             moment = await limit(id) + 1

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from codex.errors import ChainRefused, InsufficientFunds, InvalidInput, TransactionUnsettled
 from codex.market import RequestId, RequestState, Slot, StorageRequest
 from codex.purchasing import Purchase, State
+from codex.purchasing.agent import FORGOTTEN
 from codex.purchasing.service import ADOPT, GAS, KEEP, KIND
 from codex.testing.disks import FaultyDisk
 from codex.testing.hosts import Client, a_request, account, open_client, post
@@ -345,10 +346,62 @@ async def test_a_request_that_the_chain_takes_back(
         purchase = await alice.purchasing.buy(a_request())
         await until(alice, purchase.id, stands(State.SUBMITTED))
         market.reorganise(3)
+        await trio.sleep(FORGOTTEN - 10)
+        there = await alice.purchasing.purchase(purchase.id)
+        assert there is not None
+        assert there.state is State.UNKNOWN, "it may come into a block again"
         ended = await until(alice, purchase.id, lambda there: there.over)
         assert ended.state is State.ERRORED
         assert "does not know" in (ended.error or "")
         assert market.books.balances[account("alice")] == RICH
+
+
+async def test_a_request_that_comes_into_another_block(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        market.reorganise(3)
+        await until(alice, purchase.id, stands(State.UNKNOWN))
+        assert purchase.request is not None
+        market.ask(account("alice"), purchase.request)
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, market.books.balances[account("alice")]) == (State.CANCELLED, RICH)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_start_that_the_chain_takes_back(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, told: bool
+) -> None:
+    market.remembers = True
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        await trio.sleep(30)
+        await fill(market, purchase)
+        await until(alice, purchase.id, stands(State.STARTED))
+        market.reorganise(4)
+        if told:
+            with trio.fail_after(10):
+                await until(alice, purchase.id, stands(State.SUBMITTED))
+        else:
+            market.forks.clear()
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, market.books.balances[account("alice")]) == (State.CANCELLED, RICH)
+
+
+async def test_what_is_over_stays_so_when_a_provider_lags(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        market.books.mine[account("alice")].append(purchase.id)
+        await trio.sleep(2 * ADOPT)
+        assert await alice.purchasing.purchase(purchase.id) == ended
 
 
 async def test_everything_that_is_kept_is_listed(
