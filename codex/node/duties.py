@@ -5,7 +5,6 @@ What the chain says is not believed: a request is served only where its terms ar
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import trio
@@ -73,8 +72,7 @@ class DutiesService:
             case OnExpiryUpdate(slot, expiry):
                 return await self.hosting.extend(_hosted(slot), expiry)
             case OnClear(slot):
-                with suppress(DecodeError):  # what has no CID was never here
-                    await self.hosting.clear(_hosted(slot))
+                await self.hosting.clear(str(slot))
                 return None
         raise TypeError(f"the node has no duty {type(call).__name__}")
 
@@ -87,7 +85,7 @@ class DutiesService:
 
         await self.hosting.look(hosted, find)
 
-    async def _store(self, slot: Slot, expiry: int, repair: bool, reservation: str | None) -> None:
+    async def _store(self, slot: Slot, expiry: float, repair: bool, reservation: str | None) -> None:
         await self.prover()  # what could not be proved is not fetched
         hosted = _hosted(slot)
         network = self.finder.network

@@ -137,13 +137,13 @@ class Hosting:
         if not await self.store.keep_hold(PURPOSE, slot.id, expiry):
             raise _not_hosted(slot)
 
-    async def clear(self, slot: Slot) -> bool:
-        """Stop keeping the slot; False when it was not hosted. What came for its sake has gone when this
-        returns; cut off, it goes all the same.
+    async def clear(self, id: str) -> bool:
+        """Stop keeping the slot of that id; False when it was not hosted. What came for its sake has gone when
+        this returns; cut off, it goes all the same.
         """
-        dropped = await self.store.drop_hold(PURPOSE, slot.id)
+        dropped = await self.store.drop_hold(PURPOSE, id)
         if dropped:
-            log.info("slot cleared", cid=str(slot.cid), slot=slot.index)
+            log.info("slot cleared", slot=id)
         return dropped
 
     async def _begin(

@@ -488,7 +488,7 @@ class Node:
 
     async def on_clear(self, cid: Cid, slot_index: int, *, slot_id: str | None = None) -> bool:
         """Stop hosting a slot; False when it was not hosted. See `Hosting.clear`."""
-        return await self._running.hosting.clear(Slot.of(cid, slot_index, slot_id))
+        return await self._running.hosting.clear(Slot.of(cid, slot_index, slot_id).id)
 
     @property
     def _running(self) -> Parts:

@@ -6,7 +6,7 @@ a task of its own (`codex.runtime.serve`); a duty that fails raises its CodexErr
 
 from attrs import frozen
 
-from codex.market import Groth16Proof, Slot
+from codex.market import Groth16Proof, Slot, SlotId
 from codex.runtime import Call, Mailbox
 
 
@@ -24,7 +24,8 @@ class OnLook(Call[None]):
 
 @frozen
 class OnStore(Call[None]):
-    """Have all blocks of the slot here, and keep them until `expiry` (unix seconds), with their tree.
+    """Have all blocks of the slot here, and keep them until `expiry` (unix seconds of this machine, whose
+    clock need not be the chain's; NEVER for until they are cleared), with their tree.
 
     `repair`: another host has lost it, and blocks may have to be rebuilt from those of other slots. Room for
     blocks that are new comes out of `reservation`. May be asked again: what is here already is not fetched.
@@ -32,7 +33,7 @@ class OnStore(Call[None]):
     """
 
     slot: Slot
-    expiry: int
+    expiry: float
     repair: bool
     reservation: str | None
 
@@ -47,17 +48,17 @@ class OnProve(Call[Groth16Proof]):
 
 @frozen
 class OnExpiryUpdate(Call[None]):
-    """Keep the slot until `expiry` (unix seconds)."""
+    """Keep the slot until `expiry`, as OnStore, at least. Raises NotFound when it is not here."""
 
     slot: Slot
-    expiry: int
+    expiry: float
 
 
 @frozen
 class OnClear(Call[None]):
-    """The slot need not be kept any more. Nothing happens when it is not."""
+    """The slot need not be kept any more. Nothing happens when it is not. Its request need not be known."""
 
-    slot: Slot
+    slot: SlotId
 
 
 class Duties:
@@ -70,7 +71,7 @@ class Duties:
         """As OnLook."""
         await self._mailbox.ask(OnLook(slot))
 
-    async def on_store(self, slot: Slot, expiry: int, *, repair: bool, reservation: str | None) -> None:
+    async def on_store(self, slot: Slot, expiry: float, *, repair: bool, reservation: str | None) -> None:
         """As OnStore."""
         await self._mailbox.ask(OnStore(slot, expiry, repair, reservation))
 
@@ -78,10 +79,10 @@ class Duties:
         """As OnProve."""
         return await self._mailbox.ask(OnProve(slot, challenge))
 
-    async def on_expiry_update(self, slot: Slot, expiry: int) -> None:
+    async def on_expiry_update(self, slot: Slot, expiry: float) -> None:
         """As OnExpiryUpdate."""
         await self._mailbox.ask(OnExpiryUpdate(slot, expiry))
 
-    async def on_clear(self, slot: Slot) -> None:
+    async def on_clear(self, slot: SlotId) -> None:
         """As OnClear."""
         await self._mailbox.ask(OnClear(slot))

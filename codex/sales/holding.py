@@ -15,7 +15,7 @@ from codex.sales.bench import ProofMissed, ProofSent, SlotLost, SlotPaid, SlotSl
 from codex.sales.deciding import Verdict
 from codex.sales.sale import Sale
 from codex.sales.states import Event
-from codex.store import Stage
+from codex.store import NEVER, Stage
 
 CLOSE = 0.1
 """Of a period: a proof that has less than this to spare is warned of."""
@@ -38,19 +38,18 @@ async def settle_in(sale: Sale) -> Event:
     told = await look(sale)
     if told is not None:
         return told
-    end = await sale.bench.market.request_end(sale.request_id)
     try:
-        await sale.bench.duties.on_expiry_update(await sale.known(), end)
+        await sale.bench.duties.on_expiry_update(await sale.known(), NEVER)
     except NotFound as error:
-        await _mend(sale, end, error)
+        await _mend(sale, error)
     return Event.STORED
 
 
-async def _mend(sale: Sale, end: int, error: CodexError) -> None:
+async def _mend(sale: Sale, error: CodexError) -> None:
     """What we hold is not (all) here, after a disk was lost, say: get it back before it costs the slot."""
     _log.warning("a slot that is held is fetched again", slot=str(sale.slot), why=error.message)
     room = sale.reservation.room if sale.reservation is not None else None
-    await sale.bench.duties.on_store(await sale.known(), end, repair=True, reservation=room)
+    await sale.bench.duties.on_store(await sale.known(), NEVER, repair=True, reservation=room)
 
 
 async def look(sale: Sale) -> Event | None:
@@ -89,7 +88,7 @@ async def hold(sale: Sale) -> Event:
             try:
                 await _prove(sale, slot, period)
             except (NotFound, CorruptData) as error:
-                await _mend(sale, end, error)
+                await _mend(sale, error)
                 continue
         sale.went_well()
         next_look = period.end + 1
@@ -273,9 +272,8 @@ async def clean_up(sale: Sale) -> Event:
         # It was held for a moment at most, and then the chain took the filling back.
         await sale.bench.history.drop(sale.held(Verdict.CLOSED, ""))
     stray = reservation is None and sale.item is None
-    with suppress(UnknownRequest):
-        if stray or (reservation is not None and reservation.stage > Stage.TAKEN):
-            await sale.bench.duties.on_clear(await sale.known())
+    if stray or (reservation is not None and reservation.stage > Stage.TAKEN):
+        await sale.bench.duties.on_clear(sale.slot)
     back = 0
     if reservation is not None:
         back = reservation.collateral if reservation.returned is None else reservation.returned

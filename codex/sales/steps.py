@@ -28,12 +28,12 @@ from codex.sales import holding
 from codex.sales.deciding import judge
 from codex.sales.sale import Sale
 from codex.sales.states import Event, State
-from codex.store import Stage
+from codex.store import NEVER, Stage
 
 ATTEMPTS = 5
 """Proofs made for one filling, each for a challenge that was over when it was ready."""
 
-NEVER = (InvalidInput, NotADataset, NotAManifest)
+UNHOSTABLE = (InvalidInput, NotADataset, NotAManifest)
 """What the node raises over a slot that nobody can host, now or later."""
 
 Step = Callable[[Sale], Awaitable[Event]]
@@ -80,7 +80,7 @@ async def prepare(sale: Sale) -> Event:
         return Event.UNWANTED
     try:
         await bench.duties.on_look(slot)
-    except NEVER as error:
+    except UNHOSTABLE as error:
         sale.reason = error.message
         return Event.CLOSED
     # One at a time, or several count on the same tokens.
@@ -146,14 +146,12 @@ async def download(sale: Sale) -> Event:
     if not state.fillable:
         sale.reason = f"the slot is {state.name.lower()}"
         return Event.CLOSED
-    running = await bench.market.request_state(sale.request_id)
-    limit = bench.market.request_end if running is RequestState.STARTED else bench.market.request_expiry
-    slot, expiry = await sale.known(), await limit(sale.request_id)
-    repair = state is SlotState.REPAIR
+    slot, repair = await sale.known(), state is SlotState.REPAIR
     room = sale.reservation.room if sale.reservation is not None else None
     try:
-        await bench.duties.on_store(slot, expiry, repair=repair, reservation=room)
-    except NEVER as error:
+        # No clock ends it, for this machine's is not the chain's: the sale does, in whatever state it ends.
+        await bench.duties.on_store(slot, NEVER, repair=repair, reservation=room)
+    except UNHOSTABLE as error:
         sale.reason = error.message
         return Event.CLOSED
     await sale.advance(Stage.STORED)

@@ -7,6 +7,7 @@ is what the simulated contract takes.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class SimulatedDuties:
     store: BlockStore
     stored: dict[SlotId, list[Block]] = field(factory=dict)
     """What each slot brought here."""
-    until: dict[SlotId, int] = field(factory=dict)
+    until: dict[SlotId, float] = field(factory=dict)
     """Until when each slot is to be kept."""
     store_seconds: float = 0.0
     prove_seconds: float = 0.0
@@ -127,7 +128,7 @@ class SimulatedDuties:
                 return await self._clear(slot)
         raise TypeError(f"no duty: {call}")
 
-    async def _store(self, slot: Slot, expiry: int, repair: bool, reservation: str | None) -> None:
+    async def _store(self, slot: Slot, expiry: float, repair: bool, reservation: str | None) -> None:
         if repair:
             self.repaired.append(slot.id)
         await trio.sleep(self.store_seconds)
@@ -143,17 +144,21 @@ class SimulatedDuties:
         self.proofs += 1
         return proof_for(challenge)
 
-    async def _clear(self, slot: Slot) -> None:
-        for block in blocks_of(slot):  # also those that a life before this one stored
-            await self.store.delete(block.cid)
-        self.stored.pop(slot.id, None)
-        self.until.pop(slot.id, None)
+    async def _clear(self, slot: SlotId) -> None:
+        for number in count():  # also those that a life before this one stored
+            if not await self.store.delete(_block_of(slot, number).cid):
+                break
+        self.stored.pop(slot, None)
+        self.until.pop(slot, None)
 
 
 def blocks_of(slot: Slot) -> list[Block]:
     """The made-up blocks of a slot, which no other slot has."""
-    seed = int.from_bytes(slot.id.raw[:6], "big")
-    return [Block.of(payload(seed + n, BLOCK)) for n in range(-(-slot.request.ask.slot_size // BLOCK))]
+    return [_block_of(slot.id, number) for number in range(-(-slot.request.ask.slot_size // BLOCK))]
+
+
+def _block_of(slot: SlotId, number: int) -> Block:
+    return Block.of(payload(int.from_bytes(slot.raw[:6], "big") + number, BLOCK))
 
 
 @define(eq=False)

@@ -97,8 +97,8 @@ async def test_a_slot_is_kept_proved_and_let_go(tmp_path: Path) -> None:
         await duties.on_expiry_update(slot, until + 100)
         [hold] = await node._running.store.holds("slot")
         assert (hold.key, hold.expiry) == (str(slot.id), until + 100)
-        await duties.on_clear(slot)
-        await duties.on_clear(slot)
+        await duties.on_clear(slot.id)
+        await duties.on_clear(slot.id)
         assert await node._running.store.holds("slot") == []
 
 
@@ -136,7 +136,7 @@ async def test_a_request_that_names_nothing_is_told_apart(tmp_path: Path, conten
             await duties.on_look(slot)
         with pytest.raises(DecodeError):
             await duties.on_store(slot, int(EPOCH) + 9, repair=False, reservation=None)
-        await duties.on_clear(slot)
+        await duties.on_clear(slot.id)
 
 
 async def test_nothing_is_fetched_that_nobody_could_prove(tmp_path: Path) -> None:
@@ -159,4 +159,4 @@ async def test_a_bug_over_one_slot_costs_no_other(tmp_path: Path) -> None:
         for _ in range(10):
             with pytest.raises(ServiceUnavailable, match="OnProve failed over a bug of the node"):
                 await duties.on_prove(request.slot(0), CHALLENGE)
-        await duties.on_clear(request.slot(0))
+        await duties.on_clear(request.slot(0).id)

@@ -17,6 +17,7 @@ from codex.market import RequestFailed, RequestState, Slot, SlotId, SlotState, S
 from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State, Verdict
 from codex.sales.standing import DEPTH
+from codex.store import NEVER
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
@@ -95,7 +96,7 @@ async def test_a_slot_is_filled_proved_and_paid(
         space = await bob.store.space()
         assert (space.quota_used, space.quota_reserved) == (SIZE, SIZE)
         filled_at, ends = market.slot(slot.id).filled_at, market.request(id).ends
-        assert bob.duties.until[slot.id] == ends
+        assert bob.duties.until[slot.id] == NEVER  # no clock ends what the sale holds
         await trio.sleep(620)
         assert market.slot_state(slot.id) is SlotState.PAID
         assert await bob.sales.sale(slot.id) is None
@@ -673,6 +674,22 @@ class Heard:
             return await events(door, since)
 
         monkeypatch.setattr(MarketDoor, "events", noted)
+
+
+async def test_nothing_is_kept_of_a_request_that_the_chain_has_forgotten(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request(duration=10_000)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, request)
+        await trio.sleep(120)
+        assert (await bob.store.space()).quota_used == SIZE
+    # As a chain for development does when it is started anew.
+    del market.books.requests[request.id], market.books.slots[request.slot(0).id]
+    async with open_host(market, tmp_path) as bob:
+        await trio.sleep(60)
+        assert await bob.untouched()
 
 
 async def test_a_life_begins_to_read_at_the_oldest_request_that_is_open(
