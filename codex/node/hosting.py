@@ -138,8 +138,8 @@ class Hosting:
             raise _not_hosted(slot)
 
     async def clear(self, id: str) -> bool:
-        """Stop keeping the slot of that id; False when it was not hosted. What came for its sake has gone when
-        this returns; cut off, it goes all the same.
+        """Stop keeping the slot of that id; False when it was not hosted. What came for its sake has gone
+        when this returns; cut off, it goes all the same.
         """
         dropped = await self.store.drop_hold(PURPOSE, id)
         if dropped:
