@@ -4,6 +4,8 @@ A host that has been away reads what happened meanwhile as fast as it can be rea
 the end of it is worth a look.
 """
 
+from collections.abc import Callable, Sequence
+
 from attrs import frozen
 
 from codex.market import (
@@ -17,6 +19,7 @@ from codex.market import (
     SlotReservationsFull,
     StorageRequested,
 )
+from codex.sales.queue import Item
 
 MOST = 256
 """Slots of one request that are looked at: as many as a proof can address. A request may claim any number."""
@@ -28,6 +31,27 @@ class Opening:
 
     told: StorageRequested
     without: frozenset[int]
+
+    def items(self, token: Callable[[int], bytes]) -> list[Item]:
+        """Its slots for the queue. `token` gives so many random bytes."""
+        told, ask = self.told, self.told.ask
+        if ask.slots <= MOST:
+            indices: Sequence[int] = range(ask.slots)
+        else:
+            # Nobody can fill them all: some, drawn so that other hosts have drawn others.
+            indices = [int.from_bytes(token(8), "big") % ask.slots for _ in range(MOST)]
+        return [
+            Item(
+                told.request,
+                index,
+                ask,
+                deadline=told.expiry,
+                collateral=ask.collateral_per_slot,
+                lot=token(8),
+            )
+            for index in indices
+            if index not in self.without
+        ]
 
 
 class Openings:

@@ -123,17 +123,21 @@ async def _take(sale: Sale, slot: Slot, end: int) -> Event:
 
 async def reserve(sale: Sale) -> Event:
     """Have the chain note that this host wants to fill the slot."""
-    market, before = sale.bench.market, sale.stage
+    market, reserved = sale.bench.market, sale.bench.reserved
+    # One may stand from before a restart, or from before the chain took another host's filling back.
+    ours = sale.stage is not Stage.TAKEN or sale.slot in reserved
     if await market.can_reserve_slot(sale.request_id, sale.index):
         # Noted before it is sent: only so a later look knows that the reservation may be ours.
         await sale.advance(Stage.RESERVING)
         try:
             await market.reserve_slot(sale.request_id, sale.index)
         except SlotReservationNotAllowed as error:
-            if before is Stage.TAKEN:
+            if not ours:
                 sale.reason = error.message
                 return Event.REFUSED
-    elif before is Stage.TAKEN:
+        else:
+            reserved.note(sale.slot)
+    elif not ours:
         return Event.REFUSED
     # One that was sent before may be among those that there are. If it is not, filling will tell.
     return Event.RESERVED
@@ -207,6 +211,7 @@ async def fill(sale: Sale) -> Event:
     except ChainRefused as error:
         if error.reason != "Marketplace_ReservationRequired":
             raise
+        sale.bench.reserved.forget(sale.slot)
         sale.reason = error.message
         return Event.REFUSED
     return Event.FILLED

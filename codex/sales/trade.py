@@ -30,7 +30,7 @@ from codex.sales.agent import Agent
 from codex.sales.bench import Bench
 from codex.sales.bookmark import Bookmark
 from codex.sales.deciding import Check, Decision, Verdict, judge
-from codex.sales.openings import MOST, Opening, Openings
+from codex.sales.openings import Openings
 from codex.sales.queue import Item, SlotQueue
 from codex.sales.standing import Standing
 from codex.sales.states import Event
@@ -64,6 +64,8 @@ class Trade:
         self._bookmark = Bookmark(bench.book, bench.market, bench.chain)
         self._marked = -MARK
         self._agents: dict[SlotId, Agent] = {}
+        self._later: dict[SlotId, Item] = {}
+        """Slots told to be open while an agent is at them, which may be about to give them up."""
         self._nursery: trio.Nursery | None = None
         self._following = trio.CancelScope()
         self._offered = trio.Event()
@@ -164,6 +166,7 @@ class Trade:
         begin = await self._begin_at()
         self._queue.overflowed = False
         self._openings = Openings()
+        self._later.clear()
         async for told in await bench.market.events(begin):
             if isinstance(told, Reorganised):
                 self._heard = told.first if self._heard is None else min(self._heard, told.first)
@@ -172,6 +175,8 @@ class Trade:
                 return
             now = int(await bench.time.now())
             for event, log in told.events:
+                if isinstance(event, SlotReservationsFull) and self._is_reserved(event):
+                    continue  # this host is one of those who have reserved it
                 self._openings.hear(event)
                 self._standing.hear(event, log.block, now)
                 await self._hear(event)
@@ -205,24 +210,40 @@ class Trade:
         """What an event means for the queue, and for agents that are at work."""
         match event:
             case SlotFilled(request, index):
-                self._queue.delete(request, index)
+                self._forget(request, index)
                 agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
                 if agent is not None and await self._host(agent) not in (None, self._bench.account):
                     agent.interrupt(Event.OUTDONE)
             case SlotFreed(request, index):
+                if self._bench.reserved:
+                    self._bench.reserved.forget(SlotId.of(request, index))
                 agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
                 if agent is not None and await self._host(agent) != self._bench.account:
                     agent.interrupt(Event.SLOT_FREED)
             case SlotReservationsFull(request, index):
-                self._queue.delete(request, index)
+                self._forget(request, index)
             case RequestFulfilled(request):
-                self._queue.delete_request(request)
+                self._forget_request(request)
             case RequestFailed(request) | RequestCancelled(request):
-                self._queue.delete_request(request)
+                self._forget_request(request)
                 over = Event.REQUEST_FAILED if isinstance(event, RequestFailed) else Event.REQUEST_CANCELLED
                 for agent in tuple(self._agents.values()):
                     if agent.sale.request_id == request:
                         agent.interrupt(over)
+
+    def _is_reserved(self, event: SlotReservationsFull) -> bool:
+        reserved = self._bench.reserved
+        return bool(reserved) and SlotId.of(event.request, event.index) in reserved
+
+    def _forget(self, request: RequestId, index: int) -> None:
+        """A slot is not open any more."""
+        self._queue.delete(request, index)
+        if self._later:
+            self._later.pop(SlotId.of(request, index), None)
+
+    def _forget_request(self, request: RequestId) -> None:
+        self._queue.delete_request(request)
+        self._later = {slot: item for slot, item in self._later.items() if item.request != request}
 
     async def _host(self, agent: Agent) -> Address | None:
         """Whose a slot is now: an event may be old by the time it is heard, or taken back."""
@@ -235,7 +256,8 @@ class Trade:
             return
         availabilities = await self._bench.book.availabilities()
         for opening in requests:
-            self._enqueue(self._items(opening), availabilities, opening.told.expiry)
+            items = opening.items(self._bench.entropy.token)
+            self._enqueue(items, availabilities, opening.told.expiry)
             await trio.lowlevel.checkpoint()
         for request, index in freed:
             item, end = await self._freed(request, index)
@@ -243,29 +265,6 @@ class Trade:
                 self._enqueue([item], availabilities, end)
             elif SlotId.of(request, index) not in self._agents:
                 self._standing.past_filling(request, index, self._heard or 0)
-
-    def _items(self, opening: Opening) -> list[Item]:
-        told = opening.told
-        ask = told.ask
-        token = self._bench.entropy.token
-        if ask.slots <= MOST:
-            indices: Sequence[int] = range(ask.slots)
-        else:
-            # Nobody can fill them all: some, drawn so that other hosts have drawn others.
-            indices = [int.from_bytes(token(8), "big") % ask.slots for _ in range(MOST)]
-        return [
-            Item(
-                told.request,
-                index,
-                ask,
-                deadline=told.expiry,
-                collateral=ask.collateral_per_slot,
-                lot=token(8),
-            )
-            for index in indices
-            if index not in opening.without
-            and not (self._agents and SlotId.of(told.request, index) in self._agents)
-        ]
 
     async def _freed(self, request: RequestId, index: int) -> tuple[Item | None, int]:
         """A slot that another host has lost, and when its request ends; None when it is no use any more."""
@@ -298,6 +297,9 @@ class Trade:
         ask = items[0].ask
         judgement = judge(ask, collateral=0, end=end, availabilities=availabilities)
         for item in items:
+            if self._agents and item.slot in self._agents:
+                self._later[item.slot] = item
+                continue
             if judgement.availability is None:
                 item = evolve(item, seen=True)
                 self._note(item, Verdict.UNWANTED, judgement.reason, judgement.checks)
@@ -346,9 +348,12 @@ class Trade:
             await self._insist(self._resume)
         else:
             del self._agents[slot]
+        again = self._later.pop(slot, None)
         if agent.requeue is not None:
             self._queue.push(evolve(agent.requeue, seen=True))
-        elif agent.sale.reservation is not None:
+        elif again is not None:
+            self._queue.push(again)
+        if agent.sale.reservation is not None:
             # What it had reserved is free again, and may be what another slot was missing.
             self.look_again()
         self._dispatch()

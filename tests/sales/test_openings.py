@@ -1,5 +1,7 @@
 """What is open after a long tale has been told."""
 
+from attrs import evolve
+
 from codex.market import (
     RequestCancelled,
     RequestFailed,
@@ -10,7 +12,8 @@ from codex.market import (
     SlotReservationsFull,
     StorageRequested,
 )
-from codex.sales.openings import Openings
+from codex.runtime import SeededEntropy
+from codex.sales.openings import MOST, Opening, Openings
 from codex.testing.hosts import a_request
 
 ASK = a_request(slots=4).ask
@@ -48,3 +51,22 @@ def test_a_freed_slot_is_open_until_it_is_filled_or_its_request_over() -> None:
 
 def test_what_is_told_of_others_changes_nothing() -> None:
     assert told(SlotFilled(A, 1), RequestFulfilled(A), RequestFailed(B)) == ([], [])
+
+
+def test_the_slots_of_an_opening_are_those_that_are_not_filled() -> None:
+    opening = Opening(asked(A), frozenset({1}))
+    items = opening.items(SeededEntropy("slots").token)
+    assert [item.index for item in items] == [0, 2, 3]
+    assert {(item.request, item.deadline, item.collateral) for item in items} == {
+        (A, 100, ASK.collateral_per_slot)
+    }
+    assert len({item.lot for item in items}) == len(items)
+
+
+def test_of_a_request_with_any_number_of_slots_some_are_looked_at() -> None:
+    huge = evolve(asked(A), ask=evolve(ASK, slots=2**64 - 1))
+    items = Opening(huge, frozenset()).items(SeededEntropy("slots").token)
+    assert len(items) == MOST
+    assert all(0 <= item.index < huge.ask.slots for item in items)
+    others = Opening(huge, frozenset()).items(SeededEntropy("others").token)
+    assert [item.index for item in items] != [item.index for item in others]

@@ -19,7 +19,7 @@ from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, S
 from codex.sales.standing import DEPTH
 from codex.store import NEVER
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
-from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, proof_for
+from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, _Slot, proof_for
 from codex.testing.market_door import MarketDoor
 
 RICH = 10**6
@@ -753,6 +753,104 @@ async def test_a_filling_that_is_taken_back_opens_the_slot_again(
         await bob.offer()
         await trio.sleep(60)
         assert market.slot(slot.id).host == account("bob")
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_who_was_outdone_fills_the_slot_when_the_other_filling_is_taken_back(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, full: bool
+) -> None:
+    market.remembers = True
+    request = a_request(duration=900, expiry=600)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 60
+        await post(market, request)
+        await trio.sleep(20)
+        assert market.books.slots[slot.id].reservations == {account("bob")}
+        rival = MarketDoor(market, account("carol"))
+        await rival.reserve_slot(slot.request.id, slot.index)
+        if full:
+            await MarketDoor(market, account("dave")).reserve_slot(slot.request.id, slot.index)
+            await trio.sleep(5)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(1.5)
+        # Giving it up takes some time, or not.
+        assert (await verdicts(bob, slot.id))[0] == "outdone"
+        market.reorganise(2)
+        await trio.sleep(200)
+        assert market.slot(slot.id).host == account("bob")
+        assert bob.door.sent.count("reserve_slot") == 1
+        await trio.sleep(900)
+        assert await bob.untouched()
+
+
+async def test_a_slot_is_told_open_again_while_it_is_given_up(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    request = a_request(duration=900, expiry=600)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 60
+        await post(market, request)
+        await trio.sleep(20)
+        bob.duties.fail["OnClear"] = [CorruptData("not now")] * 3
+        rival = MarketDoor(market, account("carol"))
+        await rival.reserve_slot(slot.request.id, slot.index)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(1.5)
+        assert [sale.state for sale in await bob.sales.sales()] == [State.IGNORED]
+        market.reorganise(2)
+        await trio.sleep(4)
+        assert [sale.state for sale in await bob.sales.sales()] == [State.IGNORED]
+        await trio.sleep(200)
+        assert market.slot(slot.id).host == account("bob")
+
+
+async def test_what_is_told_open_and_closed_again_while_it_is_given_up_is_let_be(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    request = a_request(duration=900, expiry=600)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 60
+        await post(market, request)
+        await trio.sleep(20)
+        bob.duties.fail["OnClear"] = [CorruptData("not now")] * 4
+        rival = MarketDoor(market, account("carol"))
+        await rival.reserve_slot(slot.request.id, slot.index)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(1.5)
+        market.reorganise(1)
+        await trio.sleep(2)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(100)
+        assert await bob.sales.sales() == []
+        assert market.slot(slot.id).host == account("carol")
+        assert await verdicts(bob, slot.id) == ["outdone", "taken"]
+
+
+async def test_a_reservation_that_is_taken_back_is_made_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    request = a_request(duration=900, expiry=600)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 30
+        await post(market, request)
+        await until(lambda: "reserve_slot" in bob.door.sent)
+        market.reorganise(1)
+        assert slot.id not in market.books.slots
+        market.books.slots[slot.id] = _Slot(slot.request.id, slot.index)
+        await trio.sleep(200)
+        assert market.slot(slot.id).host == account("bob")
+        assert bob.door.sent.count("reserve_slot") == 2
 
 
 async def test_a_reservation_that_is_on_its_way_at_a_stop_is_ours(
