@@ -4,7 +4,6 @@ The contract has the collateral now. Nothing here gives up; what fails is done a
 """
 
 from contextlib import suppress
-from math import ceil
 
 import trio
 
@@ -29,7 +28,9 @@ _log = get_logger("sales")
 
 
 async def settle_in(sale: Sale) -> Event:
-    """The slot is ours: note it, and keep the blocks until the request ends."""
+    """The slot is ours: note it, and keep the blocks until the sale lets them go: the chain's end of the
+    request may be long past by this machine's clock, or never come.
+    """
     if sale.stage < Stage.STAKED:
         # What is taken from now on is told of. What was taken while nobody was here is not: it is noted.
         sale.at_stake = (await sale.known()).request.ask.collateral_per_slot
@@ -135,10 +136,14 @@ async def _prove(sale: Sale, slot: Slot, period: Period) -> None:
         return
     while True:
         challenge = await market.get_challenge(sale.slot)
-        proof = await make_proof(sale, slot, challenge)
-        # Proving takes long: what was asked may have been overtaken, and what is late helps nobody.
-        if bench.config.proofs.period_at(int(await bench.time.now())) != period:
-            _miss(sale, period, f"the proof took {ceil(bench.pace.seconds)} s")
+        # What is late helps nobody: it is given up, and the next one begins in time.
+        left = period.end + 1 - await bench.time.now()
+        with trio.move_on_after(max(0.0, left)) as limit:
+            proof = await make_proof(sale, slot, challenge)
+        # Proving takes long, and what was asked may have been overtaken.
+        now = bench.config.proofs.period_at(int(await bench.time.now()))
+        if limit.cancelled_caught or now != period:
+            _miss(sale, period, f"the proof took more than the {left:.0f} s that its period had left")
             return
         if await market.get_challenge(sale.slot) != challenge:
             continue
@@ -179,9 +184,10 @@ async def make_proof(sale: Sale, slot: Slot, challenge: bytes) -> Groth16Proof:
     bench = sale.bench
     async with bench.proving:
         began = bench.clock.monotonic()
-        proof = await bench.duties.on_prove(slot, challenge)
-        bench.pace.note(bench.clock.monotonic() - began)
-    return proof
+        try:
+            return await bench.duties.on_prove(slot, challenge)
+        finally:
+            bench.pace.note(bench.clock.monotonic() - began)
 
 
 # -- the end

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from codex.errors import ChainRefused
 from codex.market import RequestState
-from codex.sales import Held, SaleMoved, SlotLost, State, Verdict
+from codex.sales import Held, ProofMissed, ProofSent, SaleMoved, SlotLost, State, Verdict
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import SimulatedMarket
 
@@ -205,3 +205,34 @@ async def test_that_a_slot_is_filled_is_told_once(
             assert await the_one(bob) == before
             told = [decision.verdict for decision in await bob.sales.decisions()]
             assert told == [Verdict.FILLED, Verdict.TAKEN]
+
+
+# -- proofs that take long
+
+
+async def test_a_proof_that_takes_too_long_does_not_make_the_next_one_late(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market = SimulatedMarket()
+    market.fund(account("bob"), 10**6)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        request = a_request(duration=900)
+        await post(market, request)
+        await trio.sleep(30)
+        assert market.slot(request.slot(0).id).host == account("bob")
+        async with bob.sales.events(1000) as events:
+
+            async def next_of(kind: type[ProofSent] | type[ProofMissed]) -> ProofSent | ProofMissed:
+                while not isinstance(event := await anext(events), kind):
+                    assert not isinstance(event, ProofMissed), event
+                return event
+
+            with trio.fail_after(900):
+                bob.duties.prove_seconds = 70  # of a period of 60
+                missed = await next_of(ProofMissed)
+                assert isinstance(missed, ProofMissed)
+                assert "s that its period had left" in missed.why
+                bob.duties.prove_seconds = 50
+                sent = [await next_of(ProofSent) for _ in range(5)]
+        assert [there.period - missed.period for there in sent] == [1, 2, 3, 4, 5]
