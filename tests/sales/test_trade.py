@@ -785,6 +785,29 @@ async def test_who_was_outdone_fills_the_slot_when_the_other_filling_is_taken_ba
         assert await bob.untouched()
 
 
+async def test_a_slot_that_was_lost_is_not_reserved_any_more(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request(duration=2000, expiry=600, loss=1)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 60
+        await post(market, request)
+        await trio.sleep(20)
+        rival = MarketDoor(market, account("carol"))
+        await rival.reserve_slot(slot.request.id, slot.index)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(20)
+        assert (await verdicts(bob, slot.id))[0] == "outdone"
+        market.free(slot.id)
+        for name in ("alice", "carol", "dave"):
+            market.reserve(slot.request.id, slot.index, account(name))
+        await trio.sleep(100)
+        assert bob.duties.repaired == []
+        assert await verdicts(bob, slot.id) == ["outdone", "taken"]
+
+
 async def test_a_slot_is_told_open_again_while_it_is_given_up(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
