@@ -19,6 +19,8 @@ class Outgoing:
     sent_block: int
     sent_at: float
     raw: bytes | None = None
+    is_unsent: bool = False
+    """Whether the transaction is another one by now than those that were sent."""
     adrift: bool = False
     """Whether the provider may not have it."""
     hashes: list[bytes] = field(factory=list)

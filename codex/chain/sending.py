@@ -1,9 +1,9 @@
 """The lane of this account's transactions: one nonce after the other, each kept in sight until it is done.
 
 A transaction goes out in the order in which it got its nonce. What is not in a block after a while is sent
-again under the same nonce for more; what a reorganisation took out of its block is sent again as it was.
-Whoever sent it waits for the receipt; when nobody waits any more it is kept in sight all the same, because
-every later one waits for it.
+again under the same nonce for more; what a reorganisation took out of its block is sent again as it was, but
+for what had failed in it, of which only the nonce is used again. Whoever sent it waits for the receipt; when
+nobody waits any more it is kept in sight all the same, because every later one waits for it.
 
 So does every one of this life for what a former one has sent, or another program with the same key. That is
 treated as if this life had sent it where the provider shows what it is. Where it does not, its turn is taken
@@ -240,6 +240,7 @@ class Lane:
         transaction, chain = outgoing.transaction, self._board.chain
         assert chain is not None
         raw = self._signer.sign(transaction, chain)
+        outgoing.is_unsent = False
         outgoing.sent_at = trio.current_time()
         outgoing.sent_block = self._board.head.number if self._board.head is not None else 0
         if raw is None:
@@ -284,7 +285,7 @@ class Lane:
         for nonce, outgoing in sorted(self._pending.items()):
             if nonce < count:
                 await self._find(outgoing, head)
-            elif nonce == count and self._is_stuck(outgoing, head):
+            elif outgoing.is_unsent or (nonce == count and self._is_stuck(outgoing, head)):
                 await self._replace(outgoing, head)
             elif (again or outgoing.adrift) and outgoing.raw is not None:
                 await self._resend(outgoing, outgoing.raw)
@@ -348,7 +349,7 @@ class Lane:
         if fees.tip is None and offer.tip is not None:
             fees = Fees(fees.most, fees.most)  # of one price, which counts as both
         outgoing.transaction = evolve(before, fees=fees)
-        _log.info("a transaction is stuck, and is sent again for more", nonce=before.nonce, most=fees.most)
+        _log.info("a transaction is sent again for more", nonce=before.nonce, most=fees.most)
         try:
             await self._broadcast(outgoing)
         except (RpcError, LinkLost) as error:
@@ -357,13 +358,18 @@ class Lane:
 
     def _suspect(self, head: Header) -> None:
         """Blocks were replaced, or not all were seen: what was done lately may be undone, and is pending
-        until it is found again.
+        until it is found again. What had failed is not to be done now: whoever sent it has been told, and
+        has given it up. Only its turn is taken, for others come after it.
         """
         while self._done:
             outgoing = self._done.popleft()
             if outgoing.block >= head.number - KEPT:
                 outgoing.passed_over, outgoing.adrift = 0, True
                 outgoing.sent_block, outgoing.sent_at = head.number, trio.current_time()
+                if outgoing.receipt is not None and not outgoing.receipt.succeeded:
+                    before = outgoing.transaction
+                    outgoing.transaction = nothing(self._signer.address, before.nonce, before.fees)
+                    outgoing.raw, outgoing.is_unsent = None, True
                 self._pending.setdefault(outgoing.transaction.nonce, outgoing)
 
     async def _why(self, transaction: Transaction, receipt: Receipt) -> CodexError:

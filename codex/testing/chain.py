@@ -171,6 +171,11 @@ class SimulatedChain:
         """The nonces that are in the pool."""
         return sorted(self._pool)
 
+    def latest_sent(self) -> list[SentTransaction]:
+        """The transactions in the newest block that has any."""
+        block = next(block for block in reversed(self._blocks) if block.sent)
+        return [transaction_of(sent.raw) for sent in block.sent]
+
     def provider(self, *, pushes: bool = True) -> SimulatedProvider:
         """A provider of this chain."""
         provider = SimulatedProvider(self.answer, pushes=pushes)

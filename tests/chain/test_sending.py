@@ -308,6 +308,47 @@ async def test_what_a_reorganisation_undoes_is_sent_again(
         assert nonces(provider) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("lose", [True, False])
+async def test_what_failed_is_not_done_after_a_reorganisation(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+    lose: bool,
+) -> None:
+    async with open_chain(provider.dial, config) as opened, trio.open_nursery() as nursery:
+        sender = Sender(opened, contract, nursery)
+        simulated.failing = {"0x01"}
+        await sender.send(1, 2)
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert isinstance(sender.done[1], ChainRefused)
+        assert sender.receipt(2).succeeded
+        simulated.mine(count=2)
+        await wait_all_tasks_blocked()
+        simulated.failing = set()  # it would be done now, and whoever sent it was told that it is not
+        simulated.reorganise(3, lose=lose)
+        await wait_all_tasks_blocked()
+        assert simulated.waiting == [0, 1]
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        assert simulated.waiting == []
+        done = simulated.latest_sent()
+        assert [(sent.nonce, sent.to, sent.data) for sent in done] == [
+            (0, str(opened.chain.account).lower(), "0x"),
+            (1, str(contract).lower(), "0x02"),
+        ]
+        # Taken back once more, it is as any other, and is sent as it was.
+        simulated.mine()
+        await wait_all_tasks_blocked()
+        sent_before = raws(provider)
+        simulated.reorganise(2, lose=True)
+        await wait_all_tasks_blocked()
+        assert simulated.waiting == [0, 1]
+        assert raws(provider) == sent_before
+
+
 async def test_a_provider_that_has_forgotten_is_told_again(
     autojump_clock: MockClock,
     simulated: SimulatedChain,
