@@ -109,6 +109,34 @@ async def test_logs_are_of_the_contract_and_the_blocks_that_were_asked_for(
         assert [log.block for log in await opened.chain.logs(contract, 2, 3, [topic])] == []
 
 
+async def test_what_another_contract_says_is_not_taken_for_what_this_one_says(
+    autojump_clock: MockClock,
+    simulated: SimulatedChain,
+    provider: SimulatedProvider,
+    config: MarketConfig,
+    contract: Address,
+) -> None:
+    topic, stranger = b"\x01" * 32, Address(b"\x0b" * 20)
+    for who in (contract, stranger):
+        simulated.mine(SimulatedLog(str(who), ("0x" + topic.hex(),)))
+    async with open_chain(provider.dial, config) as opened:
+        chain = opened.chain
+        block = await chain.header(2)
+        assert block is not None
+        original = provider._answer
+
+        async def both(method: str, params: list[Any]) -> Any:
+            found = await original(method, params)
+            if method == "eth_getLogs":
+                found += await original(method, [{**params[0], "address": str(stranger)}])
+            return found
+
+        provider._answer = both
+        assert [log.address for log in await chain.logs(contract, 0, 2, [topic])] == [contract]
+        assert await chain.logs_of(contract, block, [topic]) == ()
+        assert len(await chain.logs_of(stranger, block, [topic])) == 2
+
+
 async def test_logs_are_of_the_very_block_that_was_asked_for(
     autojump_clock: MockClock,
     simulated: SimulatedChain,

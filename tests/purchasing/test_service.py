@@ -404,6 +404,49 @@ async def test_what_is_over_stays_so_when_a_provider_lags(
         assert await alice.purchasing.purchase(purchase.id) == ended
 
 
+async def test_a_request_that_is_in_a_block_again_after_a_while_is_not_lost(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        market.reorganise(3)
+        await trio.sleep(FORGOTTEN / 2)
+        there = await alice.purchasing.purchase(purchase.id)
+        assert there is not None
+        assert (there.state, there.error) == (State.UNKNOWN, None)
+        assert purchase.request is not None
+        market.ask(account("alice"), purchase.request)
+        with trio.fail_after(FORGOTTEN / 2):
+            await until(alice, purchase.id, stands(State.SUBMITTED))
+        assert alice.door.sent == ["request_storage"], "and is not sent, and paid, a second time"
+        ended = await until(alice, purchase.id, lambda there: there.over)
+        assert (ended.state, market.books.balances[account("alice")]) == (State.CANCELLED, RICH)
+
+
+async def test_the_chain_is_asked_when_it_can_have_something_to_tell(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """At the very second of the expiry a request can be filled yet."""
+    market = SimulatedMarket(block_time=1)
+    market.fund(account("alice"), RICH)
+    async with open_client(market, tmp_path) as alice:
+        purchase = await alice.purchasing.buy(a_request())
+        await until(alice, purchase.id, stands(State.SUBMITTED))
+        await trio.sleep(20)
+        looks: list[int] = []
+        look = alice.door.request_state
+
+        async def noted(id: RequestId) -> RequestState | None:
+            looks.append(market.time)
+            return await look(id)
+
+        alice.door.request_state = noted  # type: ignore[method-assign]
+        await until(alice, purchase.id, stands(State.CANCELLED))
+        assert looks == [market.request(purchase.id).expires + 1]
+
+
 async def test_everything_that_is_kept_is_listed(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
