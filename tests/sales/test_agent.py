@@ -7,10 +7,11 @@ from pathlib import Path
 import trio
 from trio.testing import MockClock
 
-from codex.market import RequestId, Slot, StorageRequest
+from codex.market import RequestId, RequestState, Slot, StorageRequest
 from codex.runtime import Broadcast, Mailbox, SeededEntropy, VirtualClock
 from codex.sales.agent import Agent
 from codex.sales.bench import Bench
+from codex.sales.deciding import Verdict
 from codex.sales.duties import Duties
 from codex.sales.history import History
 from codex.sales.journal import Journal
@@ -122,6 +123,22 @@ async def test_a_sale_may_be_stopped_anywhere(tmp_path: Path, autojump_clock: Mo
         assert await cancel_at_every_checkpoint(operation, check, own_only=True) > 60
         # All that was staked has come back, with what was earned.
         assert market.books.balances[account("bob")] >= RICH
+
+
+async def test_the_last_moment_for_filling_is_too_late(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The newest block is of that moment, and the one that a filling comes in is later."""
+    async with a_bench(tmp_path) as (market, bench, duties):
+        slot = a_request(duration=90, expiry=60).slot(0)
+        await post(market, slot.request)
+        item = item_of(market, slot.request)
+        await bench.time.until(item.deadline)
+        assert market.request_state(slot.request.id) is RequestState.NEW
+        await Agent(bench, slot.id, item, None).run()
+        [closed] = await bench.journal.decisions()
+        assert closed.verdict is Verdict.CLOSED
+        assert closed.reason == f"it could be filled until {item.deadline}"
+        assert slot.id not in market.books.slots
+        await everything_is_back(bench.book, duties)
 
 
 class _At(trio.abc.Instrument):

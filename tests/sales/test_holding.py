@@ -1,12 +1,16 @@
 """What is done with a slot that is held: what came of it is told as it was, and booked as it was."""
 
+import io
+import json
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from codex.config import LogConfig
 from codex.errors import ChainRefused
+from codex.logs import configured
 from codex.market import RequestState
 from codex.sales import Held, ProofMissed, ProofSent, SaleMoved, SlotLost, State, Verdict
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
@@ -236,3 +240,36 @@ async def test_a_proof_that_takes_too_long_does_not_make_the_next_one_late(
                 bob.duties.prove_seconds = 50
                 sent = [await next_of(ProofSent) for _ in range(5)]
         assert [there.period - missed.period for there in sent] == [1, 2, 3, 4, 5]
+
+
+async def test_a_proof_that_comes_close_to_the_end_of_its_period_is_warned_of(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    stream = io.StringIO()
+    with configured(LogConfig("warn", "json"), stream=stream):
+        async with open_host(market, tmp_path) as bob:
+            await bob.offer()
+            request = a_request(duration=3000)
+            await post(market, request)
+            await trio.sleep(30)
+
+            async def spare() -> int:
+                async with bob.sales.events(100) as events:
+                    async for event in events:
+                        assert not isinstance(event, ProofMissed)
+                        if isinstance(event, ProofSent):
+                            return event.spare
+                raise AssertionError("no proof was sent")
+
+            bob.duties.prove_seconds = 45
+            assert await spare() >= 6
+            assert "a proof came late" not in stream.getvalue()
+            bob.duties.prove_seconds = 52
+            close = await spare()
+            assert 0 < close < 6
+            [warning] = [
+                said
+                for said in map(json.loads, stream.getvalue().splitlines())
+                if said["event"] == "a proof came late in its period"
+            ]
+            assert (warning["slot"], warning["spare"], warning["of"]) == (str(request.slot(0).id), close, 60)

@@ -6,11 +6,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from codex.errors import DecodeError, NotADataset, NotAManifest, NotOnNetwork, SlotReservationNotAllowed
+from codex.errors import (
+    ChainRefused,
+    DecodeError,
+    NotADataset,
+    NotAManifest,
+    NotOnNetwork,
+    SlotReservationNotAllowed,
+)
+from codex.market import StorageRequested
 from codex.sales import SaleMoved, State, Verdict
 from codex.store import Stage
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
-from codex.testing.market import SimulatedMarket
+from codex.testing.market import SimulatedMarket, _Request
 
 SIZE = 4 * BLOCK
 
@@ -94,6 +102,95 @@ async def test_what_turns_out_to_be_none_is_given_up_at_once(
         await trio.sleep(10)
         [closed, taken] = await bob.sales.decisions()
         assert (closed.verdict, closed.reason) == (Verdict.CLOSED, "the row has another root")
+        assert taken.verdict is Verdict.TAKEN
+        assert await bob.untouched()
+
+
+async def test_a_request_that_the_contract_should_not_have_taken_is_not_worked_at(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        request = a_request(probability=0)
+        there = _Request(request, market.time + request.expiry, market.time + request.ask.duration)
+        market.books.requests[request.id] = there
+        market.tell(StorageRequested(request.id, request.ask, there.expires))
+        await trio.sleep(30)
+        [closed] = await bob.sales.decisions()
+        assert closed.verdict is Verdict.CLOSED
+        assert closed.reason == "Proof probability must be greater than zero"
+        assert bob.door.sent == []
+        assert await bob.untouched()
+
+
+async def test_what_was_looked_at_is_kept_with_the_decision(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.books.balances[account("bob")] = SIZE - 1
+    terms = ["enabled", "size", "duration", "price", "collateral per byte", "collateral", "until"]
+    async with open_host(market, tmp_path) as bob:
+        request = a_request(expiry=1500, duration=2000)
+        await post(market, request)
+        offer = await bob.offer(price=2)
+        await trio.sleep(20)
+
+        async def newest(verdict: Verdict) -> list[tuple[str, bool, str, str]]:
+            decision = (await bob.sales.decisions(request.slot(0).id))[0]
+            assert decision.verdict is verdict
+            return [(check.name, check.passed, check.wanted, check.offered) for check in decision.checks]
+
+        # No availability takes it, which is seen before anybody works at it.
+        dear = await newest(Verdict.UNWANTED)
+        assert [name for name, *_ in dear] == terms[:4]
+        assert dear[-1] == ("price", False, "1 a byte and second are paid", "at least 2")
+        await bob.sales.change(offer.id, price=1)
+        await trio.sleep(20)
+        # It is worked at, and the account has too little.
+        poor = await newest(Verdict.UNWANTED)
+        assert poor == [("balance", False, f"{SIZE} of collateral", f"{SIZE - 1} tokens")]
+        market.fund(account("bob"), 1)
+        bob.duties.store_seconds = 100
+        await trio.sleep(700)
+        [taken] = [d for d in await bob.sales.decisions() if d.verdict is Verdict.TAKEN]
+        assert [check.name for check in taken.checks] == terms
+        assert all(check.passed for check in taken.checks)
+        assert taken.availability == offer.id
+
+
+# -- filling
+
+
+async def test_a_filling_whose_answer_was_lost_is_not_taken_for_that_of_another_host(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.lose.add("fill_slot")
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, a_request())
+        await trio.sleep(30)
+        assert not market.lose
+        [sale] = await bob.sales.sales()
+        assert sale.state is State.PROVING
+        assert sale.reservation is not None
+        assert sale.reservation.stage is Stage.STAKED
+        assert bob.door.sent.count("fill_slot") == 1
+        assert await verdicts(bob) == [Verdict.FILLED, Verdict.TAKEN]
+        await trio.sleep(700)
+        assert await bob.untouched()
+
+
+async def test_what_the_chain_refuses_is_not_tried_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.refuse["fill_slot"] = [ChainRefused("it may not be", reason="Whatever")]
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, a_request())
+        await trio.sleep(100)
+        assert not market.refuse["fill_slot"]
+        assert bob.door.sent == ["reserve_slot"]
+        failed, taken = await bob.sales.decisions()
+        assert (failed.verdict, failed.reason) == (Verdict.FAILED, "it may not be")
         assert taken.verdict is Verdict.TAKEN
         assert await bob.untouched()
 
