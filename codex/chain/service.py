@@ -162,7 +162,13 @@ class _Desk:
             case calls.GetHeader(block):
                 at = "latest" if block is None else quantity(block)
                 found = await self._uplink.call("eth_getBlockByNumber", at, False)
-                return None if found is None else Header.from_json(found)
+                header = None if found is None else Header.from_json(found)
+                if block is not None and header is not None and header.number != block:
+                    raise DecodeError(
+                        f"asked for block {block}, the provider gave block {header.number}",
+                        remedy="Use another provider.",
+                    )
+                return header
             case calls.GetLogs(address, first, last, topics):
                 logs = await self._logs(address, topics, fromBlock=quantity(first), toBlock=quantity(last))
                 return tuple([log for log in logs if first <= log.block <= last])

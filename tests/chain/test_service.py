@@ -11,6 +11,7 @@ from attrs import evolve
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex.chain import Connected, Disconnected
+from codex.chain.abi import CONFIG, encode
 from codex.config import LogConfig, MarketConfig
 from codex.errors import ChainUnreachable, ConfigError, DecodeError, ServiceUnavailable
 from codex.logs import configured
@@ -72,7 +73,14 @@ async def test_a_provider_without_the_marketplace_keeps_it_from_starting(
     assert "--marketplace-address" in caught.value.remedy
 
 
-@pytest.mark.parametrize("answer", ["0x", "0x" + "00" * 32, ProviderError(3, "execution reverted", "0x")])
+_NOTHING = encode((CONFIG,), (((0,) * 4, (0, 0, 0, 0, ""), (0,), 0),))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["0x", "0x" + "00" * 32, "0x" + _NOTHING.hex(), ProviderError(3, "execution reverted", "0x")],
+    ids=["nothing", "a number", "zeros", "a refusal"],
+)
 async def test_a_contract_that_is_no_marketplace_keeps_it_from_starting(
     autojump_clock: MockClock,
     simulated: SimulatedChain,
@@ -264,6 +272,10 @@ async def test_foreign_answers_are_checked(
         wrong["eth_getBlockByNumber"] = []
         with pytest.raises(DecodeError):
             await chain.header(0)
+        wrong["eth_getBlockByNumber"] = await simulated.answer("eth_getBlockByNumber", ["0x0", False])
+        assert await chain.header(0) == await chain.header()
+        with pytest.raises(DecodeError, match="asked for block 1, the provider gave block 0"):
+            await chain.header(1)
         wrong.clear()
         assert await chain.balance() == simulated.balance
 
