@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from codex.cli.exits import Exit, Failed
+from codex.cli.exits import Exit, Failed, ending_signals
 from codex.cli.group import A_PATH, codex, for_programs
 from codex.cli.output import as_line, tell
 
@@ -31,7 +31,10 @@ PORT = 8545
 )
 @click.option("--keys", metavar="DIRECTORY", type=A_PATH, help="write each account's key to a file there")
 @click.option(
-    "--state", metavar="FILE", type=A_PATH, help="go on with the chain in that file, and keep it there"
+    "--state",
+    metavar="FILE",
+    type=A_PATH,
+    help="go on with the chain in that file, and write it there at the end",
 )
 @for_programs("addresses and keys as one line of JSON, for programs")
 def _devnet(port: int, block_time: float, keys: str | None, state: str | None, json: bool) -> Exit:
@@ -56,7 +59,7 @@ async def _run(port: int, block_time: float, keys: str | None, state: str | None
 
     from codex.devnet import open_devnet
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, *ending_signals()) as signals:
         file = None if state is None else Path(state)
         async with open_devnet(port=port, block_time=block_time or None, state=file) as devnet:
             if keys is not None:

@@ -15,14 +15,23 @@ import pytest
 Here = Callable[..., tuple[int, str, str]]
 
 
+def heed_hangups() -> None:
+    """Undo what `nohup` has done for whoever runs the tests."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
-def running(environ: dict[str, str], work: Path, *args: str) -> Iterator[Any]:
+def running(
+    environ: dict[str, str], work: Path, *args: str, ending: signal.Signals = signal.SIGTERM
+) -> Iterator[Any]:
     """`codex devnet` as a process on any free port; it ends by itself when it is told to."""
     command = [sys.executable, "-m", "codex", "devnet", "--port=0", *args]
-    with subprocess.Popen(command, env=environ, cwd=work, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=environ, cwd=work, stdout=subprocess.PIPE, text=True, preexec_fn=heed_hangups
+    ) as process:
         try:
             yield process
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(ending)
             assert process.wait(20) == 0
         finally:
             process.kill()
@@ -52,11 +61,13 @@ def test_programs_get_a_line_and_foreign_tools_an_answer(environ: dict[str, str]
 
 @pytest.mark.embedded_chain
 def test_people_are_shown_where_it_is_and_what_is_on_it(environ: dict[str, str], tmp_path: Path) -> None:
-    with running(environ, tmp_path) as process:
+    with running(environ, tmp_path, "--state=chain", ending=signal.SIGHUP) as process:
         shown = [process.stdout.readline() for _ in range(8)]
         assert shown[0].startswith("The development chain is at ws://127.0.0.1:")
         assert "a block every 1 s" in shown[1]
         assert [line.split()[0] for line in shown[3:6]] == ["marketplace", "token", "verifier"]
+    # Its terminal was lost, and nothing else.
+    assert (tmp_path / "chain").stat().st_size > 10_000
 
 
 @pytest.mark.embedded_chain
