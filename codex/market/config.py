@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from codex.errors import DecodeError
 from codex.market.periods import Period
 
 
@@ -54,7 +55,9 @@ class MarketplaceConfig:
     def from_tuple(
         cls, values: tuple[tuple[int, ...], tuple[object, ...], tuple[int], int]
     ) -> "MarketplaceConfig":
-        """From what was decoded by the types of the contract's interface."""
+        """From what was decoded by the types of the contract's interface. Raises DecodeError for numbers that
+        no marketplace works with.
+        """
         collateral, proofs, (reservations,), limit = values
         repair, slashes, slash, reward = collateral
         period, timeout, downtime, product, zkey = proofs
@@ -62,6 +65,8 @@ class MarketplaceConfig:
         assert isinstance(timeout, int)
         assert isinstance(downtime, int)
         assert isinstance(product, int)
+        if period == 0:
+            raise DecodeError("the marketplace has periods of no length")
         return cls(
             collateral=CollateralConfig(
                 repair_reward=repair, max_slashes=slashes, slash=slash, validator_reward=reward
