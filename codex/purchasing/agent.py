@@ -161,6 +161,7 @@ class Agent:
 
         `tried`: it may have been sent; `surely`: it was.
         """
+        self._news = trio.Event()
         # Asked first: what waits for a block now may be in one by the next line.
         waiting = await self._desk.chain.waiting() if tried else 0
         if await self._desk.market.request_state(self.purchase.id) is not None:

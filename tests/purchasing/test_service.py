@@ -300,7 +300,10 @@ async def test_what_the_block_in_the_making_has_already_is_waited_for(
     async with open_client(market, tmp_path) as alice:
         request = evolve(a_request(), nonce=bytes(range(32)))
         await alice.purchasing.buy(request)
-        await trio.sleep(700)
+        await trio.sleep(10)
+        market.forks.append(market.block)  # agents are woken, once
+        await trio.sleep(690)
+        assert alice.door.sent == []
         market.ask(account("alice"), request)
         ended = await until(alice, request.id, lambda there: there.over)
         assert ended.state is State.CANCELLED
