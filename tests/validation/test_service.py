@@ -1,15 +1,18 @@
 """Proofs that are missing are marked, on a simulated marketplace; those that came are not."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import trio
+from attrs import evolve
 from trio.testing import MockClock
 
-from codex.market import SlotId, SlotState, StorageRequest
+from codex.chain import Cursor
+from codex.errors import ChainFailed
+from codex.market import Period, SlotId, SlotState, StorageRequest
 from codex.testing.hosts import a_request, account, open_host, open_validator_at, post
-from codex.testing.market import CONFIG, SimulatedChain, SimulatedMarket, proof_for
+from codex.testing.market import CONFIG, Happenings, SimulatedChain, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
 from codex.validation import ProofMarked, Share, Validation
 
@@ -139,3 +142,78 @@ async def test_what_ends_while_it_is_watched_gives_its_place_up_within_the_round
         end = CONFIG.proofs.period_at(market.request(short.id).ends)
         first = await anext(events)
         assert first == ProofMarked(SlotId.of(held.id, 0), end.number)
+
+
+def watched_by(door: MarketDoor, share: Share = EVERYTHING) -> AbstractAsyncContextManager[Validation]:
+    """A validator that looks through `door`."""
+    return open_validator_at(door, SimulatedChain(door.market), share)
+
+
+async def test_a_slot_that_could_not_be_looked_at_is_looked_at_again_in_time(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market = await a_market(tmp_path, slots=1)
+    async with open_validator(market) as validation, validation.events(10) as events:
+        first = await anext(events)
+        assert isinstance(first, ProofMarked)
+        period = market.period
+        assert period.number == first.period + 1
+        market.refuse["slot_state"] = [ChainFailed("rate limited")]
+        market.refuse["can_mark_proof_as_missing"] = [ChainFailed("rate limited")]
+        assert await anext(events) == ProofMarked(first.slot, period.number)
+        assert market.time < period.end + CONFIG.proofs.timeout
+        assert (market.refuse["slot_state"], market.refuse["can_mark_proof_as_missing"]) == ([], [])
+
+
+async def test_no_proof_is_looked_for_before_the_contract_counts_its_period_as_over(
+    autojump_clock: MockClock,
+) -> None:
+    """At the very second that a period ends at it says that no proof is missing, and a round looks once."""
+    config = evolve(CONFIG, proofs=evolve(CONFIG.proofs, timeout=2))
+    market = SimulatedMarket(config, block_time=1)
+    market.fund(account("bob"), 10**7)
+    door = MarketDoor(market, account("victor"))
+    looks: list[tuple[Period, int]] = []
+    look = door.can_mark_proof_as_missing
+
+    async def noted(id: SlotId, period: Period) -> bool:
+        looks.append((period, market.time))
+        return await look(id, period)
+
+    door.can_mark_proof_as_missing = noted  # type: ignore[method-assign]
+    held = a_request(duration=5000, expiry=500, loss=1)
+    await post(market, held)
+    fill_all(market, held)
+    async with watched_by(door):
+        await trio.sleep(4 * config.proofs.period)
+    assert [moment - period.end for period, moment in looks] == [1] * 4
+
+
+async def test_what_was_heard_before_an_outage_is_not_read_again(autojump_clock: MockClock) -> None:
+    market = SimulatedMarket()
+    market.fund(account("bob"), 10**7)
+    door = MarketDoor(market, account("victor"))
+    begun: list[Cursor | int] = []
+    events = door.events
+
+    async def noted(since: Cursor | int) -> Happenings:
+        begun.append(since)
+        return await events(since)
+
+    door.events = noted  # type: ignore[method-assign]
+    async with watched_by(door) as validation:
+        await trio.sleep(50)
+        held = a_request(duration=5000, expiry=500, loss=1)
+        await post(market, held)
+        fill_all(market, held)
+        filled = market.block
+        await trio.sleep(10)
+        assert len((await validation.validated()).watched) == 1
+        market.go_offline()
+        await trio.sleep(10)
+        market.go_online()
+        await trio.sleep(30)
+        first, *again = begun
+        assert first <= filled - 20  # type: ignore[operator]
+        assert again
+        assert all(isinstance(begin, int) and begin > filled for begin in again)
