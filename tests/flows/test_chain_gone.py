@@ -133,7 +133,7 @@ async def test_providers_that_answer_with_errors_now_and_then(
                 )
             ):
                 provider.fail(method, *[*[None] * (5 + nth), busy, *[None] * (9 + nth), broken] * 100)
-        id = await buy(alice, cid)
+        id = await buy(alice, cid, evolve(TERMS, duration=300, expiry=240))
         await stands(alice, id, "finished", settled=True)
         for provider in town.providers.values():
             provider.mend()
