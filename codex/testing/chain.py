@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
+from eth_abi.abi import encode
 
-from codex.chain.abi import CONFIG, encode
 from codex.market.ids import keccak256
 from codex.testing.chain_provider import ProviderError, SimulatedProvider
 
@@ -31,6 +31,7 @@ CHAIN_ID = 31337
 GAS = 50_000
 """What every transaction is estimated at, and takes."""
 BASE_FEE = 1_000_000_000
+_CONFIG = "((uint8,uint8,uint8,uint8),(uint64,uint64,uint8,uint8,string),(uint8),uint64)"
 CONFIGURATION = ((10, 2, 20, 20), (60, 30, 32, 97, ""), (3,), 30 * 86400)
 """The numbers of the marketplace, as its contract tells them."""
 _CONFIGURATION = "0x" + keccak256(b"configuration()")[:4].hex()
@@ -154,7 +155,7 @@ class SimulatedChain:
         """
         self.logs_limit = 10_000
         """Blocks that one scan of logs may have."""
-        self.configuration: str | ProviderError = "0x" + encode((CONFIG,), (CONFIGURATION,)).hex()
+        self.configuration: str | ProviderError = "0x" + encode((_CONFIG,), (CONFIGURATION,)).hex()
         """What a marketplace's configuration is answered with."""
         self.contract: Callable[[str, str], str] = lambda to, data: "0x"
         """What any other call of a contract, by address and data, is answered with; may raise
