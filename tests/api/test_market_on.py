@@ -146,6 +146,16 @@ async def test_room_for_sale(tmp_path: Path) -> None:
         assert (await ask(client, "GET", "/space")).json()["quotaReservedBytes"] == 0
 
 
+async def test_room_may_be_offered_and_not_sold_yet(tmp_path: Path) -> None:
+    async with open_alice(tmp_path) as (_, client):
+        for given, enabled in ((False, False), (True, True), (None, True)):
+            reply = await ask(client, "POST", "/sales/availability", {**OFFER, "enabled": given})
+            assert reply.status == 201
+            made = reply.json()
+            assert made["enabled"] is enabled
+            assert made in (await ask(client, "GET", "/sales/availability")).json()
+
+
 async def test_the_body_has_a_media_type_or_none(tmp_path: Path) -> None:
     async with open_alice(tmp_path) as (_, client):
         for method, path in (
