@@ -166,7 +166,6 @@ class Trade:
         begin = await self._begin_at()
         self._queue.overflowed = False
         self._openings = Openings()
-        self._later.clear()
         async for told in await bench.market.events(begin):
             if isinstance(told, Reorganised):
                 self._heard = told.first if self._heard is None else min(self._heard, told.first)

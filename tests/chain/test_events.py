@@ -250,6 +250,48 @@ async def test_what_is_answered_by_who_does_not_have_all_blocks_yet_is_not_misse
     assert reader.numbers == truth(chain) == list(range(new + 1))
 
 
+async def test_a_range_that_another_machine_has_answered_is_scanned_again(autojump_clock: MockClock) -> None:
+    chain = SimulatedChain()
+    for number in range(30):
+        chain.mine(said(number))
+    view, reader = View(chain), Reader()
+
+    def lag() -> None:
+        view.behind = 20
+
+    view.mishaps = [None, lag]  # its last block was seen before
+    with trio.move_on_after(10):
+        reader.take(await view.follow(reader.cursor).__anext__())
+    assert reader.numbers == []
+    view.behind = 0
+    await caught_up(view, reader)
+    assert reader.numbers == truth(chain) == list(range(30))
+
+
+async def test_a_block_that_is_replaced_while_it_is_scanned_is_no_failure(autojump_clock: MockClock) -> None:
+    chain = SimulatedChain()
+    view, reader = View(chain), Reader()
+    for number in range(3):
+        chain.mine(said(number))
+        await caught_up(view, reader)
+    chain.mine(said(3))
+    view.mishaps = [lambda: chain.reorganise(1, said(30), longer=0)]
+    await caught_up(view, reader)
+    assert reader.numbers == truth(chain) == [0, 1, 2, 30]
+
+
+async def test_a_chain_that_has_become_shorter(autojump_clock: MockClock) -> None:
+    chain = SimulatedChain()
+    view, reader = View(chain), Reader()
+    for number in range(6):
+        chain.mine(said(number))
+        await caught_up(view, reader)
+    chain.reorganise(4, said(40), longer=-2)
+    await caught_up(view, reader)
+    assert reader.forks == [3]
+    assert reader.numbers == truth(chain) == [0, 1, 40]
+
+
 @pytest.mark.parametrize("behind", [0, 2])
 async def test_each_question_may_be_answered_by_another_machine(
     autojump_clock: MockClock, behind: int

@@ -833,33 +833,41 @@ async def test_a_slot_is_told_open_again_while_it_is_given_up(
         assert market.slot(slot.id).host == account("bob")
 
 
+@pytest.mark.parametrize("over", [False, True])
 async def test_what_is_told_open_and_closed_again_while_it_is_given_up_is_let_be(
-    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, over: bool
 ) -> None:
     market.remembers = True
-    request = a_request(duration=900, expiry=600)
+    request = a_request(duration=900, expiry=600, slots=2)
     slot = request.slot(0)
     async with open_host(market, tmp_path) as bob:
-        await bob.offer()
+        await bob.offer(total=SIZE)
+        rival = MarketDoor(market, account("carol"))
         bob.duties.store_seconds = 60
         await post(market, request)
         await trio.sleep(20)
+        if not market.books.slots.get(slot.id):
+            slot = request.slot(1)  # it goes for either
         bob.duties.fail["OnClear"] = [CorruptData("not now")] * 4
-        rival = MarketDoor(market, account("carol"))
         await rival.reserve_slot(slot.request.id, slot.index)
         await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
         await trio.sleep(1.5)
         market.reorganise(1)
         await trio.sleep(2)
-        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
-        await trio.sleep(100)
-        assert await bob.sales.sales() == []
-        assert market.slot(slot.id).host == account("carol")
+        if over:
+            await market.next_block()
+            market.request(request.id).state = RequestState.FAILED
+            market.tell(RequestFailed(request.id))
+        else:
+            await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(20)
+        assert not bob.duties.fail["OnClear"]
         assert await verdicts(bob, slot.id) == ["outdone", "taken"]
 
 
-async def test_a_reservation_that_is_taken_back_is_made_again(
-    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_reservation_that_is_taken_back_is_made_again_if_it_can(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, full: bool
 ) -> None:
     market.remembers = True
     request = a_request(duration=900, expiry=600)
@@ -872,9 +880,12 @@ async def test_a_reservation_that_is_taken_back_is_made_again(
         market.reorganise(1)
         assert slot.id not in market.books.slots
         market.books.slots[slot.id] = _Slot(slot.request.id, slot.index)
+        if full:
+            market.books.slots[slot.id].reservations |= {account(name) for name in ("alice", "carol", "dave")}
         await trio.sleep(200)
-        assert market.slot(slot.id).host == account("bob")
-        assert bob.door.sent.count("reserve_slot") == 2
+        assert market.slot(slot.id).host == (None if full else account("bob"))
+        assert bob.door.sent.count("reserve_slot") == (1 if full else 2)
+        assert bob.duties.proofs == 1 or not full  # and the slot is not fetched once more
 
 
 async def test_a_reservation_that_is_on_its_way_at_a_stop_is_ours(
