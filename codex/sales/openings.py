@@ -19,7 +19,7 @@ from codex.market import (
     SlotReservationsFull,
     StorageRequested,
 )
-from codex.sales.queue import Item
+from codex.sales.queue import Item, Rank, rank_of
 
 MOST = 256
 """Slots of one request that are looked at: as many as a proof can address. A request may claim any number."""
@@ -31,6 +31,11 @@ class Opening:
 
     told: StorageRequested
     without: frozenset[int]
+
+    def rank(self, *, seen: bool) -> Rank:
+        """What its slots are worth in the queue."""
+        told = self.told
+        return rank_of(told.ask, told.ask.collateral_per_slot, told.expiry, seen=seen)
 
     def items(self, token: Callable[[int], bytes]) -> list[Item]:
         """Its slots for the queue. `token` gives so many random bytes."""

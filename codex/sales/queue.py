@@ -14,7 +14,13 @@ from attrs import evolve, field, frozen
 
 from codex.market import RequestId, SlotId, StorageAsk
 
+Rank = tuple[bool, int, int, int]
 Place = tuple[bool, int, int, int, bytes, bytes, int]
+
+
+def rank_of(ask: StorageAsk, collateral: int, deadline: int, *, seen: bool) -> Rank:
+    """How much slots of a request are worth: the lower, the more."""
+    return seen, -ask.price_per_slot, collateral, -deadline
 
 
 @frozen
@@ -42,10 +48,7 @@ class Item:
     def place(self) -> Place:
         """Where it stands in the order; no two slots stand at the same place."""
         return (
-            self.seen,
-            -self.ask.price_per_slot,
-            self.collateral,
-            -self.deadline,
+            *rank_of(self.ask, self.collateral, self.deadline, seen=self.seen),
             self.lot,
             self.request.raw,
             self.index,
@@ -72,6 +75,10 @@ class SlotQueue:
 
     def __contains__(self, slot: tuple[RequestId, int]) -> bool:
         return slot in self._items
+
+    def is_above(self, rank: Rank) -> bool:
+        """Whether it is full of slots that are worth as much as one of that rank, or more."""
+        return len(self._order) >= self._size and rank >= self._order[-1].place[: len(rank)]
 
     def push(self, item: Item) -> Item | None:
         """Take a slot in; the one that had to go for it, which may be the same.

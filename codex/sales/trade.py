@@ -29,13 +29,13 @@ from codex.market import (
 from codex.sales.agent import Agent
 from codex.sales.bench import Bench
 from codex.sales.bookmark import Bookmark
-from codex.sales.deciding import Check, Decision, Verdict, judge
-from codex.sales.openings import Openings
-from codex.sales.queue import Item, SlotQueue
+from codex.sales.deciding import Check, Decision, Judgement, Verdict, judge
+from codex.sales.openings import MOST, Opening, Openings
+from codex.sales.queue import Item, Rank, SlotQueue
 from codex.sales.standing import Standing
 from codex.sales.states import Event
 from codex.sales.views import SaleView
-from codex.store import Availability, SlotReservation
+from codex.store import SlotReservation
 
 WORKERS = 3
 """Agents that work at getting a slot at the same time."""
@@ -47,6 +47,7 @@ PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
 MARK = 60.0
 """Seconds between two bookmarks: what was told between the last one and the end of a life is read twice."""
+_BETTER = f"{QUEUE} other slots are worth more"
 
 _log = get_logger("sales")
 
@@ -249,19 +250,37 @@ class Trade:
         return await self._bench.market.get_host(agent.sale.slot)
 
     async def _open(self) -> None:
-        """Judge what has opened, and put it into the queue."""
+        """Judge what has opened, and put it into the queue, what is worth most first: a host that was away
+        may find more than any queue holds, and looks at no slot of what would only be dropped.
+        """
         requests, freed = self._openings.take(int(await self._bench.time.now()))
         if not requests and not freed:
             return
         availabilities = await self._bench.book.availabilities()
+        token = self._bench.entropy.token
+        ranked: list[tuple[Rank, bytes, Opening, Judgement]] = []
         for opening in requests:
-            items = opening.items(self._bench.entropy.token)
-            self._enqueue(items, availabilities, opening.told.expiry)
+            told = opening.told
+            judgement = judge(told.ask, collateral=0, end=told.expiry, availabilities=availabilities)
+            rank = opening.rank(seen=judgement.availability is None)
+            ranked.append((rank, token(8), opening, judgement))
             await trio.lowlevel.checkpoint()
+        ranked.sort(key=lambda there: there[:2])
+        at_work = {agent.sale.request_id for agent in self._agents.values()}
+        passed = 0
+        for rank, _, opening, judgement in ranked:
+            if opening.told.request in at_work or not self._queue.is_above(rank):
+                self._enqueue(opening.items(token), judgement)
+            else:
+                passed += self._pass_over(opening, QUEUE - passed)
+            await trio.lowlevel.checkpoint()
+        if passed > QUEUE:
+            _log.info("slots are passed over", slots=passed, why=_BETTER)
         for request, index in freed:
             item, end = await self._freed(request, index)
             if item is not None:
-                self._enqueue([item], availabilities, end)
+                judgement = judge(item.ask, collateral=0, end=end, availabilities=availabilities)
+                self._enqueue([item], judgement)
             elif SlotId.of(request, index) not in self._agents:
                 self._standing.past_filling(request, index, self._heard or 0)
 
@@ -287,14 +306,20 @@ class Trade:
         )
         return item, end
 
-    def _enqueue(self, items: Sequence[Item], availabilities: Sequence[Availability], end: int) -> None:
+    def _pass_over(self, opening: Opening, noted: int) -> int:
+        """The queue has no room for the slots of a request; how many they are. So many at most are noted."""
+        self._queue.overflowed = True
+        if noted <= 0:
+            return min(opening.told.ask.slots, MOST)
+        items = opening.items(self._bench.entropy.token)
+        for item in items[:noted]:
+            self._note(item, Verdict.DROPPED, _BETTER)
+        return len(items)
+
+    def _enqueue(self, items: Sequence[Item], judgement: Judgement) -> None:
         """Put slots of one request into the queue. What no availability takes is marked as seen at once:
         nobody need ask the chain about it.
         """
-        if not items:
-            return
-        ask = items[0].ask
-        judgement = judge(ask, collateral=0, end=end, availabilities=availabilities)
         for item in items:
             if self._agents and item.slot in self._agents:
                 self._later[item.slot] = item
@@ -304,7 +329,7 @@ class Trade:
                 self._note(item, Verdict.UNWANTED, judgement.reason, judgement.checks)
             dropped = self._queue.push(item)
             if dropped is not None:
-                self._note(dropped, Verdict.DROPPED, f"{QUEUE} other slots are worth more")
+                self._note(dropped, Verdict.DROPPED, _BETTER)
 
     def _close(self, item: Item, why: str) -> None:
         self._note(item, Verdict.CLOSED, why)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from codex.market import RequestId, SlotId, StorageAsk
-from codex.sales.queue import Item, SlotQueue
+from codex.sales.queue import Item, SlotQueue, rank_of
 
 ASK = StorageAsk(
     proof_probability=1,
@@ -75,6 +75,23 @@ def test_the_worst_gives_way_and_that_is_remembered() -> None:
     assert queue.overflowed
     assert queue.push(item(4, price=1)) == item(4, price=1)
     assert in_order(queue) == [(1, 0), (3, 0)]
+
+
+def test_a_full_queue_tells_what_would_be_dropped_at_once() -> None:
+    queue = SlotQueue(2)
+    queue.push(item(1, price=5))
+    assert not queue.is_above(rank_of(item(price=1).ask, 1, 1, seen=True))
+    queue.push(item(2, price=3, collateral=5, deadline=10))
+    for seen, price, collateral, deadline, above in (
+        (False, 4, 9, 1, False),
+        (False, 3, 4, 1, False),
+        (False, 3, 5, 11, False),
+        (False, 3, 5, 10, True),
+        (False, 3, 6, 20, True),
+        (False, 2, 1, 99, True),
+        (True, 9, 1, 99, True),
+    ):
+        assert queue.is_above(rank_of(item(price=price).ask, collateral, deadline, seen=seen)) is above
 
 
 def test_what_is_seen_or_paused_is_not_given_out() -> None:

@@ -1,5 +1,6 @@
 """Slots traded on a simulated marketplace: from the request to the payment, and whatever goes wrong."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +14,20 @@ from trio.testing import MockClock
 from codex.chain import Cursor
 from codex.config import StoreConfig
 from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork, SlotReservationNotAllowed
-from codex.market import RequestFailed, RequestState, Slot, SlotId, SlotState, StorageRequested
+from codex.market import (
+    RequestFailed,
+    RequestId,
+    RequestState,
+    Slot,
+    SlotId,
+    SlotState,
+    StorageRequested,
+)
 from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State, Verdict
+from codex.sales.queue import Item, SlotQueue
 from codex.sales.standing import DEPTH
+from codex.sales.trade import QUEUE
 from codex.store import NEVER
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, _Slot, proof_for
@@ -675,6 +686,38 @@ class Heard:
             return await events(door, since)
 
         monkeypatch.setattr(MarketDoor, "events", noted)
+
+
+async def test_a_flood_of_junk_costs_a_start_no_more_than_the_queue_holds(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = 0
+    push = SlotQueue.push
+
+    def counted(self: SlotQueue, item: Item) -> Item | None:
+        nonlocal pushed
+        pushed += 1
+        return push(self, item)
+
+    monkeypatch.setattr(SlotQueue, "push", counted)
+    terms = a_request().ask
+    for number in range(60):
+        # Half of it is worth more to whoever believes it; the other half all the same.
+        price = 10**6 + (number if number % 2 else 0)
+        ask = evolve(terms, slots=256, slot_size=1 << 40, price_per_byte_per_second=price)
+        market.tell(StorageRequested(RequestId(number.to_bytes(32, "big")), ask, market.time + 10_000))
+    good = a_request(duration=9000, expiry=8000)
+    await post(market, good)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await trio.sleep(120)
+        assert market.slot(good.slot(0).id).host == account("bob")
+        assert await verdicts(bob, good.slot(0).id) == ["filled", "taken"]
+        assert QUEUE <= pushed < QUEUE + 2 * 256
+        told = Counter(decision.verdict.value for decision in await bob.sales.decisions(limit=20_000))
+        assert told["unwanted"] >= QUEUE
+        assert told["dropped"] >= QUEUE
+        assert told.total() < 4 * QUEUE
 
 
 async def test_nothing_is_kept_of_a_request_that_the_chain_has_forgotten(
