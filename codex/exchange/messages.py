@@ -181,14 +181,19 @@ def _presence(presence: Presence) -> bytes:
 # -- reading
 
 
-def decode(data: Part) -> Message:
+class TooManyFields(DecodeError):
+    """A message has more fields than its reader was to look at."""
+
+
+def decode(data: Part, *, max_fields: int | None = None) -> Message:
     """Read a message, and check that every delivered block has the hash that its CID tells.
 
-    Takes some 6 µs an entry or presence, and 50 µs a block of 64 KiB: large messages are read off the loop.
-    Raises DecodeError for what no sound node sends: groups, cut fields, an unknown want type or presence, a
-    delivery without data, data of another hash, a bad proof or CID, too many of anything.
+    Takes some 6 µs an entry or presence, and 50 µs a block of 64 KiB. Raises TooManyFields for more than
+    `max_fields` (`MAX_FIELDS`), and DecodeError for what no sound node sends: groups, cut fields, an unknown
+    want type or presence, a delivery without data, data of another hash, a bad proof or CID, too many of
+    anything.
     """
-    return _Reader(data).message()
+    return _Reader(data, MAX_FIELDS if max_fields is None else max_fields).message()
 
 
 class _Reader:
@@ -196,10 +201,10 @@ class _Reader:
 
     __slots__ = ("_data", "_fields_left", "_forms")
 
-    def __init__(self, data: Part) -> None:
+    def __init__(self, data: Part, max_fields: int) -> None:
         self._data = data
         self._forms = Forms(data)
-        self._fields_left = MAX_FIELDS
+        self._fields_left = max_fields
 
     def message(self) -> Message:
         entries: list[Entry] = []
@@ -232,7 +237,7 @@ class _Reader:
         while at < end:
             self._fields_left -= 1
             if self._fields_left < 0:
-                raise DecodeError("the message has too many fields")
+                raise TooManyFields("the message has too many fields")
             tag = data[at]
             at += 1
             if tag >= 0x80:
@@ -261,7 +266,7 @@ class _Reader:
     def _count(self, fields: int) -> None:
         self._fields_left -= fields
         if self._fields_left < 0:
-            raise DecodeError("the message has too many fields")
+            raise TooManyFields("the message has too many fields")
 
     def _bytes(self, start: int, end: int) -> bytes:
         return bytes(self._data[start:end])

@@ -26,8 +26,6 @@ from codex.runtime import Inbox, Offload, serve
 
 LIMIT = 1024
 """Fetches at once, most of which may be of things that nobody has. Further ones wait with their askers."""
-IN_PLACE = 1 << 16
-"""Bytes up to which a message is examined in place; 10 ms of work at the very most."""
 SHUNNED = 600.0
 """Seconds for which a peer that was sent away is not asked for anything."""
 _MOST_SHUNNED = 1024
@@ -137,10 +135,7 @@ class ExchangeService:
 
     async def received(self, peer: PeerId, data: Part) -> None:
         """A message came."""
-        if len(data) <= IN_PLACE:
-            message, findings = examine(data, self._fetcher.trees)
-        else:
-            message, findings = await self._offload.run(examine, data, self._fetcher.trees)
+        message, findings = await examine(data, self._fetcher.trees, self._offload)
         if message.entries:
             self._note(peer, message.entries)
         if message.presences:
