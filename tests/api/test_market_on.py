@@ -357,6 +357,11 @@ async def test_slots_that_are_held_and_what_they_have_taken(tmp_path: Path, pati
             "Until parameter must be greater or equal to the longest currently hosted slot",
         )
         assert (await ask(client, "DELETE", f"/sales/availability/{made['id']}")).status == 422
+        # Just as much as is held, and for just as long.
+        change = {"totalSize": 3 * BLOCK_SIZE, "until": end}
+        assert (await ask(client, "PATCH", f"/sales/availability/{made['id']}", change)).status == 204
+        [there] = (await ask(client, "GET", "/sales/availability")).json()
+        assert (there["totalSize"], there["freeSize"], there["until"]) == (3 * BLOCK_SIZE, 0, end)
 
 
 async def test_what_is_not_there(tmp_path: Path) -> None:
