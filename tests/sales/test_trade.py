@@ -22,6 +22,7 @@ from codex.market import (
     SlotId,
     SlotState,
     StorageRequested,
+    repair_collateral,
 )
 from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State, Verdict
@@ -375,6 +376,51 @@ async def test_proofs_are_left_out_on_purpose(
                     break
                 said += [type(event)] if isinstance(event, ProofSent | ProofMissed) else []
         assert said[:4] == [ProofSent, ProofMissed] * 2
+
+
+# -- the order
+
+
+async def test_a_lost_slot_costs_less_collateral_and_goes_first(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex.sales.trade.WORKERS", 1)
+    lost, new = a_request(nonce=1, loss=1), a_request(nonce=2, slots=5, expiry=500)
+    await post(market, lost)
+    rival = MarketDoor(market, account("carol"))
+    await rival.reserve_slot(lost.id, 0)
+    await rival.fill_slot(lost.slot(0), proof_for(await rival.get_challenge(lost.slot(0).id)))
+    await trio.sleep(300)
+    market.free(lost.slot(0).id)
+    await post(market, new)
+    await trio.sleep(5)
+    # They bring the same, and the new ones can be filled for longer.
+    assert market.request(new.id).expires > market.request(lost.id).ends
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE)
+        await trio.sleep(30)
+        assert market.slot(lost.slot(0).id).host == account("bob")
+        assert market.request(new.id).filled == 0
+        cost = repair_collateral(lost.ask, CONFIG.collateral)
+        assert RICH - market.books.balances[account("bob")] == cost < SIZE
+
+
+async def test_what_found_no_place_in_the_queue_is_found_again(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codex.sales.trade.QUEUE", 4)
+    dear = [a_request(nonce=nonce, price=9, slots=4, slot_size=64 * SIZE) for nonce in (1, 2)]
+    request = a_request(nonce=3, slots=2, expiry=900, duration=1200)
+    async with open_host(market, tmp_path) as bob:
+        for each in (*dear, request):
+            await post(market, each)
+        await trio.sleep(30)
+        assert (await verdicts(bob, request.slot(0).id))[0] == "dropped"
+        # What was worth more is over, and there is a place.
+        await trio.sleep(300)
+        await bob.offer()
+        await trio.sleep(30)
+        assert market.request_state(request.id) is RequestState.STARTED
 
 
 # -- restarts
