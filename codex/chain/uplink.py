@@ -1,9 +1,10 @@
 """Keeps this node connected with one of its providers, and follows the newest block there.
 
-Providers are tried in the order they were named, and the one that answers is kept until it is lost. A round
-in which none answers is followed by a pause, twice as long each time up to half a minute, for as long as it
-takes: an outage is a state, which the board shows, and no error. Calls made meanwhile wait a little for a
-provider to come back, then say that there is none.
+Providers are tried in the order they were named, and the one that answers is kept until it is lost: after a
+good while the first one has its turn again, and before that the next one. A round in which none lasts is
+followed by a pause, twice as long each time up to half a minute, for as long as it takes: an outage is a
+state, which the board shows, and no error. Calls made meanwhile wait a little for a provider to come back,
+then say that there is none.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -95,16 +96,21 @@ class Uplink:
                 if self.connections > before:
                     if trio.current_time() - began >= STEADY:
                         failures = 0
-                    break
+                        break
+                    self._tell_lost("; ".join(reasons), 0.0)
             why = "; ".join(reasons)
             failures += 1
             await self._pause(min(PAUSE_MAX, PAUSE_MIN * 2.0 ** min(failures - 1, 10)), why)
 
-    async def _pause(self, seconds: float, why: str) -> None:
+    def _tell_lost(self, why: str, seconds: float) -> None:
+        """Show that there is no provider, and that another try is in so many seconds."""
         now = self._clock.now()
         state = self._board.state
         since = state.since if isinstance(state, Disconnected) else now
         self._board.tell_state(Disconnected(since, why, now + seconds))
+
+    async def _pause(self, seconds: float, why: str) -> None:
+        self._tell_lost(why, seconds)
         self.tried.set()
         _log.warning("no provider of the chain answers", why=why, again_in=seconds)
         await trio.sleep(seconds)

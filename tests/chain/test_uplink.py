@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from codex.chain import ChainBoard, Connected, Disconnected, LinkLost, Wire
 from codex.chain.jsonrpc import RpcError, number
 from codex.chain.link import SENDING, Link
-from codex.chain.uplink import PATIENCE, PAUSE_MAX, POLL, QUIET, Uplink, shown_url
+from codex.chain.uplink import PATIENCE, PAUSE_MAX, POLL, QUIET, STEADY, Uplink, shown_url
 from codex.errors import ChainFailed, ChainUnreachable, ConfigError
 from codex.runtime import Inline, VirtualClock
 from codex.testing.chain import ProviderError, SimulatedChain, SimulatedProvider
@@ -308,6 +308,56 @@ async def test_a_call_that_providers_are_lost_over_is_given_up(autojump_clock: M
         with pytest.raises(ChainFailed, match="lost 4 times in a row over eth_getLogs"):
             await world.uplink.call("eth_getLogs", {"fromBlock": "0x0", "toBlock": "0x0", "topics": [[]]})
         assert await world.uplink.call("eth_chainId") == "0x7a69"
+
+
+async def test_a_call_that_the_first_provider_is_lost_over_is_answered_by_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    chain = SimulatedChain()
+
+    async def poison(method: str, params: list[Any]) -> Any:
+        if method == "eth_getLogs":
+            one.drop()
+        return await chain.answer(method, params)
+
+    one, two = SimulatedProvider(poison), chain.provider()
+    async with running(one=one, two=two) as world:
+        await trio.sleep(steady := STEADY + 1)
+        logs = {"fromBlock": "0x0", "toBlock": "0x0", "topics": [[]]}
+        assert await world.uplink.call("eth_getLogs", logs) == []
+        assert world.dialled == ["ws://one", "ws://one", "ws://two"]
+        # The one that answers is kept, and when it is lost the first one has its turn again.
+        await trio.sleep(steady)
+        assert isinstance(world.board.state, Connected)
+        assert world.board.state.url == "ws://two"
+        two.drop()
+        await trio.sleep(steady)
+        assert world.dialled[3:] == ["ws://one"]
+        assert isinstance(world.board.state, Connected)
+
+
+async def test_a_provider_that_never_lasts_keeps_nobody_from_the_next(autojump_clock: MockClock) -> None:
+    chain = SimulatedChain()
+    one, two = chain.provider(), chain.provider()
+    async with running(one=one, two=two) as world, trio.open_nursery() as nursery:
+
+        async def drop() -> None:
+            while True:
+                await trio.sleep(1)
+                one.drop()
+
+        nursery.start_soon(drop)
+        two.go_down()
+        await trio.sleep(1.1)
+        assert isinstance(world.board.state, Disconnected)
+        assert world.board.state.why.startswith("ws://one: the connection was reset; ws://two: ")
+        two.up = True
+        await trio.sleep(60)
+        assert world.dialled[:3] == ["ws://one", "ws://two", "ws://one"]
+        assert world.dialled[3:] == ["ws://two"]
+        assert isinstance(world.board.state, Connected)
+        assert world.board.state.url == "ws://two"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_connection_that_one_call_has_found_dead_is_made_anew_at_once(
