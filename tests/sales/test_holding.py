@@ -11,10 +11,10 @@ from trio.testing import MockClock
 from codex.config import LogConfig
 from codex.errors import ChainRefused
 from codex.logs import configured
-from codex.market import RequestState
+from codex.market import Groth16Proof, RequestState, SlotId
 from codex.sales import Held, ProofMissed, ProofSent, SaleMoved, SlotLost, State, Verdict
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
-from codex.testing.market import SimulatedMarket
+from codex.testing.market import SimulatedMarket, proof_for
 
 RICH = 10**6
 SIZE = 4 * BLOCK
@@ -273,3 +273,30 @@ async def test_a_proof_that_comes_close_to_the_end_of_its_period_is_warned_of(
                 if said["event"] == "a proof came late in its period"
             ]
             assert (warning["slot"], warning["spare"], warning["of"]) == (str(request.slot(0).id), close, 60)
+
+
+async def test_a_proof_that_was_overtaken_is_made_again_and_never_sent(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    request = a_request(duration=6000)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await post(market, request)
+        await trio.sleep(30)
+        bob.duties.prove_seconds, made = 25, bob.duties.proofs
+        submit, fitting = bob.door.submit_proof, list[bool]()
+
+        async def noted(id: SlotId, proof: Groth16Proof) -> None:
+            fitting.append(proof == proof_for(market.challenge(id, market.period.number)))
+            await submit(id, proof)
+
+        bob.door.submit_proof = noted
+        async with bob.sales.events(1000) as events:
+            await trio.sleep(5900)
+            kinds = [type(await anext(events)) for _ in fitting]
+        assert market.slot(slot.id).host == account("bob")
+        assert ProofMissed not in kinds
+        assert len(fitting) > 90
+        assert all(fitting)
+        assert bob.duties.proofs - made > len(fitting) + 1
