@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from codex.chain import ChainBoard, Connected, Disconnected, LinkLost, Wire
+from codex.chain import ChainBoard, ChainState, Connected, Disconnected, LinkLost, Wire
 from codex.chain.jsonrpc import RpcError, number
 from codex.chain.link import SENDING, Link
-from codex.chain.uplink import PATIENCE, PAUSE_MAX, POLL, QUIET, STEADY, Uplink, shown_url
+from codex.chain.uplink import PATIENCE, PAUSE_MAX, PAUSE_MIN, POLL, QUIET, STEADY, Uplink, shown_url
 from codex.errors import ChainFailed, ChainUnreachable, ConfigError
 from codex.runtime import Inline, VirtualClock
 from codex.testing.chain import ProviderError, SimulatedChain, SimulatedProvider
@@ -29,6 +29,8 @@ class World:
     def __init__(self, **providers: SimulatedProvider) -> None:
         self.providers = providers
         self.dialled: list[str] = []
+        self.shown: list[ChainState] = []
+        """What the board showed when each was dialled."""
         self.board = ChainBoard(VirtualClock(EPOCH))
         self.uplink = Uplink(
             [f"ws://{name}" for name in providers],
@@ -42,6 +44,7 @@ class World:
     @asynccontextmanager
     async def dial(self, url: str) -> AsyncIterator[Wire]:
         self.dialled.append(url)
+        self.shown.append(self.board.state)
         async with self.providers[url.removeprefix("ws://")].dial(url) as wire:
             yield wire
 
@@ -283,6 +286,20 @@ async def test_connections_that_never_last_are_not_made_in_a_hurry(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+async def test_pauses_are_short_again_after_a_connection_that_has_lasted(autojump_clock: MockClock) -> None:
+    provider = SimulatedChain().provider()
+    async with running(one=provider) as world:
+        provider.go_down()
+        await trio.sleep(600)
+        provider.up = True
+        await trio.sleep(PAUSE_MAX)
+        assert isinstance(world.board.state, Connected)
+        await trio.sleep(STEADY)
+        provider.drop()
+        await trio.sleep(2 * PAUSE_MIN)
+        assert isinstance(world.board.state, Connected)
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -326,6 +343,7 @@ async def test_a_call_that_the_first_provider_is_lost_over_is_answered_by_the_ne
         logs = {"fromBlock": "0x0", "toBlock": "0x0", "topics": [[]]}
         assert await world.uplink.call("eth_getLogs", logs) == []
         assert world.dialled == ["ws://one", "ws://one", "ws://two"]
+        assert all(isinstance(state, Disconnected) for state in world.shown)
         # The one that answers is kept, and when it is lost the first one has its turn again.
         await trio.sleep(steady)
         assert isinstance(world.board.state, Connected)

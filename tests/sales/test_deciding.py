@@ -22,9 +22,11 @@ ROOM = Availability(
 )
 
 
-def test_what_just_fits_is_taken() -> None:
-    judgement = judge(ASK, collateral=200, end=99, availabilities=[ROOM], balance=200)
-    assert judgement.availability == ROOM
+@pytest.mark.parametrize("until", [0, 99])
+def test_what_just_fits_is_taken(until: int) -> None:
+    room = evolve(ROOM, until=until)
+    judgement = judge(ASK, collateral=200, end=99, availabilities=[room], balance=200)
+    assert judgement.availability == room
     assert [check.name for check in judgement.checks] == [
         "enabled",
         "size",

@@ -28,7 +28,8 @@ from codex.runtime import Lagged
 from codex.sales import ProofMissed, ProofSent, SaleMoved, SlotLost, SlotPaid, SlotSlashed, State, Verdict
 from codex.sales.queue import Item, SlotQueue
 from codex.sales.standing import DEPTH
-from codex.sales.trade import QUEUE
+from codex.sales.states import SETTLED
+from codex.sales.trade import QUEUE, WORKERS
 from codex.store import NEVER
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import CONFIG, EPOCH, SimulatedMarket, _Slot, proof_for
@@ -403,6 +404,23 @@ async def test_a_lost_slot_costs_less_collateral_and_goes_first(
         assert market.request(new.id).filled == 0
         cost = repair_collateral(lost.ask, CONFIG.collateral)
         assert RICH - market.books.balances[account("bob")] == cost < SIZE
+
+
+async def test_no_more_slots_are_worked_at_than_may_be(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=10 * SIZE)
+        bob.duties.store_seconds = 20
+        request = a_request(slots=10)
+        await post(market, request)
+        most = 0
+        with trio.fail_after(200):
+            while market.request(request.id).filled < 10:
+                states = [sale.state for sale in await bob.sales.sales()]
+                most = max(most, sum(state not in SETTLED for state in states))
+                await trio.sleep(0.25)
+        assert most == WORKERS
 
 
 async def test_what_found_no_place_in_the_queue_is_found_again(
