@@ -863,6 +863,27 @@ async def test_a_filling_that_is_taken_back_opens_the_slot_again(
         assert market.slot(slot.id).host == account("bob")
 
 
+async def test_a_slot_that_is_held_is_looked_at_at_once_when_the_chain_takes_something_back(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """And not a period later: the request may have expired by then."""
+    market.remembers = True
+    slot = a_request().slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        await market.next_block()
+        await trio.sleep(market.period.end + 5 - market.time)
+        period = market.period
+        await post(market, slot.request)
+        await moved_to(bob, State.PROVING)
+        await trio.sleep(1)
+        market.reorganise(2)
+        assert not market.books.hosted[account("bob")]
+        await trio.sleep(20)
+        assert market.slot(slot.id).host == account("bob")
+        assert market.period == period
+
+
 @pytest.mark.parametrize("full", [False, True])
 async def test_who_was_outdone_fills_the_slot_when_the_other_filling_is_taken_back(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, full: bool
