@@ -11,7 +11,7 @@ proofs only, as the chain's verifier asks for no more.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from codex.devnet.demo_ledger import (
     check_ledger,
     check_same,
 )
-from codex.devnet.demo_watch import SlotRow, Watch
+from codex.devnet.demo_watch import SlotRow, Watch, decided
 from codex.devnet.deploying import CONFIG
 from codex.devnet.opening import HOST
 from codex.market import Address, MarketplaceConfig, RequestId, RequestState, SlotState, StorageRequest
@@ -153,7 +153,7 @@ async def perform(cluster: Cluster, content: Content, plan: Plan, tell: Tell) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.run, since.number if since is not None else 0)
         await _offer(hosts, request, tell)
-        await _filled(client, cid, verifiable, request, watch, tell)
+        await _filled(client, hosts, cid, verifiable, request, watch, tell)
         await _lose_a_host(hosts, request, watch, plan, tell)
         await _fetch(client, verifiable, digest, size, tell)
         await _end(cluster, client, hosts, request, watch, tell)
@@ -238,10 +238,20 @@ async def _offer_one(node: Node, request: StorageRequest) -> None:
 
 
 async def _filled(
-    client: Member, cid: Cid, verifiable: Cid, request: StorageRequest, watch: Watch, tell: Tell
+    client: Member,
+    hosts: dict[str, Member],
+    cid: Cid,
+    verifiable: Cid,
+    request: StorageRequest,
+    watch: Watch,
+    tell: Tell,
 ) -> None:
     slots = range(request.ask.slots)
-    await watch.until("all slots filled", lambda: len(watch.held) == len(slots), PATIENCE)
+
+    async def why() -> str:
+        return await decided(_nodes(hosts), request, [index for index in slots if index not in watch.held])
+
+    await watch.until("all slots filled", lambda: len(watch.held) == len(slots), PATIENCE, why)
     state = await watch.marketplace.request_state(request.id)
     check_same("the request", state, RequestState.STARTED)
     tell(Began("prove", "All slots are filled: the contract runs, and hosts prove in each period"))
@@ -275,7 +285,12 @@ async def _lose_a_host(
     )
     for member in hosts.values():
         await _offer_one(member.node, request)
-    await watch.until(f"slot {index} repaired", lambda: index in watch.held, PATIENCE)
+    await watch.until(
+        f"slot {index} repaired",
+        lambda: index in watch.held,
+        PATIENCE,
+        partial(decided, _nodes(hosts), request, [index]),
+    )
     other = watch.names.get(watch.held[index].host, "a stranger")
     if other not in hosts:
         raise DemoFailed(f"slot {index} was filled by {other}, which does not run")
@@ -316,6 +331,10 @@ async def _end(
     for member in hosts.values():
         await _settled(f"{member.name} has let go of what it held", partial(_empty, member.node))
     tell(Said("the hosts have let go of the data, and have their room and collateral back"))
+
+
+def _nodes(members: Mapping[str, Member]) -> dict[str, Node]:
+    return {name: member.node for name, member in members.items()}
 
 
 async def _settled(what: str, reached: Callable[[], Awaitable[bool]]) -> None:

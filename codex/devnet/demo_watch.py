@@ -2,13 +2,14 @@
 to the chain.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import trio
 from attrs import define, field, frozen
 
 from codex.chain import Marketplace, Reorganised
 from codex.devnet.demo_ledger import Course, DemoFailed, Fill
+from codex.errors import CodexError
 from codex.market import (
     Address,
     MarketEvent,
@@ -19,6 +20,7 @@ from codex.market import (
     SlotState,
     StorageRequest,
 )
+from codex.node import Node
 
 LOOK = 0.5
 """Seconds between two looks at what the chain tells by no event."""
@@ -65,14 +67,23 @@ class Watch:
                 await self._look()
                 await trio.sleep(LOOK)
 
-    async def until(self, what: str, reached: Callable[[], bool], patience: float) -> None:
-        """Wait for something. Raises DemoFailed when it is not so after `patience` seconds."""
+    async def until(
+        self,
+        what: str,
+        reached: Callable[[], bool],
+        patience: float,
+        why: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        """Wait for something. Raises DemoFailed when it is not so after `patience` seconds, with what `why`
+        tells of it then.
+        """
         with trio.move_on_after(patience):
             while not reached():
                 await self._news.wait()
             return
         now = ", ".join(f"{row.index} {row.state.name.lower()} {row.host}".strip() for row in self.rows)
-        raise DemoFailed(f"after {patience:.0f} seconds not {what}; slots: {now or 'none seen'}")
+        told = f"after {patience:.0f} seconds not {what}; slots: {now or 'none seen'}"
+        raise DemoFailed(told if why is None else f"{told}; {await why()}")
 
     def proofs(self, index: int) -> int:
         """How many proofs of a slot were taken."""
@@ -130,3 +141,25 @@ class Watch:
             missed=await market.missing_proofs(id) if taken else 0,
             collateral=await market.current_collateral(id) if taken else 0,
         )
+
+
+async def decided(hosts: Mapping[str, Node], request: StorageRequest, slots: Iterable[int]) -> str:
+    """What each host has decided last about those slots of a request, in words."""
+    words = []
+    for name, node in hosts.items():
+        try:
+            found = [
+                decision
+                for index in slots
+                for decision in await node.market.decisions(request.slot(index).id, limit=1)
+            ]
+        except CodexError as error:
+            words.append(f"{name} does not tell: {error.message}")
+            continue
+        last = max(found, key=lambda decision: decision.at, default=None)
+        words.append(
+            f"{name} has seen none of them"
+            if last is None
+            else f"{name} about slot {last.index}: {last.verdict.value}, {last.reason}"
+        )
+    return "; ".join(words)

@@ -1,6 +1,7 @@
 """What the demo shows of a request: slots as the chain tells them, what came before, and what must not be."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from attrs import define, field
 from trio.testing import MockClock
 
 from codex.devnet.demo_ledger import DemoFailed, Fill
-from codex.devnet.demo_watch import LOOK, SlotRow, Watch
+from codex.devnet.demo_watch import LOOK, SlotRow, Watch, decided
+from codex.devnet.town import open_town
 from codex.market import Address, SlotState
+from codex.testing.contracts import CONTENT, SLOT, buy, until
 from codex.testing.hosts import a_request, account
 from codex.testing.market import EPOCH, SimulatedChain, SimulatedMarket, proof_for
 from codex.testing.market_door import MarketDoor
@@ -82,7 +85,7 @@ def states(rows: tuple[SlotRow, ...]) -> list[tuple[SlotState, str]]:
 
 
 async def test_slots_are_shown_as_they_are_filled_proved_lost_and_repaired(
-    market: SimulatedMarket, seen: Seen
+    market: SimulatedMarket, seen: Seen, autojump_clock: MockClock
 ) -> None:
     watch = seen.watch
     await trio.sleep(1)
@@ -121,17 +124,26 @@ async def test_slots_are_shown_as_they_are_filled_proved_lost_and_repaired(
 
 
 async def test_what_does_not_come_about_is_told_with_how_it_stands(
-    market: SimulatedMarket, seen: Seen
+    market: SimulatedMarket, seen: Seen, autojump_clock: MockClock
 ) -> None:
     await fill(market, BOB, 0)
     with pytest.raises(DemoFailed, match="after 5 seconds not all filled; slots: 0 filled bob, 1 free"):
         await seen.watch.until("all filled", lambda: len(seen.watch.held) == 2, 5)
     fresh = watch_of(market, [])
-    with pytest.raises(DemoFailed, match="slots: none seen"):
+    with pytest.raises(DemoFailed, match=r"slots: none seen$"):
         await fresh.until("anything", lambda: False, 1)
 
+    async def why() -> str:
+        await trio.lowlevel.checkpoint()
+        return "bob: asleep"
 
-async def test_other_requests_are_not_shown(market: SimulatedMarket, seen: Seen) -> None:
+    with pytest.raises(DemoFailed, match=r"slots: none seen; bob: asleep$"):
+        await fresh.until("anything", lambda: False, 1, why)
+
+
+async def test_other_requests_are_not_shown(
+    market: SimulatedMarket, seen: Seen, autojump_clock: MockClock
+) -> None:
     other = a_request("carol", nonce=9)
     market.fund(other.client, other.ask.price)
     await MarketDoor(market, other.client).request_storage(other)
@@ -178,3 +190,24 @@ async def test_a_slot_that_nobody_holds_any_more_when_it_is_heard_of_is_not_to_b
         await watch_of(market, []).run(since)
     [error] = leaves(caught.value)
     assert "the chain knows no host" in str(error)
+
+
+async def test_it_is_told_why_nobody_has_filled_a_slot(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_town(tmp_path, "alice", "bob", "carol") as town:
+        alice, bob, carol = town["alice"], town["bob"], town["carol"]
+        id = await buy(alice, await alice.store(CONTENT))
+        await carol.market.add_availability(total=SLOT, duration=10**8, price=1, collateral=1)
+        purchase = await alice.market.purchase(id)
+        assert purchase is not None
+        request = purchase.request
+        assert request is not None
+
+        async def seen() -> bool:
+            return bool(await carol.market.decisions(request.slot(0).id))
+
+        await until(seen)
+        told = (await decided({"bob": bob, "carol": carol}, request, (0, 1))).split("; ")
+        assert told[0].endswith("unwanted, nothing is offered: there is no availability")
+        assert told[1].startswith("carol about slot ")
+        assert "unwanted, collateral" in told[1]
+        assert await decided({"bob": bob}, request, ()) == "bob has seen none of them"
