@@ -21,7 +21,7 @@ from codex.node.hosting import Slot as HostedSlot
 from codex.node.proving import slot_inputs
 from codex.proofs import Prover
 from codex.runtime import Inbox, serve
-from codex.sales import OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore
+from codex.sales import OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore, OnTidy
 from codex.slots import SlotShape
 
 LIMIT = 64
@@ -74,6 +74,8 @@ class DutiesService:
             case OnClear(slot):
                 await self.hosting.clear(str(slot))
                 return None
+            case OnTidy(kept):
+                return await self.hosting.tidy({str(slot) for slot in kept})
         raise TypeError(f"the node has no duty {type(call).__name__}")
 
     async def _look(self, slot: Slot) -> None:

@@ -10,7 +10,7 @@ pinned it). A dataset that is deleted while slots of it are hosted leaves these,
 they are proved; it is listed as long.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import trio
@@ -25,7 +25,7 @@ from codex.node.gathering import ProvedLeaves
 from codex.node.mending import Mending
 from codex.runtime.threads import Offload
 from codex.slots import SlotShape, SlotTree, dataset_tree
-from codex.store import BlockStore, Hold
+from codex.store import NEVER, BlockStore, Hold
 
 PURPOSE = "slot"
 """The purpose of the holds of slots."""
@@ -145,6 +145,13 @@ class Hosting:
         if dropped:
             log.info("slot cleared", slot=id)
         return dropped
+
+    async def tidy(self, kept: Collection[str]) -> None:
+        """Of the slots that no time ends, clear all but those of these ids."""
+        for hold in await self.store.holds(PURPOSE):
+            if hold.expiry == NEVER and hold.key not in kept:
+                log.warning("a slot is kept that nobody looks after", slot=hold.key)
+                await self.clear(hold.key)
 
     async def _begin(
         self, slot: Slot, expiry: float, find: Callable[[], Awaitable[Manifest]], *, held: bool

@@ -12,7 +12,7 @@ is counted by the store (codex/store/availability.py).
 from codex.sales.bench import ProofMissed, ProofSent, SaleEvent, SaleMoved, SlotLost, SlotPaid, SlotSlashed
 from codex.sales.board import SalesBoard
 from codex.sales.deciding import Check, Decision, Verdict
-from codex.sales.duties import Duties, OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore
+from codex.sales.duties import Duties, OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore, OnTidy
 from codex.sales.handle import Sales
 from codex.sales.history import Held
 from codex.sales.states import SALE, State
@@ -29,6 +29,7 @@ __all__ = [
     "OnLook",
     "OnProve",
     "OnStore",
+    "OnTidy",
     "ProofMissed",
     "ProofSent",
     "SaleEvent",

@@ -4,6 +4,8 @@ Sales stand below the node and know it by a mailbox only, which they are given. 
 a task of its own (`codex.runtime.serve`); a duty that fails raises its CodexError at the sale.
 """
 
+from collections.abc import Collection
+
 from attrs import frozen
 
 from codex.market import Groth16Proof, Slot, SlotId
@@ -61,6 +63,13 @@ class OnClear(Call[None]):
     slot: SlotId
 
 
+@frozen
+class OnTidy(Call[None]):
+    """Of the slots that are kept until they are cleared, clear all but these: nobody else will."""
+
+    kept: frozenset[SlotId]
+
+
 class Duties:
     """The asking side."""
 
@@ -86,3 +95,7 @@ class Duties:
     async def on_clear(self, slot: SlotId) -> None:
         """As OnClear."""
         await self._mailbox.ask(OnClear(slot))
+
+    async def on_tidy(self, kept: Collection[SlotId]) -> None:
+        """As OnTidy."""
+        await self._mailbox.ask(OnTidy(frozenset(kept)))

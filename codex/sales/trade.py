@@ -92,6 +92,7 @@ class Trade:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._insist(self._resume)
+            await self._insist(self._tidy)
             nursery.start_soon(self._tend)
             nursery.start_soon(self._reconsider)
             while True:
@@ -112,10 +113,17 @@ class Trade:
         """An agent for each slot that has something reserved, or is ours by what the chain says."""
         reservations = await self._bench.book.slots()
         for reservation in reservations:
-            slot = SlotId.of(RequestId(reservation.request), reservation.slot)
+            slot = _slot_of(reservation)
             if slot not in self._agents:
                 self._begin(slot, reservation=reservation)
         await self._adopt()
+
+    async def _tidy(self) -> None:
+        """Have the node let go of what no sale holds any more: a slot that was taken over with nothing
+        reserved for it, and lost while nobody was here. No clock ever lets go of it.
+        """
+        reserved = {_slot_of(reservation) for reservation in await self._bench.book.slots()}
+        await self._bench.duties.on_tidy(reserved | self._agents.keys())
 
     async def _adopt(self) -> None:
         """Take slots over that are ours and that no agent knows of."""
@@ -381,3 +389,7 @@ class Trade:
             # What it had reserved is free again, and may be what another slot was missing.
             self.look_again()
         self._dispatch()
+
+
+def _slot_of(reservation: SlotReservation) -> SlotId:
+    return SlotId.of(RequestId(reservation.request), reservation.slot)

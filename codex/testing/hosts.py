@@ -39,7 +39,7 @@ from codex.runtime import (
     open_supervisor,
     serve,
 )
-from codex.sales import Duties, OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore, Sales, SalesBoard
+from codex.sales import Duties, OnClear, OnExpiryUpdate, OnLook, OnProve, OnStore, OnTidy, Sales, SalesBoard
 from codex.sales.service import SalesService
 from codex.store import Availability, BlockStore, MarketBook
 from codex.testing.disks import FaultyDisk
@@ -105,6 +105,8 @@ class SimulatedDuties:
     """By the name of a call's class: what the next ones raise."""
     repaired: list[SlotId] = field(factory=list)
     proofs: int = 0
+    tidied: list[frozenset[SlotId]] = field(factory=list)
+    """What was to stay each time that all other slots were to go."""
 
     async def run(self, inbox: Inbox) -> None:
         """Answer until cancelled."""
@@ -126,6 +128,9 @@ class SimulatedDuties:
                 return await trio.lowlevel.checkpoint()
             case OnClear(slot):
                 return await self._clear(slot)
+            case OnTidy(kept):
+                self.tidied.append(kept)
+                return await trio.lowlevel.checkpoint()
         raise TypeError(f"no duty: {call}")
 
     async def _store(self, slot: Slot, expiry: float, repair: bool, reservation: str | None) -> None:

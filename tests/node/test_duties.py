@@ -25,6 +25,7 @@ from codex.proofs import PlaceholderProver, Prover
 from codex.runtime import Inline, Mailbox
 from codex.sales import Duties
 from codex.slots import SlotShape
+from codex.store import NEVER
 from codex.testing.content import noise
 from codex.testing.nodes import EPOCH, open_test_node
 
@@ -100,6 +101,16 @@ async def test_a_slot_is_kept_proved_and_let_go(tmp_path: Path) -> None:
         await duties.on_clear(slot.id)
         await duties.on_clear(slot.id)
         assert await node._running.store.holds("slot") == []
+
+
+async def test_what_nobody_looks_after_goes(tmp_path: Path) -> None:
+    async with open_test_node(tmp_path) as node, on_duty(node) as duties:
+        _, request = await request_of(node)
+        for index, expiry in enumerate((NEVER, NEVER, EPOCH + 500)):
+            await duties.on_store(request.slot(index), expiry, repair=False, reservation=None)
+        await duties.on_tidy([request.slot(1).id])
+        held = {hold.key for hold in await node._running.store.holds("slot")}
+        assert held == {str(request.slot(index).id) for index in (1, 2)}
 
 
 def other_terms(request: StorageRequest) -> list[tuple[StorageRequest, str]]:

@@ -796,6 +796,8 @@ async def test_nothing_is_kept_of_a_request_that_the_chain_has_forgotten(
     # As a chain for development does when it is started anew.
     del market.books.requests[request.id], market.books.slots[request.slot(0).id]
     async with open_host(market, tmp_path) as bob:
+        await trio.sleep(1)
+        assert bob.duties.tidied == [{request.slot(0).id}], "what an agent is at it ends itself"
         await trio.sleep(60)
         assert await bob.untouched()
 
