@@ -216,9 +216,14 @@ class Follower(Generic[E_co]):
         number, hash = mark
         if hash == _BEGINNING:
             return True
-        if top is not None and top.number == number + 1:
-            return top.parent == hash
-        return (await self._header(number)).hash == hash
+        follows = top is not None and top.number == number + 1
+        if top is not None and follows and top.parent == hash:
+            return True
+        stands = (await self._header(number)).hash == hash
+        if stands and follows:
+            # The block that was told of is not of the chain that answers now: nothing was taken back, as yet.
+            raise _Behind
+        return stands
 
     async def _fork(self, cursor: Cursor, gone: tuple[int, bytes]) -> Reorganised:
         """Find where the chain that was followed, of which block `gone` is no part any more, parts from the

@@ -40,6 +40,8 @@ class View:
         self.mishaps: list[Any] = []
         self.scans: list[tuple[int, int]] = []
         self.asked = 0
+        self.head: Header | None = None
+        """What is told to be the newest block, when it is another than that."""
         self.behind = 0
         """How many of the newest blocks whoever answers does not have, though they were told of."""
 
@@ -82,8 +84,8 @@ class View:
     async def next_head(self, after: Header | None) -> Header:
         while True:
             head = Header.from_json(await self.chain.answer("eth_getBlockByNumber", ["latest", False]))
-            if head != after:
-                return head
+            if (self.head or head) != after:
+                return self.head or head
             await trio.sleep(60)
 
     def follow(self, cursor: Cursor) -> Follower[int]:
@@ -278,6 +280,26 @@ async def test_a_block_that_is_replaced_while_it_is_scanned_is_no_failure(autoju
     view.mishaps = [lambda: chain.reorganise(1, said(30), longer=0)]
     await caught_up(view, reader)
     assert reader.numbers == truth(chain) == [0, 1, 2, 30]
+
+
+async def test_a_newest_block_of_another_chain_than_the_answers_takes_nothing_back(
+    autojump_clock: MockClock,
+) -> None:
+    chain = SimulatedChain()
+    view, reader = View(chain), Reader()
+    for number in range(6):
+        chain.mine(said(number))
+    await caught_up(view, reader)
+    view.head = Header(chain.height + 1, b"\x05" * 32, b"\x06" * 32, 1_800_000_000)
+    view.asked = 0
+    await caught_up(view, reader)
+    assert reader.forks == []
+    assert view.asked < 200
+    view.head = None
+    chain.mine(said(6))
+    await caught_up(view, reader)
+    assert reader.forks == []
+    assert reader.numbers == truth(chain) == list(range(7))
 
 
 async def test_a_chain_that_has_become_shorter(autojump_clock: MockClock) -> None:
