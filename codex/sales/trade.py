@@ -45,6 +45,8 @@ RECONSIDER = 600.0
 """Seconds after which slots that were not wanted are judged anew at the latest, or a period if longer."""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
+SETTLE = 1.0
+"""Seconds between what was taken back and hearing anew."""
 MARK = 60.0
 """Seconds between two bookmarks: what was told between the last one and the end of a life is read twice."""
 _BETTER = f"{QUEUE} other slots are worth more"
@@ -98,6 +100,7 @@ class Trade:
             while True:
                 with trio.CancelScope() as self._following:
                     await self._insist(self._follow)
+                await trio.sleep(SETTLE)  # a provider may take something back all the time
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something that may fail while the chain or the disk is away, until it has been done."""

@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from codex.chain import Cursor
+from codex.chain import Cursor, Reorganised
 from codex.config import StoreConfig
 from codex.errors import BlockNotFound, ChainRefused, CorruptData, NotOnNetwork, SlotReservationNotAllowed
 from codex.market import (
@@ -1016,6 +1016,30 @@ async def test_a_reservation_that_is_taken_back_is_made_again_if_it_can(
         assert market.slot(slot.id).host == (None if full else account("bob"))
         assert bob.door.sent.count("reserve_slot") == (1 if full else 2)
         assert bob.duties.proofs == 1 or not full  # and the slot is not fetched once more
+
+
+async def test_a_provider_that_takes_something_back_all_the_time_is_not_asked_without_a_pause(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    class Fickle:
+        def __aiter__(self) -> "Fickle":
+            return self
+
+        async def __anext__(self) -> Reorganised:
+            nonlocal asked
+            asked += 1
+            await trio.lowlevel.checkpoint()
+            return Reorganised(market.head, Cursor(market.head))
+
+    async def fickle(door: MarketDoor, since: Cursor | int) -> Fickle:
+        return Fickle()
+
+    monkeypatch.setattr(MarketDoor, "events", fickle)
+    async with open_host(market, tmp_path):
+        await trio.sleep(100)
+        assert 50 < asked <= 101
 
 
 async def test_a_reservation_that_is_on_its_way_at_a_stop_is_ours(
