@@ -135,7 +135,7 @@ class Protector:
                 made = await self.protect(cid, original, layout, job)
                 return await self._offload.run(made.as_json)  # thousands of roots take their time
             finally:
-                if self._begun[cid, layout] is job:  # and not the one that came after it was cancelled
+                if self._begun.get((cid, layout)) is job:  # and not one that came after it was cancelled
                     del self._begun[cid, layout]
 
         job = self._begun[cid, layout] = jobs.start(JobKind.PROTECT, work, subject=str(cid))

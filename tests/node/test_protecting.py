@@ -385,6 +385,32 @@ async def test_one_that_is_being_cancelled_is_begun_anew(node: Node) -> None:
     assert (await third.wait()).result == view.result
 
 
+async def test_one_that_is_slow_to_end_minds_no_later_one_that_has_ended(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, abort = trio.Event(), BlockStore.abort
+
+    async def slow(self: BlockStore, ingest: str) -> None:
+        await gate.wait()
+        await abort(self, ingest)
+
+    monkeypatch.setattr(BlockStore, "abort", slow)
+    cid = await node.store(CONTENT)
+    first = await node.protect(cid, 2, 1)
+    while first.phase != "encoding":
+        await trio.lowlevel.checkpoint()
+    assert node.jobs.cancel(first.id)
+    second = await node.protect(cid, 2, 1)
+    while second.phase != "waiting":
+        await trio.lowlevel.checkpoint()
+    assert node.jobs.cancel(second.id)
+    assert (await second.wait()).state is JobState.CANCELLED
+    gate.set()
+    view = await first.wait()
+    assert (view.state, view.error) == (JobState.CANCELLED, None)
+    await protected(node, cid, 2, 1)
+
+
 # -- what cannot be
 
 
