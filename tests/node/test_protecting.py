@@ -24,6 +24,7 @@ from codex.errors import (
     NotOnNetwork,
     QuotaExceeded,
 )
+from codex.kernels.engine import Kernel
 from codex.node import JobKind, JobState, ManifestStored, Node, Protected, encoding
 from codex.node.events import Events
 from codex.node.job import Progress
@@ -94,16 +95,13 @@ async def read(node: Node, cid: Cid | str) -> bytes:
 KNOWN = [0, 1, 2, 3, 5, *range(8, 14), 15]
 
 
-@pytest.mark.parametrize("number", KNOWN)
-async def test_manifests_and_roots_are_those_of_the_network(
-    threaded: Node, vectors: Callable[[str], Any], number: int
-) -> None:
-    case = vectors("protected")["cases"][number]
+async def check_known(node: Node, case: dict[str, Any]) -> None:
+    """Protecting the content of a recorded case comes to what was recorded."""
     original, made = case["original_manifest"]["fields"], case["verifiable_manifest"]
     content = content_of(case["content"], case["bytes"])
-    cid = await threaded.store(content, filename=original["filename"], mimetype=original["mimetype"])
+    cid = await node.store(content, filename=original["filename"], mimetype=original["mimetype"])
     m = case["request_body"]["tolerance"]
-    result = await protected(threaded, cid, case["request_body"]["nodes"] - m, m)
+    result = await protected(node, cid, case["request_body"]["nodes"] - m, m)
     assert result.pop("protectedCid") not in (str(cid), made["cid"])
     assert result == {
         "verifiableCid": made["cid"],
@@ -111,9 +109,24 @@ async def test_manifests_and_roots_are_those_of_the_network(
         "verifyRoot": made["fields"]["verify_root_cid"],
         "slotRoots": made["fields"]["slot_root_cids"],
     }
-    listed = {str(one): manifest async for one, manifest in threaded.iterate_manifests()}
+    listed = {str(one): manifest async for one, manifest in node.iterate_manifests()}
     assert listed.keys() == {str(cid), made["cid"]}
     assert listed[made["cid"]].to_bytes().hex() == made["hex"]
+
+
+@pytest.mark.parametrize("number", KNOWN)
+async def test_manifests_and_roots_are_those_of_the_network(
+    threaded: Node, vectors: Callable[[str], Any], number: int
+) -> None:
+    await check_known(threaded, vectors("protected")["cases"][number])
+
+
+@pytest.mark.parametrize("number", [8, 9])  # the smallest ones: 2 + 1 and 3 + 2 rows of three blocks
+async def test_they_are_where_there_are_no_kernels(
+    threaded: Node, vectors: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(Kernel, "fault", "no engine here")
+    await check_known(threaded, vectors("protected")["cases"][number])
 
 
 async def test_the_manifest_that_is_not_stored_has_its_known_name(
@@ -201,8 +214,9 @@ async def small(store: BlockStore, count: int, name: str = "small") -> tuple[Cid
     return await store_dataset(store, blocks, name), make_dataset(blocks, name, SMALL)[1]
 
 
-def protector_of(store: BlockStore, *, batch: int = MIB) -> Protector:
-    return Protector(store, Inline(), budget=Budget(MIB), events=Events(), network=None, cores=2, batch=batch)
+def protector_of(store: BlockStore, *, batch: int = MIB, budget: Budget | None = None) -> Protector:
+    budget = budget or Budget(MIB)
+    return Protector(store, Inline(), budget=budget, events=Events(), network=None, cores=2, batch=batch)
 
 
 async def protect(store: BlockStore, cid: Cid, manifest: Manifest, k: int, m: int, **how: Any) -> Protected:
@@ -253,6 +267,23 @@ async def test_batches_that_are_large_go_alone(tmp_path: Path, monkeypatch: pyte
             found.append(max(watched.without))
     assert 5 <= found[0] <= 10, "two are under way when a third is read, and no more"
     assert found[1] == 0
+
+
+async def test_its_memory_is_held_of_the_budget(tmp_path: Path) -> None:
+    held: list[int] = []
+
+    class Told(Budget):
+        def move(self, lent: int, held_more: int) -> None:
+            super().move(lent, held_more)
+            held.append(held_more)
+
+    async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
+        cid, manifest = await small(store, 30)
+        protector = protector_of(store, batch=3 * 5 * SMALL, budget=Told(MIB))
+        layout = await protector.plan(manifest, 3, 2)
+        await protector.protect(cid, manifest, layout, Progress())
+    most = encoding.memory_of(3 * 5 * SMALL)
+    assert held == [most, -most]
 
 
 async def test_cancelled_anywhere_it_leaves_nothing(tmp_path: Path) -> None:
