@@ -17,7 +17,7 @@ from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest
 from codex.data.runs import Witness
 from codex.erasure import Layout
-from codex.errors import BlockNotFound, CorruptData, NotOnNetwork
+from codex.errors import BlockNotFound, CodexError, CorruptData, NotOnNetwork
 from codex.node.fetching import SLOW
 from codex.node.sought import Known, Race, Share, Sought
 from codex.runtime.groups import unwrapped
@@ -154,12 +154,14 @@ class Gatherer:
                     nursery.cancel_scope.cancel()
         finally:
             self.avoid(race.silent)
+        if race.refusal is not None and sought.columns:
+            raise race.refused()
         return race.failure
 
     async def _see_to_it(self, network: ProvedLeaves, race: Race, nursery: trio.Nursery) -> None:
         """Ask whoever is to be asked, until there is no need to, or nobody is left."""
         try:
-            while race.sought.columns:
+            while race.sought.columns and race.refusal is None:
                 for share in race.ask(trio.current_time()):
                     nursery.start_soon(self._ask, network, race, share)
                 if not race.running:
@@ -193,6 +195,8 @@ class Gatherer:
                             race.news.set()
         except NotOnNetwork as error:
             race.failure = error
+        except CodexError as error:
+            race.refusal = race.refusal or error  # what several are refused, whoever waits is told once
         finally:
             race.ended(share, trio.current_time())
 

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from codex.data import Block
 from codex.erasure import Layout
-from codex.errors import NotOnNetwork
+from codex.errors import CodexError, NotOnNetwork
 from codex.node.fetching import MEASURED, SLOW
 
 STALL = 3.0  # seconds without anything of a row, after which it is not counted on
@@ -129,6 +129,7 @@ class Race:
         self.shares: list[Share] = []
         self.news = trio.Event()
         self.failure: NotOnNetwork | None = None
+        self.refusal: CodexError | None = None  # the first that is nobody's answer, after which none counts
         self._rows = rows
         self._known = known
         self._asked: set[int] = set()
@@ -138,6 +139,12 @@ class Race:
     def running(self) -> bool:
         """Whether anything may still come."""
         return any(share.running for share in self.shares)
+
+    def refused(self) -> CodexError:
+        """Take the refusal, to be raised. Frames that it will have know the race, which keeps it no more."""
+        refusal, self.refusal = self.refusal, None
+        assert refusal is not None
+        return refusal
 
     def arrived(self, share: Share, index: int, block: Block, now: float) -> None:
         """A block has come."""

@@ -9,7 +9,16 @@ from trio.testing import MockClock
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress
-from codex.errors import BlockNotFound, CorruptData, NotOnNetwork
+from codex.errors import (
+    BlockNotFound,
+    CodexError,
+    CorruptData,
+    DiskFailed,
+    DiskFull,
+    NotADataset,
+    NotOnNetwork,
+    QuotaExceeded,
+)
 from codex.node.gathering import PATIENCE, Gatherer
 from codex.node.sought import STALL
 from codex.store import Leaf
@@ -202,6 +211,43 @@ async def test_what_nobody_has_is_made_up_for_by_others(autojump_clock: MockCloc
     others.wanted.clear()
     check(await gatherer.gather(COLUMNS, DATASET.leaves(2)), DATASET.leaves(2))
     assert sorted(others.rows) == [1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", [QuotaExceeded, DiskFull, DiskFailed, NotADataset])
+async def test_what_several_are_refused_at_once_is_raised_once(
+    kind: type[CodexError], autojump_clock: MockClock
+) -> None:
+    at_once = trio.Event()
+
+    class Refused(Arrivals):
+        async def __anext__(self) -> list[tuple[Leaf, Block]]:
+            await at_once.wait()
+            raise kind("refused")
+
+    class Refusing(Others):
+        @asynccontextmanager
+        async def fetch_proved(
+            self,
+            tree: Cid,
+            leaf_count: int,
+            indices: Iterable[int],
+            *,
+            keep: bool = True,
+            block_size: int = BLOCK_SIZE,
+        ) -> AsyncIterator[AsyncIterator[list[tuple[Leaf, Block]]]]:
+            yield Refused(list(indices), self.delays)
+
+    gatherer = Gatherer(Shelf(), Refusing(), DATASET.manifest)
+    async with trio.open_nursery() as nursery:
+
+        async def refuse() -> None:
+            await trio.sleep(1)
+            at_once.set()
+
+        nursery.start_soon(refuse)
+        with pytest.raises(kind, match="refused") as caught:
+            await gatherer.gather(COLUMNS, DATASET.leaves(4))
+        assert type(caught.value) is kind
 
 
 async def test_what_is_wanted_may_come_itself(autojump_clock: MockClock) -> None:
