@@ -174,7 +174,8 @@ class Race:
                     column = self.sought.layout.place(index)[1]
                     needed[column] = needed.get(column, 0) - 1
             elif any(self.sought.is_of_use(index) for index in share.left):
-                least = min(least, share.worth or 0.0)
+                # Nothing more comes of one that has ended, whatever it was worth before.
+                least = min(least, (share.worth or 0.0) if share.running else 0.0)
         if not any(count > 0 for count in needed.values()):
             return []
         if not least:
@@ -205,12 +206,14 @@ class Race:
         for share in self.shares:
             if not share.running or not share.left or share.worth == 0.0:
                 continue
-            known = [self._known[row] for row in share.rows if row in self._known]
+            longest = [self._known[row].longest for row in share.rows if row in self._known]
             took = share.took(now)
-            if now - share.heard >= max(STALL, SLOW * max([share.longest, *[one.longest for one in known]])):
+            soon = share.came / len(share.rows) + 1  # what has come, if the next one came now
+            if now - share.heard >= max(STALL, SLOW * max([share.longest, *longest])):
                 share.worth = 0.0
-            elif took >= least and (share.came / len(share.rows) + 1) * SLOW < best * took:
-                share.worth = max([share.pace(now) / best, *[one.pace for one in known]])
+            elif took >= least and soon * SLOW < best * took:
+                # At most: one that is known to be as slow as this is not to be asked instead.
+                share.worth = soon / took / best
 
     def useless(self) -> list[Share]:
         """The shares that run though nothing of what is left of them is of use any more."""

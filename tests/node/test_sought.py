@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codex.data import Block
 from codex.errors import NotOnNetwork
-from codex.node.fetching import SLOW
+from codex.node.fetching import MEASURED, SLOW
 from codex.node.sought import SHARES, STALL, Known, Race, Share, Sought
 from codex.testing.content import noise
 from codex.testing.rows import protect
@@ -39,6 +39,8 @@ class Simulation:
         rows = sorted(range(layout.rows), key=lambda row: (row == lost, row))
         self.race = Race(self.sought, rows, known or {})
         self.came = 0
+        self.gone: dict[int, float] = {}
+        """When the host of a row goes."""
 
     def run(self, most: float = 10_000.0) -> float:
         """Seconds until all is settled, or nothing more comes."""
@@ -61,6 +63,10 @@ class Simulation:
             if now - share.since >= -interval:
                 self.race.failure = NotOnNetwork("nobody has it")
                 self.race.ended(share, now)
+            return
+        if now >= self.gone.get(min(share.rows), inf):
+            self.race.failure = NotOnNetwork("nobody has it any more")
+            self.race.ended(share, now)
             return
         while share.left and (share.came + 1) * interval <= now - share.since:
             index = min(share.left)
@@ -121,6 +127,23 @@ def test_who_is_known_to_be_no_faster_is_not_asked_instead() -> None:
     run = Simulation(4, 2, intervals, 5, {3: Known(0.02, 5.0), 4: Known(0.02, 5.0)})
     run.run(30.0)
     assert {row for share in run.race.shares for row in share.rows} == {0, 1, 2, 3, 5}
+
+
+def test_of_one_that_is_gone_even_those_are_asked_that_are_known_to_be_no_faster() -> None:
+    # Row 4 is slow, and then its host goes: row 5 is whole, though it was slow before.
+    for known in (Known(0.05, 2.0), Known(1.0, 0.1)):
+        run = Simulation(4, 2, {0: -5.0, 1: 0.1, 2: 0.1, 3: 0.1, 4: 1.0, 5: 2.0}, 0, {0: Known(0.0, 3.0), 5: known})
+        run.gone[4] = 5.0
+        run.run(200.0)
+        assert not run.sought.columns
+
+
+def test_one_that_was_fast_and_is_not_any_more_is_replaced_by_one_that_is() -> None:
+    known = {0: Known(0.0, 3.0), **dict.fromkeys(range(1, 6), Known(1.0, 0.1))}
+    for interval in (inf, 2.0):
+        run = Simulation(4, 2, {0: -5.0, 1: 0.1, 2: 0.1, 3: 0.1, 4: interval, 5: 0.1}, 0, known)
+        assert run.run(200.0) <= MEASURED + 2 * LOOK + STEPS * 0.1
+        assert not run.sought.columns
 
 
 def test_of_many_rows_several_are_asked_together() -> None:
