@@ -132,7 +132,9 @@ def test_who_is_known_to_be_no_faster_is_not_asked_instead() -> None:
 def test_of_one_that_is_gone_even_those_are_asked_that_are_known_to_be_no_faster() -> None:
     # Row 4 is slow, and then its host goes: row 5 is whole, though it was slow before.
     for known in (Known(0.05, 2.0), Known(1.0, 0.1)):
-        run = Simulation(4, 2, {0: -5.0, 1: 0.1, 2: 0.1, 3: 0.1, 4: 1.0, 5: 2.0}, 0, {0: Known(0.0, 3.0), 5: known})
+        run = Simulation(
+            4, 2, {0: -5.0, 1: 0.1, 2: 0.1, 3: 0.1, 4: 1.0, 5: 2.0}, 0, {0: Known(0.0, 3.0), 5: known}
+        )
         run.gone[4] = 5.0
         run.run(200.0)
         assert not run.sought.columns
