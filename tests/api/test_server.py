@@ -15,6 +15,7 @@ from codex.config import ApiConfig, LogConfig
 from codex.errors import ConfigError, PortTaken, ServiceUnavailable
 from codex.node import Node, Retrieval
 from codex.runtime.lifecycle import State
+from codex.store import reads
 from codex.testing.http import Client
 from codex.testing.nodes import BASE, ServedNode, open_test_node, serve
 
@@ -148,23 +149,19 @@ async def test_a_bug_in_a_transfer_is_a_bare_500(
 
 
 async def test_a_bug_late_in_a_download_cuts_it(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Retrieval.__anext__
-    given = []
+    async def broken(self: Retrieval) -> list[memoryview]:
+        raise ZeroDivisionError("a bug in the node")
 
-    async def broken(self: Retrieval) -> memoryview:
-        if given:
-            raise ZeroDivisionError("a bug in the node")
-        given.append(1)
-        return await real(self)
-
-    cid = await served.node.store(bytes(1_000_000))
-    monkeypatch.setattr(Retrieval, "__anext__", broken)
+    # Shorter runs than what is sent: the first piece is not all of it.
+    monkeypatch.setattr(reads, "RUN_BYTES", 1 << 16)
+    cid = await served.node.store(bytes(range(250)) * 4_000)
+    monkeypatch.setattr(Retrieval, "some", broken)
     async with served.client.link() as link:
         reply = await link.ask("GET", f"/api/codex/v1/data/{cid}")
         assert (reply.status, reply.complete) == (200, False)
         assert await link.rest() == b""
     monkeypatch.undo()
-    assert (await served.client.get(f"/data/{cid}")).body == bytes(1_000_000)
+    assert (await served.client.get(f"/data/{cid}")).body == bytes(range(250)) * 4_000
 
 
 async def test_a_store_that_is_gone_is_unavailable(
