@@ -164,6 +164,8 @@ class Gatherer:
             while race.sought.columns and race.refusal is None:
                 for share in race.ask(trio.current_time()):
                     nursery.start_soon(self._ask, network, race, share)
+                for share in race.turned():
+                    share.asking.cancel()
                 if not race.running:
                     break
                 race.news = trio.Event()
@@ -187,18 +189,27 @@ class Gatherer:
     async def _ask(self, network: ProvedLeaves, race: Race, share: Share) -> None:
         try:
             with share.scope:
-                async with self._fetch(network, sorted(share.left)) as arrivals:
-                    async for batch in arrivals:
-                        for leaf, block in batch:
-                            race.arrived(share, leaf.index, block, trio.current_time())
-                        if not race.sought.columns:
-                            race.news.set()
+                again = True
+                while again:
+                    with trio.CancelScope() as share.asking:
+                        await self._take(network, race, share)
+                    again = share.asking.cancelled_caught
         except NotOnNetwork as error:
             race.failure = error
         except CodexError as error:
             race.refusal = race.refusal or error  # what several are refused, whoever waits is told once
         finally:
             race.ended(share, trio.current_time())
+
+    async def _take(self, network: ProvedLeaves, race: Race, share: Share) -> None:
+        """Have what is left of a share, and of use, come in its order."""
+        order = [index for index in share.order() if race.sought.is_of_use(index)]
+        async with self._fetch(network, order) as arrivals:
+            async for batch in arrivals:
+                for leaf, block in batch:
+                    race.arrived(share, leaf.index, block, trio.current_time())
+                if not race.sought.columns:
+                    race.news.set()
 
     def _verdict(self, sought: Sought, failure: NotOnNetwork | None) -> BlockNotFound:
         column, needed = next(iter(sought.columns.items()))

@@ -5,7 +5,9 @@ slower than the fastest, or of which nothing comes for a while, or nobody has an
 on: others are asked for what it owes, and whichever comes first counts. Rows that are known to be no faster
 are not asked instead of a slow one, so that what comes in vain has a bound: of each row that was replaced
 what it brings meanwhile, a SLOW-th of what the others do; and once, of each row that nothing was known of,
-what it was asked for. Only where those who were asked instead give nothing either, everybody is asked.
+what it was asked for. Where too few are fast, several slow ones owe the same: they are asked for it in
+different orders, from both ends first, so that what one brings the others need not. Only where those who were
+asked instead give nothing either, everybody is asked.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -90,6 +92,8 @@ class Share:
     """When it was asked for."""
     heard: float
     """When something came of it last, or it was asked for."""
+    first: float | None = None
+    """When something came of it first."""
     until: float | None = None
     """When the last of it came, or there was no more to be had."""
     came: int = 0
@@ -97,8 +101,26 @@ class Share:
     """Seconds from one arrival to the next at most, the first one included."""
     running: bool = True
     worth: float | None = None
-    """Which part of the fastest one's pace it had when it was not counted on any more; None while it is."""
+    """Which part of the fastest one's pace it had at most when it was not counted on any more; None while it
+    is.
+    """
+    turn: int | None = None
+    """How many brought what they owe slowly before it did; None while it is not seen to do that."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
+    asking: trio.CancelScope = field(factory=trio.CancelScope)
+    """To be cancelled when what is left is to come in another order."""
+
+    def order(self) -> list[int]:
+        """What is left, in the order in which it is to come. Of two that are slow, and owe the same, one goes
+        on from the end; of more, each pair from where nobody has begun: the middle, the quarters and so on.
+        """
+        left, pair, start, part = sorted(self.left), (self.turn or 0) // 2, 0.0, 0.5
+        while pair:
+            pair, odd = divmod(pair, 2)
+            start, part = start + odd * part, part / 2
+        at = int(len(left) * start)
+        left = left[at:] + left[:at]
+        return left[::-1] if (self.turn or 0) % 2 else left
 
     def took(self, now: float) -> float:
         """Seconds since it was asked for, until it was complete."""
@@ -133,6 +155,8 @@ class Race:
         self._rows = rows
         self._known = known
         self._asked: set[int] = set()
+        self._turns = 0
+        self._turned: list[Share] = []
         self._replaced = False  # whether others were asked instead of some that gave nothing
 
     @property
@@ -153,6 +177,7 @@ class Race:
         share.came += 1
         share.longest = max(share.longest, now - share.heard)
         share.heard = now
+        share.first = now if share.first is None else share.first
         if not share.left:
             share.until = now
 
@@ -214,6 +239,19 @@ class Race:
             elif took >= least and soon * SLOW < best * took:
                 # At most: one that is known to be as slow as this is not to be asked instead.
                 share.worth = soon / took / best
+        for share in self.shares:
+            if not share.running or not share.left or share.worth is None or share.turn is not None:
+                continue
+            if share.first is not None and now - share.first >= MEASURED:
+                share.turn = self._turns
+                self._turns += 1
+                if share.turn:
+                    self._turned.append(share)
+
+    def turned(self) -> list[Share]:
+        """Take the shares that are now to be asked for what is left of them in another order."""
+        turned, self._turned = self._turned, []
+        return turned
 
     def useless(self) -> list[Share]:
         """The shares that run though nothing of what is left of them is of use any more."""

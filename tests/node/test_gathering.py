@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 
 import pytest
 import trio
@@ -59,10 +60,15 @@ class Others:
     it, infinity that somebody says so and never sends. What was wanted is in `wanted`, fetch by fetch.
     """
 
+    arrivals: type["Arrivals"]
+
     def __init__(self, **delays: float | None) -> None:
+        self.arrivals = Arrivals
         self.delays = {int(name.removeprefix("row")): delay for name, delay in delays.items()}
         self.wanted: list[list[int]] = []
         self.open = 0
+        self.closed: list[tuple[int, float]] = []
+        """The first leaf of each fetch that ended, and when."""
 
     @asynccontextmanager
     async def fetch_proved(
@@ -75,12 +81,14 @@ class Others:
         block_size: int = BLOCK_SIZE,
     ) -> AsyncIterator[AsyncIterator[list[tuple[Leaf, Block]]]]:
         assert (tree, leaf_count, block_size) == (DATASET.tree.root_cid, LAYOUT.total, SIZE)
+        at = len(self.wanted)
         self.wanted.append(list(indices))
         self.open += 1
         try:
-            yield Arrivals(self.wanted[-1], self.delays)
+            yield self.arrivals(self.wanted[at], self.delays)
         finally:
             self.open -= 1
+            self.closed.append((min(self.wanted[at]), trio.current_time()))
 
     @property
     def rows(self) -> list[int]:
@@ -224,20 +232,9 @@ async def test_what_several_are_refused_at_once_is_raised_once(
             await at_once.wait()
             raise kind("refused")
 
-    class Refusing(Others):
-        @asynccontextmanager
-        async def fetch_proved(
-            self,
-            tree: Cid,
-            leaf_count: int,
-            indices: Iterable[int],
-            *,
-            keep: bool = True,
-            block_size: int = BLOCK_SIZE,
-        ) -> AsyncIterator[AsyncIterator[list[tuple[Leaf, Block]]]]:
-            yield Refused(list(indices), self.delays)
-
-    gatherer = Gatherer(Shelf(), Refusing(), DATASET.manifest)
+    others = Others()
+    others.arrivals = Refused
+    gatherer = Gatherer(Shelf(), others, DATASET.manifest)
     async with trio.open_nursery() as nursery:
 
         async def refuse() -> None:
@@ -248,6 +245,42 @@ async def test_what_several_are_refused_at_once_is_raised_once(
         with pytest.raises(kind, match="refused") as caught:
             await gatherer.gather(COLUMNS, DATASET.leaves(4))
         assert type(caught.value) is kind
+
+
+async def test_two_slow_rows_that_owe_the_same_bring_it_from_both_ends(autojump_clock: MockClock) -> None:
+    class Dripping(Arrivals):
+        async def __anext__(self) -> list[tuple[Leaf, Block]]:
+            if not self._left:
+                raise StopAsyncIteration
+            await trio.sleep(self._delay(self._left[0]))
+            return [(DATASET.leaf(index), DATASET.blocks[index]) for index in [self._left.pop(0)]]
+
+    others = Others(row0=4, row1=4, row2=0.01, row3=0.01, row4=0.01, row5=inf)
+    others.arrivals = Dripping
+    gatherer = Gatherer(Shelf(), others, DATASET.manifest)
+    gatherer.avoid([5])
+    began = trio.current_time()
+    check(await gatherer.gather(COLUMNS, DATASET.leaves(5)), DATASET.leaves(5))
+    assert trio.current_time() - began < 15  # each of them by itself takes 20
+    assert sorted(others.wanted[-1]) == others.wanted[-1][::-1]
+    assert others.open == 0
+
+
+async def test_what_is_of_no_use_any_more_is_withdrawn_while_others_are_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    # One block is lacking of each of two columns: of the first it comes late, of the second sooner.
+    here = [LAYOUT.index(row, 0) for row in (2, 3, 4)] + [LAYOUT.index(row, 1) for row in (0, 2, 3)]
+    others = Others(row0=inf, row1=8, row4=9, row5=9)
+    gatherer = Gatherer(Shelf(here), others, DATASET.manifest)
+    wanted = [LAYOUT.index(5, 0), LAYOUT.index(5, 1)]
+    gatherer.avoid([5])
+    began = trio.current_time()
+    check(await gatherer.gather(range(2), wanted), wanted)
+    assert trio.current_time() - began == pytest.approx(STALL + 8, abs=0.5)
+    closed = dict(others.closed)
+    assert closed[LAYOUT.index(4, 1)] - began == pytest.approx(8, abs=0.5)
+    assert closed[LAYOUT.index(0, 0)] - began == pytest.approx(STALL + 8, abs=0.5)
 
 
 async def test_what_is_wanted_may_come_itself(autojump_clock: MockClock) -> None:
