@@ -56,8 +56,9 @@ class Gatherer:
     """Finds blocks of one protected dataset; for one task at a time.
 
     `network` is None where only this node counts. What comes from it is kept in the store, unless `keep` is
-    false. Rows that did not give what they were asked for, or were slow, are remembered, and asked last from
-    then on; how fast each is, in `known`, which several may share.
+    false, which may change from one search to the next. Rows that did not give what they were asked for, or
+    were slow, are remembered, and asked last from then on; how fast each is, in `known`, which several may
+    share.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Gatherer:
         self._network = network
         self._tree = manifest.tree_cid
         self._size = manifest.block_size
-        self._keep = keep
+        self.keep = keep
         self._shy: set[int] = set()
         self._known = {} if known is None else known
 
@@ -125,7 +126,7 @@ class Gatherer:
         self, network: ProvedLeaves, indices: Iterable[int]
     ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[Leaf, Block]]]]:
         total, size = self.layout.total, self._size
-        return network.fetch_proved(self._tree, total, indices, keep=self._keep, block_size=size)
+        return network.fetch_proved(self._tree, total, indices, keep=self.keep, block_size=size)
 
     async def _from_here(self, sought: Sought) -> None:
         candidates = sought.candidates(range(self.layout.rows))

@@ -9,8 +9,8 @@ none of it is handed to anybody before the whole row was computed, for until the
 is what the dataset had. Where a neighbour cannot be had either, the gap grows by it, at most to the whole
 dataset, whose root is its name.
 
-What was recovered is kept, with proofs, so that it can be served like any other leaf. Memory is bounded by a
-batch of columns, or a single one that has more.
+What was recovered is kept, with proofs, so that it can be served like any other leaf; so is what came of
+other rows for it, where there is room. Memory is bounded by a batch of columns, or a single one that has more.
 """
 
 from collections.abc import AsyncGenerator, Collection, Container, Iterator, Sequence
@@ -28,7 +28,7 @@ from codex.errors import BlockNotFound, InvalidInput
 from codex.kernels.leopard_spec import CHUNK
 from codex.logs import get_logger
 from codex.node import original
-from codex.node.fetching import Holdings, stretches
+from codex.node.fetching import Holdings, check_room, stretches
 from codex.node.gathering import Gatherer, Here, ProvedLeaves
 from codex.node.pacing import Pace, sooner
 from codex.node.restoring import Restoration, Staging, open_restoration, prove
@@ -74,6 +74,7 @@ class Mender:
         self.manifest = manifest
         self.layout = Layout.of(manifest)
         self.gatherer = Gatherer(store, network, manifest, keep=keep, known=known)
+        self._keep = keep and network is not None
         self._store = store
         self._offload = offload
         self._budget = budget
@@ -109,7 +110,8 @@ class Mender:
 
         Raises BlockNotFound (NotOnNetwork when the network was asked) when a column has fewer than K blocks,
         after all gaps were closed that can be; NotADataset when what they give is not what the tree has, and
-        QuotaExceeded.
+        QuotaExceeded, for want of room for the gap: where there is none for what comes of other rows besides,
+        that is not kept.
         """
         came = 0
         failures: list[BlockNotFound] = []
@@ -143,12 +145,31 @@ class Mender:
         total = self.layout.total
         async with open_restoration(self._store, self._offload, self._tree, total, run) as made:
             known = await self._between(span, made)
+            lost = [index for index in run if index not in known] if known else run
+            self.gatherer.keep = await self._room(run, len(lost))
             async with aclosing(self.rebuild(run, without=known)) as parts:
                 async for blocks in parts:
                     await made.add(blocks)
-            lost = [index for index in run if index not in known] if known else run
             await made.adopt(await made.prove(witnesses), lost)
         return len(lost)
+
+    async def _room(self, run: range, lost: int) -> bool:
+        """Whether what comes of other rows for a run is to be kept: there is room for it. Raises QuotaExceeded
+        where there is none for what is `lost` of the run itself, before anything comes.
+        """
+        size, layout = self.block_size, self.layout
+        await check_room(self._store, lost * size)
+        steps = range(layout.steps)
+        if run.start // layout.steps == (run.stop - 1) // layout.steps:
+            steps = range(run.start % layout.steps, (run.stop - 1) % layout.steps + 1)
+        left = (await self._store.space()).available - lost * size
+        if not self._keep or left >= layout.k * len(steps) * size:
+            return self._keep
+        coming = layout.k  # rows, less those that are here
+        for row in range(layout.rows):
+            leaves = layout.row(row, steps)
+            coming -= not await self._store.missing(self._tree, leaves.start, len(leaves))
+        return left >= coming * len(steps) * size
 
     async def _between(self, span: range, made: Restoration) -> set[int]:
         """Note the leaves of a span that are here; which those are."""

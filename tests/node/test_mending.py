@@ -10,9 +10,10 @@ import trio
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from codex.config import StoreConfig
-from codex.data import Block, MerkleTree
+from codex.data import BLOCK_SIZE, Block, MerkleTree
 from codex.errors import BlockNotFound, InvalidInput, NotADataset, QuotaExceeded
 from codex.node import Node
 from codex.node.mending import COLUMN_MOST, NEAR, Mender, near
@@ -20,6 +21,7 @@ from codex.runtime import Budget
 from codex.runtime.threads import Inline
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.content import damage, noise
+from codex.testing.neighbourhood import open_test_network
 from codex.testing.nodes import holdings, open_test_node, store_of
 from codex.testing.rows import Protected, protect
 from codex.testing.stores import audit
@@ -226,6 +228,33 @@ async def test_without_room_nothing_is_left() -> None:
         with pytest.raises(QuotaExceeded):
             await mend(node, dataset)
         assert await holdings(node) == before
+
+
+@pytest.mark.parametrize("room", [110, 60, 15])
+async def test_what_comes_of_other_rows_is_kept_where_there_is_room(
+    room: int, autojump_clock: MockClock
+) -> None:
+    dataset = protect(noise(80 * SIZE), 4, 2, SIZE)  # twenty columns: of others eighty blocks come
+    quota = 2 * BLOCK_SIZE + SIZE + room * SIZE
+    async with open_test_network("alice", "carol", store=StoreConfig(quota=quota)) as people:
+        carol = people["carol"]
+        await dataset.keep(store_of(people["alice"]), sorted(dataset.leaves(1, 2, 3, 4, 5)))
+        info = people["alice"].info()
+        await carol.connect(info.peer_id, info.announced)
+        await carol.store(noise(2 * BLOCK_SIZE, "something else"))
+        before = (await carol.space()).quota_used
+        offset, length = 3 * SIZE - 5, 2 * SIZE
+        if room > 20:
+            async with carol.retrieve(dataset.cid, offset=offset, length=length) as found:
+                assert await found.read() == dataset.content[offset : offset + length]
+        else:
+            with pytest.raises(QuotaExceeded, match=r"20.0 KiB .* room for 14.8 KiB"):
+                async with carol.retrieve(dataset.cid, offset=offset, length=length) as found:
+                    await found.read()
+        came = (await carol.space()).quota_used - before
+        blocks = {110: 100, 60: 20, 15: 0}[room]
+        assert blocks * SIZE <= came < (blocks + 2) * SIZE  # and the manifest
+        assert sum(peer.trade.blocks_in for peer in carol.peers()) < (90 if room > 20 else 10)
 
 
 async def test_the_original_shares_what_is_recovered() -> None:
