@@ -15,9 +15,12 @@ from codex.store import Leaf
 
 @frozen
 class FetchBlock(Call[Block]):
-    """`since` is when it was asked for, on trio's clock: waiting for its turn is waiting, too."""
+    """`since` is when it was asked for, on trio's clock: waiting for its turn is waiting, too. With `keep` it
+    is in the store when this is answered.
+    """
 
     cid: Cid
+    keep: bool
     ttl: float | None
     since: float
 

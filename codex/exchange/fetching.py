@@ -169,8 +169,9 @@ class Fetcher:
             if cid.codec == CODEX_MANIFEST:
                 # Whoever has the manifest has, as a rule, the dataset.
                 self._wants.hint(arrival.peer, Manifest.from_bytes(bytes(block.data)).tree_cid)
-            await self._store.put_many([block], ttl=call.ttl)
-            self._stored([cid])
+            if call.keep:
+                await self._store.put_many([block], ttl=call.ttl)
+                self._stored([cid])
             return block
 
     # -- leaves of a dataset

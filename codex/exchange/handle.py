@@ -32,13 +32,14 @@ class Exchange:
         self._mailbox = mailbox
         self._board = board
 
-    async def fetch_block(self, cid: Cid, *, ttl: float | None = None) -> Block:
-        """Get a manifest or a single block from the network, and keep it in the store for `ttl` seconds.
+    async def fetch_block(self, cid: Cid, *, keep: bool = True, ttl: float | None = None) -> Block:
+        """Get a manifest or a single block from the network, and keep it in the store for `ttl` seconds;
+        unless `keep`, nothing is stored.
 
         Raises NotOnNetwork, whose message tells what was tried, and what the store raises: QuotaExceeded,
         DiskFull, DecodeError for a manifest that is none.
         """
-        return await self._mailbox.ask(calls.FetchBlock(cid, ttl, trio.current_time()))
+        return await self._mailbox.ask(calls.FetchBlock(cid, keep, ttl, trio.current_time()))
 
     @asynccontextmanager
     async def fetch_leaves(

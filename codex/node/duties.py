@@ -5,13 +5,14 @@ What the chain says is not believed: a request is served only where its terms ar
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
 from attrs import frozen
 
 from codex.codec import Cid
-from codex.data import Manifest
+from codex.data import Block, Manifest
 from codex.errors import CodexError, DecodeError, InvalidInput, NotADataset, ServiceUnavailable
 from codex.logs import get_logger
 from codex.market import Groth16Proof, Slot
@@ -82,29 +83,26 @@ class DutiesService:
         hosted = _hosted(slot)
         await self.prover()  # what could not be proved need not be looked at
 
-        async def find() -> Manifest:
-            return checked(await self.finder.find(hosted.cid, tell=False), slot)
-
-        await self.hosting.look(hosted, find)
+        await self.hosting.look(hosted, partial(self._find, hosted, slot))
 
     async def _store(self, slot: Slot, expiry: float, repair: bool, reservation: str | None) -> None:
         await self.prover()  # what could not be proved is not fetched
         hosted = _hosted(slot)
         network = self.finder.network
-
-        async def find() -> Manifest:
-            return checked(await self.finder.find(hosted.cid), slot)
-
         await self.hosting.fill(
             hosted,
             expiry,
-            find=find,
+            find=partial(self._find, hosted, slot),
             network=None if network is None else network.leaves(),
             repair=repair,
             reservation=reservation,
         )
         if network is not None:
             network.stored(hosted.cid)
+
+    async def _find(self, hosted: HostedSlot, slot: Slot) -> tuple[Manifest, Block]:
+        manifest, block = await self.finder.look(hosted.cid)
+        return checked(manifest, slot), block
 
     async def _prove(self, slot: Slot, challenge: bytes) -> Groth16Proof:
         prover = await self.prover()

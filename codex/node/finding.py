@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from codex.codec import Cid
-from codex.data import Manifest
+from codex.data import Block, Manifest
 from codex.errors import BlockNotFound, NotAManifest, NotFound
 from codex.node.events import Events, ManifestStored
 from codex.node.network import Network
@@ -18,24 +18,37 @@ class Finder:
     network: Network | None
     events: Events
 
-    async def find(self, cid: Cid, *, local: bool = False, tell: bool = True) -> Manifest:
-        """The manifest with that CID; one that came from the network is kept. `local` asks nobody else.
-        Without `tell` no event says that it came: it is only looked at.
+    async def find(self, cid: Cid, *, local: bool = False, use: bool = False) -> Manifest:
+        """The manifest with that CID; one that came from the network is kept. `local` asks nobody else. With
+        `use` it stays, and what is here of the dataset, whoever had it here; see `BlockStore.get_manifest`.
 
         Raises BlockNotFound (NotOnNetwork when others were asked), and NotAManifest when the CID names
         something else.
         """
         try:
-            return await self.store.get_manifest(cid)
+            return await self.store.get_manifest(cid, use=use)
         except NotAManifest:
             raise NotAManifest("Unable to decode as manifest") from None
         except BlockNotFound:
             if local or self.network is None:
                 raise not_here(local) from None
-        manifest = await self.network.fetch_manifest(cid)
-        if tell:
-            self.events.publish(ManifestStored(cid))
+        manifest, _ = await self.network.fetch_manifest(cid)
+        self.events.publish(ManifestStored(cid))
         return manifest
+
+    async def look(self, cid: Cid) -> tuple[Manifest, Block]:
+        """As `find`, and the manifest's bytes; one that came from the network is not kept."""
+        try:
+            manifest = await self.store.get_manifest(cid)
+            [block] = await self.store.get_many([cid])
+        except NotAManifest:
+            raise NotAManifest("Unable to decode as manifest") from None
+        except BlockNotFound:
+            if self.network is None:
+                raise not_here(local=False) from None
+        else:
+            return manifest, block
+        return await self.network.fetch_manifest(cid, keep=False)
 
 
 def not_here(local: bool) -> NotFound:

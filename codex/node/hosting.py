@@ -2,11 +2,11 @@
 
 A slot is a row of a protected dataset. That it is kept is a *hold* in the store, a promise to keep the row
 and the dataset's manifest until then. It is there before the first block comes, and is a promise once the
-row is complete; what was begun and not ended is undone, at the next start if not before. (A process that is
-killed in the moment between the manifest and its hold leaves the manifest, as one that somebody asked for: it
-goes when its TTL is over.) What came for the sake of the slot goes with it: not what was here before, nor
-what somebody else on this node came to use (another slot of the same row; whoever fetched of the dataset or
-pinned it). A dataset that is deleted while slots of it are hosted leaves these, and its manifest, by which
+row is complete; what was begun and not ended is undone, at the next start if not before. The manifest comes
+with the hold, in one transaction: one that is only looked at is never here. What came for the sake of the
+slot goes with it: not what was here before, nor what somebody else on this node came to use (another slot of
+the same row; whoever fetches or reads the dataset, from the moment when the manifest is found; whoever pinned
+it). A dataset that is deleted while slots of it are hosted leaves these, and its manifest, by which
 they are proved; it is listed as long.
 """
 
@@ -17,9 +17,10 @@ import trio
 from attrs import field, frozen
 
 from codex.codec import Cid
-from codex.data import Manifest
-from codex.errors import BlockNotFound, CodexError, NotAManifest
+from codex.data import Block, Manifest
+from codex.errors import BlockNotFound, CodexError
 from codex.logs import get_logger
+from codex.node.events import Events, ManifestStored
 from codex.node.filling import Filling, Told, root_of, row_of
 from codex.node.gathering import ProvedLeaves
 from codex.node.mending import Mending
@@ -52,6 +53,10 @@ class Slot:
         return cls(cid, index, id or f"{cid}/{index}")
 
 
+Find = Callable[[], Awaitable[tuple[Manifest, Block]]]
+"""Brings a manifest and its bytes; what comes from others is not kept."""
+
+
 class Turns:
     """One after the other for the same thing, by name; things that differ do not wait for each other."""
 
@@ -78,27 +83,26 @@ class Hosting:
     store: BlockStore
     offload: Offload
     mending: Mending
+    events: Events
     cores: int
     turns: Turns = field(factory=Turns, init=False, repr=False, eq=False)
 
-    async def look(self, slot: Slot, find: Callable[[], Awaitable[Manifest]]) -> None:
-        """See whether the slot is one that can be hosted; `find` brings the manifest, which goes again
-        unless it was here before.
+    async def look(self, slot: Slot, find: Find) -> None:
+        """See whether the slot is one that can be hosted; `find` brings the manifest.
 
         Raises InvalidInput when the manifest is not verifiable, has no such slot, or its roots do not go
-        together, what `find` raises and what the store raises.
+        together, and what `find` raises.
         """
-        async with self.turns.turn(str(slot.cid)), self._unless_here(slot.cid):
-            manifest = await find()
-            row_of(manifest, slot.index)
-            await self.offload.run(dataset_tree, manifest)
+        manifest, _ = await find()
+        row_of(manifest, slot.index)
+        await self.offload.run(dataset_tree, manifest)
 
     async def fill(
         self,
         slot: Slot,
         expiry: float,
         *,
-        find: Callable[[], Awaitable[Manifest]],
+        find: Find,
         network: ProvedLeaves | None,
         repair: bool = False,
         reservation: str | None = None,
@@ -110,7 +114,8 @@ class Hosting:
         Its blocks are asked for first, and rebuilt where they do not come; with `repair` they are rebuilt at
         once. Room comes out of the `reservation` first, to which it does not return. `told` hears of each
         batch of blocks that is durable. A slot that is here already needs nothing but its expiry; of one that
-        the disk has lost some of, that is brought.
+        the disk is known to have lost some of, that is brought. It is not read for it: damage that nobody has
+        seen yet is found by reading, proving or scrubbing.
 
         Raises InvalidInput when the manifest is not verifiable or has no such slot, BlockNotFound
         (NotOnNetwork) when too few rows are to be had, or the slot was cleared meanwhile, NotADataset when
@@ -153,29 +158,19 @@ class Hosting:
                 log.warning("a slot is kept that nobody looks after", slot=hold.key)
                 await self.clear(hold.key)
 
-    async def _begin(
-        self, slot: Slot, expiry: float, find: Callable[[], Awaitable[Manifest]], *, held: bool
-    ) -> Manifest:
+    async def _begin(self, slot: Slot, expiry: float, find: Find, *, held: bool) -> Manifest:
         """The manifest, which is here; and, unless the slot is held, its hold, which is filling."""
-        # One at a time for a dataset, or who finds the manifest here cannot tell whose it is.
-        async with self.turns.turn(str(slot.cid)):
-            [had] = await self.store.has_many([slot.cid])
-            try:
-                manifest = await find()
-                if not held:
-                    row = row_of(manifest, slot.index)
-                    hold = Hold(
-                        *(PURPOSE, slot.id, manifest.tree_cid, row.start, len(row), expiry),
-                        manifest=slot.cid,
-                        slot=slot.index,
-                        filling=True,
-                    )
-                    await self.store.hold(hold, record=not had)
-            except BaseException:
-                if not had:
-                    with trio.move_on_after(CLEAR_WITHIN, shield=True):
-                        await self._forget(slot.cid)
-                raise
+        manifest, block = await find()
+        if not held:
+            row = row_of(manifest, slot.index)
+            hold = Hold(
+                *(PURPOSE, slot.id, manifest.tree_cid, row.start, len(row), expiry),
+                manifest=slot.cid,
+                slot=slot.index,
+                filling=True,
+            )
+            if await self.store.hold(hold, manifest=block):
+                self.events.publish(ManifestStored(slot.cid))
         return manifest
 
     async def _fill(
@@ -221,28 +216,6 @@ class Hosting:
         if data is None or await self.store.missing(manifest.tree_cid, row.start, len(row)):
             return None
         return await self.offload.run(SlotTree.from_bytes, SlotShape.of(manifest), data, root.digest)
-
-    @asynccontextmanager
-    async def _unless_here(self, cid: Cid) -> AsyncIterator[None]:
-        """Forget a manifest at the end of the block that was not here at its beginning."""
-        [had] = await self.store.has_many([cid])
-        try:
-            yield
-        finally:
-            if not had:
-                with trio.move_on_after(CLEAR_WITHIN, shield=True):
-                    await self._forget(cid)
-
-    async def _forget(self, cid: Cid) -> None:
-        """Delete a manifest that has just come, unless somebody has begun to use it."""
-        try:
-            manifest = await self.store.get_manifest(cid)
-        except (BlockNotFound, NotAManifest):
-            return
-        if await self.store.is_pinned(cid):
-            return
-        if await self.store.missing(manifest.tree_cid, 0, manifest.block_count) == manifest.block_count:
-            await self.store.delete_dataset(cid)
 
 
 def _not_hosted(slot: Slot) -> BlockNotFound:

@@ -101,9 +101,9 @@ class Network:
 
     # -- what others have
 
-    async def fetch_manifest(self, cid: Cid) -> Manifest:
-        """A manifest that is not here; it is kept. Raises NotOnNetwork, and NotAManifest for what is none or
-        cannot be one.
+    async def fetch_manifest(self, cid: Cid, *, keep: bool = True) -> tuple[Manifest, Block]:
+        """A manifest that is not here, and its bytes; with `keep` it is here then. Raises NotOnNetwork, and
+        NotAManifest for what is none or cannot be one.
         """
         if cid.codec != CODEX_MANIFEST:
             raise NotAManifest(
@@ -111,12 +111,12 @@ class Network:
                 remedy="Use the CID that the upload was answered with; it begins with zDv.",
             )
         try:
-            block = await self.fetch_block(cid)
+            block = await self.exchange.fetch_block(cid, keep=keep)
             manifest = Manifest.from_bytes(bytes(block.data))
         except DecodeError as error:
             raise NotAManifest("Unable to decode as manifest") from error
         log.info("manifest fetched", cid=str(cid), blocks=manifest.block_count)
-        return manifest
+        return manifest, block
 
     def leaves(self) -> "NetworkLeaves":
         """What one flow gets its leaves through."""

@@ -168,7 +168,7 @@ class Node:
             others = None
             if dataset:
                 job.phase = "finding"
-                manifest = here or await self.fetch_manifest(cid, local=local)
+                manifest = here or await parts.finder.find(cid, local=local, use=not local)
                 others = None if local or parts.network is None else parts.network.leaves()
                 opened = retrieving.open_dataset(
                     parts.store,
@@ -320,7 +320,7 @@ class Node:
             parts.store,
             None if network is None else network.exchange,
             cid,
-            find=lambda: self.fetch_manifest(cid),
+            find=lambda: parts.finder.find(cid, use=True),
             whole=lambda: None if network is None else network.stored(cid),
             rows=lambda manifest: parts.mending.rows(manifest, None if network is None else network.leaves()),
         )
@@ -347,7 +347,7 @@ class Node:
         NotAManifest, TooManyJobs, and InvalidInput when there is nothing to repair it from.
         """
         parts = self._running
-        manifest = await self.fetch_manifest(cid, local=True)
+        manifest = await parts.finder.find(cid, local=True, use=repair)
         network = None if parts.network is None else parts.network.leaves()
         rows = parts.mending.rows(manifest, network) if repair else None
         if repair and rows is None:
@@ -470,7 +470,7 @@ class Node:
         tree = await parts.hosting.fill(
             Slot.of(cid, slot_index, slot_id),
             expiry,
-            find=lambda: self.fetch_manifest(cid),
+            find=lambda: parts.finder.look(cid),
             network=None if network is None else network.leaves(),
             repair=repair,
             reservation=reservation,

@@ -135,6 +135,7 @@ class PutManifest(Call[Cid]):
 @frozen
 class GetManifest(Call[Manifest]):
     cid: Cid
+    use: bool
 
 
 @frozen
@@ -166,9 +167,9 @@ class ListPins(Call[list[Cid]]):
 
 
 @frozen
-class PutHold(Call[None]):
+class PutHold(Call[bool]):
     hold: Hold
-    record: bool
+    manifest: Block | None
 
 
 @frozen

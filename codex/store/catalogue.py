@@ -31,6 +31,11 @@ class Catalogue:
         with self._readers.snapshot() as connection:
             return manifests.decode(connection, cid)
 
+    def for_use(self, cid: Cid) -> tuple[Manifest, bool]:
+        """As `manifest`; and whether what is here of the dataset lasts, however the holds of it end."""
+        with self._readers.snapshot() as connection:
+            return manifests.decode(connection, cid), holds.outlasts(connection, cid)
+
     def manifests(self, after: Cid | None, limit: int) -> list[tuple[Cid, Manifest]]:
         """Some manifests in the order of their CIDs, from behind `after` on."""
         with self._readers.borrow() as connection:

@@ -174,9 +174,13 @@ class BlockStore:
         """
         return await self._mailbox.ask(calls.PutManifest(data, ttl))
 
-    async def get_manifest(self, cid: Cid) -> Manifest:
-        """A dataset's manifest, mended if need be. Raises BlockNotFound, NotAManifest, CorruptData."""
-        return await self._mailbox.ask(calls.GetManifest(cid))
+    async def get_manifest(self, cid: Cid, *, use: bool = False) -> Manifest:
+        """A dataset's manifest, mended if need be. Raises BlockNotFound, NotAManifest, CorruptData.
+
+        With `use` somebody comes to use the dataset: the manifest, and what holds have brought of it, stay
+        from then on when the holds end, as what was fetched does.
+        """
+        return await self._mailbox.ask(calls.GetManifest(cid, use))
 
     async def manifests(self, after: Cid | None = None, limit: int = 1000) -> list[tuple[Cid, Manifest]]:
         """Up to `limit` manifests in the order of their CIDs, from behind `after` on; empty behind the
@@ -212,14 +216,14 @@ class BlockStore:
         """
         return await self._mailbox.ask(calls.ListPins(after, limit))
 
-    async def hold(self, hold: Hold, *, record: bool = False) -> None:
+    async def hold(self, hold: Hold, *, manifest: Block | None = None) -> bool:
         """Keep a run of leaves, such as a slot; one of the same purpose and key is replaced.
 
-        The tree need not be here yet, but the manifest, if the hold names one. With `record`, that is here
-        for the sake of holds only and wants nothing by itself, unless it is pinned. Raises InvalidInput,
-        BlockNotFound.
+        The tree need not be here yet, but the manifest, if the hold names one. Where it is not, the one that
+        is given comes with the hold, is here for the sake of holds only and wants nothing by itself; whether
+        it did. Raises InvalidInput, BlockNotFound, DecodeError, QuotaExceeded.
         """
-        await self._mailbox.ask(calls.PutHold(hold, record))
+        return await self._mailbox.ask(calls.PutHold(hold, manifest))
 
     async def keep_hold(self, purpose: str, key: str, until: float, *, filled: bool = False) -> bool:
         """Keep a hold until then at least; False when there is none. With `filled`, one that was filling is a

@@ -22,17 +22,17 @@ from codex.errors import BlockNotFound, InvalidInput
 from codex.store import slot_trees
 from codex.store.index import Row, one
 from codex.store.ledger import Change
-from codex.store.lifetime import MAX_INDEX, forget_manifest, is_named, known_tree, make_record, settle
+from codex.store.lifetime import MAX_INDEX, forget_manifest, is_named, known_tree, settle
 from codex.store.schema import HELD, LIVE
 from codex.store.sense import stored_cid
 from codex.store.values import Hold
 
 
-def put_hold(change: Change, hold: Hold, *, record: bool = False) -> None:
+def put_hold(change: Change, hold: Hold) -> None:
     """Begin a hold, or change it: one of the same purpose and key is replaced.
 
-    The tree need not be here yet. With `record` the manifest is here for the sake of holds only, unless it is
-    pinned. Raises InvalidInput for a range that no tree has, BlockNotFound when the manifest is not here.
+    The tree need not be here yet. Raises InvalidInput for a range that no tree has, BlockNotFound when the
+    manifest is not here.
     """
     if hold.first < 0 or hold.count < 1 or hold.first + hold.count > MAX_INDEX:
         raise InvalidInput(f"{hold.count} leaves from {hold.first} are no range of a tree")
@@ -51,9 +51,6 @@ def put_hold(change: Change, hold: Hold, *, record: bool = False) -> None:
             *(None if name is None else name.raw, hold.slot, hold.filling),
         ),
     )
-    if record and name is not None:
-        make_record(tx, name)
-        settle(tx, tree)
     if before is not None and before[:3] != (tree, hold.first, hold.count):
         _let_go(change, hold.purpose, hold.key, before)
     # What another hold of these leaves brought and has not been removed yet is this one's now.
@@ -178,6 +175,17 @@ def _release_record(change: Change, manifest: Cid) -> None:
         tx.execute("UPDATE manifests SET whole = 1, expiry = ? WHERE cid = ?", (row[1], manifest.raw))
     else:
         forget_manifest(change, manifest)
+
+
+def outlasts(connection: Connection, manifest: Cid) -> bool:
+    """Whether a dataset, and what is here of it, stays when the holds of it end."""
+    row = one(
+        connection,
+        "SELECT m.whole AND (t.claim > 0 OR NOT EXISTS (SELECT 1 FROM holds WHERE tree = t.id))"
+        " FROM manifests m JOIN trees t ON t.id = m.tree WHERE m.cid = ?",
+        manifest.raw,
+    )
+    return row is not None and bool(row[0])
 
 
 def holds_of(connection: Connection, purpose: str) -> list[Hold]:

@@ -64,6 +64,16 @@ def put(change: Change, record: Record, expiry: float, *, tree: int | None = Non
     change.manifest(1, len(record.data))
 
 
+def put_record(change: Change, record: Record) -> None:
+    """Store a manifest, which is not here, for the sake of holds only: it wants nothing by itself."""
+    tree = known_tree(change.tx, record.manifest.tree_cid)
+    change.tx.execute(
+        "INSERT INTO manifests(cid, tree, data, parity, expiry, whole) VALUES (?, ?, ?, ?, 0, 0)",
+        (record.cid.raw, tree, record.data, record.parity),
+    )
+    change.manifest(1, len(record.data))
+
+
 def is_here(connection: Connection, cid: Cid) -> bool:
     """Whether the manifest is on this node."""
     return one(connection, "SELECT 1 FROM manifests WHERE cid = ?", cid.raw) is not None

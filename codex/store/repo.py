@@ -183,10 +183,17 @@ class Repo:
         with self._ledger.change("pin a dataset") as change:
             lifetime.pin(change.tx, manifest, pinned)
 
-    def hold(self, hold: Hold, record: bool = False) -> None:
-        """Begin or change a hold. Raises InvalidInput, BlockNotFound."""
+    def hold(self, hold: Hold, record: Record | None = None) -> bool:
+        """Begin or change a hold; whether its manifest came with it. Raises InvalidInput, BlockNotFound,
+        QuotaExceeded.
+        """
         with self._ledger.change("hold leaves") as change:
-            holds.put_hold(change, hold, record=record)
+            comes = record is not None and not manifests.is_here(change.tx, record.cid)
+            if record is not None and comes:
+                self._check_room(change, record)
+                manifests.put_record(change, record)
+            holds.put_hold(change, hold)
+        return comes
 
     def keep_hold(self, purpose: str, key: str, until: float, filled: bool) -> bool:
         """Keep a hold until then at least; False when there is none."""

@@ -32,7 +32,7 @@ from codex.store.repo import Repo
 from codex.store.scrub import Checked, Scrubbed
 from codex.store.stretches import Stretch
 from codex.store.trees import page_count
-from codex.store.values import NEVER, SlotRoots
+from codex.store.values import NEVER, Hold, SlotRoots
 from codex.store.ward import Ward
 
 T = TypeVar("T")
@@ -157,9 +157,8 @@ class _Desk:
                 return await self._delete_dataset(manifest)
             case calls.Pin(manifest, pinned):
                 return await do(partial(repo.pin, manifest, pinned))
-            case calls.PutHold(hold, record):
-                await do(partial(repo.hold, hold, record))
-                return self._care.wake()
+            case calls.PutHold(hold, manifest):
+                return await self._hold(hold, manifest)
             case calls.KeepHold(purpose, key, until, filled):
                 return await do(partial(repo.keep_hold, purpose, key, until, filled))
             case calls.DropHold(purpose, key):
@@ -177,8 +176,8 @@ class _Desk:
     async def _answer_the_rest(self, call: Any) -> Any:
         run, catalogue, scrubber = self._offload.run, self._repo.catalogue, self._repo.scrubber
         match call:
-            case calls.GetManifest(cid):
-                return await run(catalogue.manifest, cid)
+            case calls.GetManifest(cid, use):
+                return await (self._use(cid) if use else run(catalogue.manifest, cid))
             case calls.ListManifests(after, limit):
                 return await run(catalogue.manifests, after, limit)
             case calls.GetLeaves(tree, first, count):
@@ -319,6 +318,18 @@ class _Desk:
         record = await self._offload.run(record_of, block)
         await self._lane.do(partial(self._repo.put_manifest, record, expiry))
         return record.cid
+
+    async def _use(self, cid: Cid) -> Manifest:
+        manifest, lasting = await self._offload.run(self._repo.catalogue.for_use, cid)
+        if not lasting:
+            await self._lane.do(partial(self._repo.extend, [manifest.tree_cid, cid], self._expiry(None)))
+        return manifest
+
+    async def _hold(self, hold: Hold, manifest: Block | None) -> bool:
+        record = None if manifest is None else await self._offload.run(record_of, manifest)
+        came = await self._lane.do(partial(self._repo.hold, hold, record))
+        self._care.wake()
+        return came
 
     async def _commit(self, call: calls.CommitIngest) -> Cid:
         ingest, tree = _number(call.ingest), call.tree

@@ -54,6 +54,17 @@ async def test_a_manifest_comes_and_is_kept(world, autojump_clock):
     assert bob.idle()
 
 
+async def test_a_manifest_that_is_only_looked_at_is_not_kept(world, autojump_clock):
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(3)
+    await alice.keep(dataset)
+    world.join(alice, bob)
+    block = await bob.exchange.fetch_block(dataset.manifest.cid, keep=False)
+    assert block.data == dataset.manifest.to_bytes()
+    assert await bob.store.has_many([dataset.manifest.cid]) == [False]
+    assert bob.idle()
+
+
 async def test_what_nobody_has_ends_soon(world, autojump_clock):
     bob = await world.person("bob")
     start = trio.current_time()

@@ -6,6 +6,7 @@ import pytest
 from trio.testing import MockClock
 
 from codex.codec.cid import EMPTY_BLOCK
+from codex.data import Manifest
 from codex.errors import BlockNotFound, NotAManifest
 from codex.node import ManifestStored
 from codex.testing.neighbourhood import open_test_network
@@ -37,3 +38,27 @@ async def test_what_comes_from_others_is_told_of_and_kept(tmp_path: Path, autoju
                 told = await anext(events)
             assert told == ManifestStored(cid)
         assert (await finder.find(cid, local=True)).dataset_size == 18
+
+
+async def test_what_is_only_looked_at_is_neither_kept_nor_told_of(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_test_network("alice", "bob", directory=tmp_path) as nodes:
+        cid = await nodes["alice"].store(b"some file contents")
+        finder = nodes["bob"]._running.finder
+        async with nodes["bob"].events(8) as events:
+            manifest, block = await finder.look(cid)
+            assert manifest == Manifest.from_bytes(block.data)
+            assert not await nodes["bob"].has(cid)
+            assert await nodes["bob"].fetch_manifest(cid) == manifest
+            await nodes["alice"].delete(cid)
+            assert await finder.look(cid) == (manifest, block)
+            told = [await anext(events)]
+            while not isinstance(told[-1], ManifestStored):
+                told.append(await anext(events))
+        assert told.count(ManifestStored(cid)) == 1
+        with pytest.raises(NotAManifest):
+            await finder.look(EMPTY_BLOCK)
+    async with open_test_node(tmp_path / "carol") as node:
+        with pytest.raises(BlockNotFound, match="could not be retrieved"):
+            await node._running.finder.look(cid)

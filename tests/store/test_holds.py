@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from codex.codec import Cid, slot_root_cid
 from codex.data import Block
-from codex.errors import BlockNotFound
+from codex.errors import BlockNotFound, QuotaExceeded
 from codex.store import NEVER, Hold, Leaf, SlotRoots
 from codex.store.index import Index
 from codex.store.manifests import record_of
@@ -17,7 +18,7 @@ from codex.store.repo import Repo
 from codex.store.schema import APPLICATION_ID, MIGRATIONS
 from codex.store.slot_trees import pages
 from codex.testing.disks import FaultyDisk
-from codex.testing.stores import audit, make_blocks, make_dataset
+from codex.testing.stores import audit, make_blocks, make_dataset, open_test_store
 
 Clear = Callable[..., None]
 
@@ -47,10 +48,8 @@ def bring(repo: Repo, *indices: int, key: str | None = None, claim: float = LATE
 
 def begin(repo: Repo, key: str, first: int, count: int, *, record: bool = True) -> None:
     """Begin to fill a hold that names the manifest."""
-    if record:
-        repo.put_manifest(RECORD, LATER)
     hold = Hold("slot", key, TREE.root_cid, first, count, LATER, MANIFEST.cid, first // 4, filling=True)
-    repo.hold(hold, record=record)
+    repo.hold(hold, RECORD if record else None)
 
 
 def fill(repo: Repo, key: str, first: int, *indices: int, record: bool = True) -> None:
@@ -194,6 +193,55 @@ def test_a_claim_keeps_leaves_and_manifest_for_as_long(repo: Repo, clear: Clear)
         pass
     clear(repo, 500.0)
     assert used(repo) == (0, 0)
+
+
+def test_a_manifest_comes_with_its_hold_unless_it_is_here(repo: Repo, clear: Clear) -> None:
+    hold = Hold("slot", "a", TREE.root_cid, 0, 4, LATER, MANIFEST.cid, 0)
+    with pytest.raises(BlockNotFound):
+        repo.hold(hold)
+    with pytest.raises(BlockNotFound, match="of the tree"):
+        repo.hold(evolve(hold, tree=make_dataset(BLOCKS[1:])[0].root_cid), RECORD)
+    assert used(repo) == (0, 0)
+    assert repo.hold(hold, RECORD)
+    assert used(repo) == (1, len(RECORD.data))
+    assert not repo.hold(evolve(hold, key="b"), RECORD)
+    repo.drop_hold("slot", "a")
+    assert repo.catalogue.manifest(MANIFEST.cid) == MANIFEST
+    repo.drop_hold("slot", "b")
+    assert used(repo) == (0, 0)
+    # A dataset stays one.
+    repo.put_manifest(RECORD, LATER)
+    assert not repo.hold(hold, RECORD)
+    repo.drop_hold("slot", "a")
+    clear(repo)
+    assert repo.catalogue.manifest(MANIFEST.cid) == MANIFEST
+
+
+def test_a_manifest_comes_only_where_there_is_room(reopen: Callable[..., Repo]) -> None:
+    repo = reopen(quota=len(RECORD.data) - 1)
+    with pytest.raises(QuotaExceeded):
+        repo.hold(Hold("slot", "a", TREE.root_cid, 0, 4, LATER, MANIFEST.cid, 0), RECORD)
+    assert used(repo) == (0, 0)
+    assert repo.catalogue.holds("slot") == []
+    repo.abandon()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_whoever_uses_a_dataset_keeps_what_a_hold_brought(tmp_path: Path, whole: bool) -> None:
+    block = Block(MANIFEST.cid, MANIFEST.to_bytes())
+    async with open_test_store(tmp_path) as store:
+        for use in (False, True):
+            if whole:
+                await store.put_manifest(MANIFEST.to_bytes())
+            hold = Hold("slot", "a", TREE.root_cid, 0, 4, NEVER, MANIFEST.cid, 0)
+            assert await store.hold(hold, manifest=block) is not whole
+            await store.put_leaves(TREE.root_cid, leaves(0, 1), BLOCKS[:2], hold=("slot", "a"))
+            assert await store.get_manifest(MANIFEST.cid, use=use) == MANIFEST
+            assert await store.drop_hold("slot", "a")
+            await store.maintain()
+            assert await store.has_many([MANIFEST.cid]) == [whole or use]
+            assert await store.missing(TREE.root_cid, 0, 2) == (0 if use else 2)
+    audit(tmp_path / "repo")
 
 
 def test_a_dataset_that_is_deleted_or_expires_leaves_its_manifest_to_the_hold(

@@ -37,7 +37,6 @@ from codex.testing.stores import audit, make_blocks, make_dataset
 QUOTA = 1 << 30
 SIZE = 4000
 SEGMENT = 256 * 1024
-FETCHED = 1.0  # seconds: the expiry of manifests that were fetched
 
 
 def open_store(directory: Path) -> Repo:
@@ -160,10 +159,8 @@ class Child:
         tree, manifest = make_dataset(blocks, str(self.first))
         key = str(manifest.cid)
         self.note(begin="fill", cid=key, blocks=numbers)
-        # A manifest that was fetched is kept for a while, whoever wanted it.
-        self.repo.put_manifest(record_of(Block(manifest.cid, manifest.to_bytes())), FETCHED)
         hold = Hold("slot", key, tree.root_cid, 0, len(blocks), 1e12, manifest.cid, filling=True)
-        self.repo.hold(hold, record=True)
+        self.repo.hold(hold, record_of(Block(manifest.cid, manifest.to_bytes())))
         for at in range(0, len(blocks), 7):
             part = blocks[at : at + 7]
             leaves = [Leaf(n, block.cid, tree.proof(n)) for n, block in enumerate(part, at)]
@@ -305,8 +302,6 @@ def run_rounds(tmp_path: Path, rounds: int, seed: int) -> Counter[str]:
         repo = open_store(directory)
         audit(directory)
         assert repo.catalogue.recount().right
-        while repo.expire(FETCHED, 100):
-            pass
         while (tree := repo.next_tree()) is not None:
             while repo.sweep(tree, 0.0, 100):
                 pass

@@ -144,7 +144,7 @@ async def open_parts(config: Config, seams: Seams) -> AsyncIterator[Parts]:
                     store, offload, budget=budget, events=events, network=network, cores=cores
                 )
                 mending = Mending(store, offload, budget)
-                hosting = Hosting(store, offload, mending, cores)
+                hosting = Hosting(store, offload, mending, events, cores)
                 finder = Finder(store, network, events)
                 market = None
                 if trading is not None:
