@@ -10,7 +10,8 @@ is what the dataset had. Where a neighbour cannot be had either, the gap grows b
 dataset, whose root is its name.
 
 What was recovered is kept, with proofs, so that it can be served like any other leaf; so is what came of
-other rows for it, where there is room. Memory is bounded by a batch of columns, or a single one that has more.
+other rows for it, where there is room. Memory is bounded by a batch of columns, or a single one that has
+more.
 """
 
 from collections.abc import AsyncGenerator, Collection, Container, Iterator, Sequence
@@ -154,8 +155,8 @@ class Mender:
         return len(lost)
 
     async def _room(self, run: range, lost: int) -> bool:
-        """Whether what comes of other rows for a run is to be kept: there is room for it. Raises QuotaExceeded
-        where there is none for what is `lost` of the run itself, before anything comes.
+        """Whether what comes of other rows for a run is to be kept, for which there is room then. Raises
+        QuotaExceeded where there is none for what is `lost` of the run itself, before anything comes.
         """
         size, layout = self.block_size, self.layout
         await check_room(self._store, lost * size)

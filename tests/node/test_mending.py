@@ -230,21 +230,24 @@ async def test_without_room_nothing_is_left() -> None:
         assert await holdings(node) == before
 
 
-@pytest.mark.parametrize("room", [110, 60, 15])
+@pytest.mark.parametrize(
+    ("here", "room", "kept"), [((), 110, 100), ((), 60, 20), ((), 15, 0), ((1, 2, 3), 45, 40)]
+)
 async def test_what_comes_of_other_rows_is_kept_where_there_is_room(
-    room: int, autojump_clock: MockClock
+    here: tuple[int, ...], room: int, kept: int, autojump_clock: MockClock
 ) -> None:
     dataset = protect(noise(80 * SIZE), 4, 2, SIZE)  # twenty columns: of others eighty blocks come
-    quota = 2 * BLOCK_SIZE + SIZE + room * SIZE
+    quota = 2 * BLOCK_SIZE + (1 + 20 * len(here) + room) * SIZE
     async with open_test_network("alice", "carol", store=StoreConfig(quota=quota)) as people:
         carol = people["carol"]
         await dataset.keep(store_of(people["alice"]), sorted(dataset.leaves(1, 2, 3, 4, 5)))
         info = people["alice"].info()
         await carol.connect(info.peer_id, info.announced)
         await carol.store(noise(2 * BLOCK_SIZE, "something else"))
+        await dataset.put(store_of(carol), sorted(dataset.leaves(*here)))
         before = (await carol.space()).quota_used
         offset, length = 3 * SIZE - 5, 2 * SIZE
-        if room > 20:
+        if kept:
             async with carol.retrieve(dataset.cid, offset=offset, length=length) as found:
                 assert await found.read() == dataset.content[offset : offset + length]
         else:
@@ -252,9 +255,8 @@ async def test_what_comes_of_other_rows_is_kept_where_there_is_room(
                 async with carol.retrieve(dataset.cid, offset=offset, length=length) as found:
                     await found.read()
         came = (await carol.space()).quota_used - before
-        blocks = {110: 100, 60: 20, 15: 0}[room]
-        assert blocks * SIZE <= came < (blocks + 2) * SIZE  # and the manifest
-        assert sum(peer.trade.blocks_in for peer in carol.peers()) < (90 if room > 20 else 10)
+        assert kept * SIZE <= came < (kept + 2) * SIZE  # and the manifest
+        assert sum(peer.trade.blocks_in for peer in carol.peers()) < (90 if kept else 10)
 
 
 async def test_the_original_shares_what_is_recovered() -> None:
