@@ -34,7 +34,7 @@ RUN_BLOCKS = 64  # blocks read at once, by two threads: 2 MiB each, from which t
 AHEAD = 8 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
 OWN_BLOCKS = 2  # that every reader may hold: one that waits for it, and one in its hands
 HOP_RUNS = 64  # runs of one hop to the store at most: it looks up more leaves ahead than it reads
-GIVEN = 8  # blocks from the network that are handed on between two looks at the room there is
+GIVEN = 32  # blocks from the network that are handed on between two looks at the room there is
 MENDED = 64  # leaves that are looked at, and fetched where need be, when reading comes upon a damaged one
 
 

@@ -19,7 +19,7 @@ from codex.node.reading import OWN_BLOCKS, Blocks, Reader, Rows
 from codex.runtime import Budget, Feed
 from codex.runtime.groups import unwrapped
 
-TOGETHER = 8 * BLOCK_SIZE  # bytes of pieces handed out together: costs a socket little more than one block
+TOGETHER = 32 * BLOCK_SIZE  # bytes of pieces handed out together: as much as a run of what is here
 
 
 class Retrieval:
