@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from codex.codec.cid import EMPTY_BLOCK
-from codex.data import Block
+from codex.data import Block, MerkleTree
 from codex.errors import InvalidInput, NotADataset
 from codex.node import Node
 from codex.node.filling import Filling, root_of, row_of
@@ -102,3 +102,14 @@ async def test_a_row_that_gives_another_root_is_told(node: Node) -> None:
         with pytest.raises(NotADataset, match="has the root"):
             await fill(node, slot, dataset=liar)
     assert await holdings(node) == before
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+async def test_a_row_of_blocks_of_another_size_is_told_as_the_one_error_it_is(node: Node, cores: int) -> None:
+    blocks = [Block.of(noise(SIZE // 2, str(index))) for index in range(DATASET.layout.total)]
+    tree = MerkleTree.of([block.cid.digest for block in blocks])
+    manifest = evolve(MANIFEST, tree_cid=tree.root_cid)
+    odd = evolve(DATASET, manifest=manifest, tree=tree, blocks=tuple(blocks))
+    await odd.keep(store_of(node), range(DATASET.layout.total))
+    with pytest.raises(NotADataset, match=r"block 6 .* has 128 bytes, and 256 by its manifest"):
+        await fill(node, 1, cores, dataset=odd)
