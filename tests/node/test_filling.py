@@ -1,14 +1,19 @@
 """A row on its way to being a slot: from what is here and from other rows, with every root computed."""
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
 import pytest
 from attrs import evolve
 
+from codex.codec import Cid
 from codex.codec.cid import EMPTY_BLOCK
-from codex.data import Block, MerkleTree
+from codex.data import BLOCK_SIZE, Block, MerkleTree
 from codex.errors import InvalidInput, NotADataset
 from codex.node import Node
 from codex.node.filling import Filling, root_of, row_of
 from codex.slots import SlotTree
+from codex.store import Leaf
 from codex.testing.content import noise
 from codex.testing.nodes import holdings, store_of
 from codex.testing.rows import Protected, protect
@@ -113,3 +118,34 @@ async def test_a_row_of_blocks_of_another_size_is_told_as_the_one_error_it_is(no
     await odd.keep(store_of(node), range(DATASET.layout.total))
     with pytest.raises(NotADataset, match=r"block 6 .* has 128 bytes, and 256 by its manifest"):
         await fill(node, 1, cores, dataset=odd)
+
+
+async def test_what_is_repaired_is_asked_for_last_itself(node: Node) -> None:
+    asked: set[int] = set()
+
+    class Everything:
+        @asynccontextmanager
+        async def fetch_proved(
+            self,
+            tree: Cid,
+            leaf_count: int,
+            indices: Iterable[int],
+            *,
+            keep: bool = True,
+            block_size: int = BLOCK_SIZE,
+        ) -> AsyncIterator[AsyncIterator[list[tuple[Leaf, Block]]]]:
+            some = list(indices)
+            asked.update(some)
+            yield self._all(some)
+
+        async def _all(self, some: list[int]) -> AsyncIterator[list[tuple[Leaf, Block]]]:
+            yield [(DATASET.leaf(index), DATASET.blocks[index]) for index in some]
+
+    network, parts = Everything(), node._running
+    for slot in (0, 1, 5):
+        asked.clear()
+        mender = parts.mending.mender(MANIFEST, network, keep=False)
+        tree = await Filling(parts.store, parts.offload, mender, slot).run(network, repair=True)
+        assert tree.cid == root_of(MANIFEST, slot)
+        assert asked
+        assert not asked & set(row_of(MANIFEST, slot))
