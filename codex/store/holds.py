@@ -181,7 +181,7 @@ def outlasts(connection: Connection, manifest: Cid) -> bool:
     """Whether a dataset, and what is here of it, stays when the holds of it end."""
     row = one(
         connection,
-        "SELECT m.whole AND (t.claim > 0 OR NOT EXISTS (SELECT 1 FROM holds WHERE tree = t.id))"
+        "SELECT t.claim > 0 OR NOT EXISTS (SELECT 1 FROM holds WHERE tree = t.id)"
         " FROM manifests m JOIN trees t ON t.id = m.tree WHERE m.cid = ?",
         manifest.raw,
     )

@@ -14,14 +14,14 @@ from trio.testing import MockClock
 from codex.codec import Cid
 from codex.config import StoreConfig
 from codex.data import Block, Strategy
-from codex.errors import BlockNotFound, CodexError, InvalidInput, NotADataset, QuotaExceeded
-from codex.node import JobState, Node
+from codex.errors import BlockNotFound, CodexError, DiskFailed, InvalidInput, NotADataset, QuotaExceeded
+from codex.node import JobState, ManifestStored, Node
 from codex.node.filling import root_of
 from codex.node.hosting import PURPOSE, Slot
 from codex.slots import SlotShape, SlotTree, verifiable
 from codex.store import BlockStore, Hold
 from codex.testing.cancelling import cancel_at_every_checkpoint
-from codex.testing.content import noise
+from codex.testing.content import damage, noise
 from codex.testing.disks import FaultyDisk
 from codex.testing.neighbourhood import Neighbourhood, open_test_network
 from codex.testing.network import MemoryNetwork
@@ -109,6 +109,23 @@ async def test_a_slot_is_fetched_kept_and_cleared(people: Neighbourhood, autojum
         assert await carol.on_clear(DATASET.cid, slot)
         await check_empty(carol)
         assert not await carol.on_clear(DATASET.cid, slot)
+
+
+async def test_whoever_listens_is_told_of_the_manifest_of_a_slot_once(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 0, 1)
+    carol = people["carol"]
+    async with carol.events(64) as events:
+        await look(carol, DATASET, 0)
+        for slot in (0, 1):
+            await carol.on_store(DATASET.cid, slot, LATER)
+        last = ManifestStored(await carol.store(b"some file contents"))
+        told = [await anext(events)]
+        while told[-1] != last:
+            told.append(await anext(events))
+    stored = [event for event in told if isinstance(event, ManifestStored)]
+    assert stored == [ManifestStored(DATASET.cid), last]
 
 
 async def test_a_lost_slot_is_rebuilt_and_no_other(people: Neighbourhood, autojump_clock: MockClock) -> None:
@@ -424,6 +441,30 @@ async def test_a_slot_that_is_cleared_or_fails_takes_nothing_from_one_that_is_fi
     assert scope.cancelled_caught
 
 
+@pytest.mark.parametrize("lead", [1, 8, 25])
+async def test_a_slot_that_is_filled_twice_at_once_is_filled_by_whoever_is_not_cut_off(
+    people: Neighbourhood, lead: int, autojump_clock: MockClock
+) -> None:
+    await give(people, 1)
+    carol, scope, came = people["carol"], trio.CancelScope(), trio.Event()
+    trees: list[SlotTree] = []
+
+    async def cut_off() -> None:
+        with scope:
+            await carol.on_store(DATASET.cid, 1, LATER, on_blocks=lambda _: came.set())
+
+    async def other() -> None:
+        trees.append(await carol.on_store(DATASET.cid, 1, LATER))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cut_off)
+        await came.wait()
+        nursery.start_soon(other)
+        await steps(lead)
+        scope.cancel()
+    await check_hosted(carol, trees[0], 1)
+
+
 async def test_the_manifest_of_a_slot_is_never_gone(people: Neighbourhood, autojump_clock: MockClock) -> None:
     await give(people, 0, 1)
     carol = people["carol"]
@@ -705,6 +746,48 @@ async def test_what_is_fetched_while_a_slot_is_cleared_stays(
     await check_fetched(carol)
 
 
+# -- when the disk has lost something of a slot that is hosted
+
+
+async def lose_one(node: Node, row: int) -> None:
+    """Have the disk damage a block of this row, and the node find that."""
+    damage(node.config.data_dir, bytes(DATASET.blocks[DATASET.layout.index(row, 2)].data))
+    assert (await (await node.scrub()).wait()).state is JobState.DONE
+    leaves = DATASET.layout.row(row)
+    assert await store_of(node).missing(DATASET.tree.root_cid, leaves.start, len(leaves)) == 1
+
+
+@pytest.mark.parametrize("repair", [False, True])
+async def test_what_the_disk_has_lost_of_a_slot_is_brought_again(
+    people: Neighbourhood, repair: bool, autojump_clock: MockClock
+) -> None:
+    await give(people, *((2, 3, 4, 5) if repair else (1,)))
+    carol = people["carol"]
+    first = await carol.on_store(DATASET.cid, 1, LATER - 5)
+    await lose_one(carol, 1)
+    assert await carol.on_store(DATASET.cid, 1, LATER, repair=repair) == first
+    row = DATASET.layout.row(1)
+    assert await store_of(carol).missing(DATASET.tree.root_cid, row.start, len(row)) == 0
+    await check_hosted(carol, first, 1)
+
+
+async def test_a_slot_of_which_something_is_lost_for_good_is_hosted_all_the_same(
+    people: Neighbourhood, autojump_clock: MockClock
+) -> None:
+    await give(people, 1)
+    carol = people["carol"]
+    await carol.on_store(DATASET.cid, 1, LATER)
+    await lose_one(carol, 1)
+    [hold] = await store_of(carol).holds(PURPOSE)
+    await people.stop("alice")
+    with pytest.raises(BlockNotFound):
+        await carol.on_store(DATASET.cid, 1, LATER + 5)
+    assert await store_of(carol).holds(PURPOSE) == [hold]
+    row = DATASET.layout.row(1)
+    assert await store_of(carol).missing(DATASET.tree.root_cid, row.start, len(row)) == 1
+    assert await carol.has(DATASET.cid)
+
+
 # -- when the disk fails, and when the process is killed
 
 
@@ -733,3 +816,18 @@ async def test_a_disk_that_fails_while_a_slot_is_filled_leaves_nothing(tmp_path:
         broken += 1
     assert broken > 5
     audit(tmp_path / "repo")
+
+
+async def test_a_disk_that_fails_afterwards_hides_not_why_a_slot_was_not_filled(
+    people: Neighbourhood, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drop_hold(self: BlockStore, purpose: str, key: str) -> bool:
+        raise DiskFailed("nothing can be written")
+
+    await give(people, 0, 1, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockStore, "drop_hold", drop_hold)
+        with pytest.raises(BlockNotFound, match="takes K = 4"):
+            await people["carol"].on_store(DATASET.cid, 2, LATER)
+    [hold] = await store_of(people["carol"]).holds(PURPOSE)
+    assert hold.filling, "it is no promise, and goes at the next start"
