@@ -259,6 +259,28 @@ async def test_what_comes_of_other_rows_is_kept_where_there_is_room(
         assert sum(peer.trade.blocks_in for peer in carol.peers()) < (90 if kept else 10)
 
 
+async def test_one_gap_that_cannot_be_closed_does_not_keep_others_from_it(node: Node) -> None:
+    dataset = protect(noise(20 * SIZE), 4, 2, SIZE)
+    lost = {dataset.layout.index(row, 0) for row in (0, 2, 4)}
+    more = {dataset.layout.index(row, column) for row, column in ((0, 3), (1, 1), (1, 2))}
+    await dataset.keep(store_of(node), dataset.others(lost | more))
+    with pytest.raises(BlockNotFound, match="column 0 takes K = 4 of its 6 blocks and has 3"):
+        await mend(node, dataset)
+    assert await here(node, dataset) == set(dataset.others(lost))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+async def test_no_more_columns_are_in_memory_than_the_budget_has(node: Node, columns: int) -> None:
+    dataset = protect(noise(20 * SIZE), 4, 2, SIZE)
+    await dataset.keep(store_of(node), dataset.others(dataset.leaves(1)))
+    column = 5 * SIZE  # four blocks, and the one that is made of them
+    budget = Budget((columns - 1) * column + SIZE)  # one column may always be there
+    mender = Mender(store_of(node), Inline(), budget, dataset.manifest, None)
+    made = [len(blocks) async for blocks in mender.rebuild(dataset.layout.row(1))]
+    assert sum(made) == 5
+    assert max(made) == columns
+
+
 async def test_the_original_shares_what_is_recovered() -> None:
     dataset = protect(noise(20 * SIZE), 4, 2, SIZE)
     async with open_test_node() as node:

@@ -3,9 +3,11 @@
 import pytest
 from attrs import evolve
 
-from codex.data import MerkleTree, hash_blocks
-from codex.errors import NotADataset
+from codex.codec import Cid
+from codex.data import Manifest, MerkleTree, hash_blocks
+from codex.errors import CorruptData, NotADataset
 from codex.node import Node
+from codex.node.original import COMPARED, check
 from codex.store import Leaf
 from codex.testing.content import noise
 from codex.testing.nodes import store_of
@@ -73,3 +75,36 @@ async def test_a_part_is_compared_with_the_original_where_that_is_here(node: Nod
     assert await read(3, 7) == DATASET.content[3 * SIZE : 7 * SIZE]
     with pytest.raises(NotADataset, match=f"leaf 7 .* is not that of the original {original.tree_cid}"):
         await read(6, 9)
+
+
+async def test_all_of_a_part_is_compared_but_what_has_a_damaged_proof() -> None:
+    manifest, named = DATASET.manifest, DATASET.original.tree_cid
+
+    class Trees:
+        """Two trees that differ in a leaf."""
+
+        def __init__(self, differs: int, damaged: range = range(0)) -> None:
+            self.differs = differs
+            self.damaged = damaged
+
+        async def check_original(self, manifest: Manifest) -> bool:
+            raise AssertionError("a part of it cannot be checked so")
+
+        async def leaves(self, tree: Cid, first: int, count: int) -> list[Leaf]:
+            if first in self.damaged:
+                raise CorruptData("a proof is damaged")
+            odd = tree == named
+            proof = DATASET.tree.proof(0)
+            return [
+                Leaf(index, DATASET.blocks[int(odd and index == self.differs)].cid, proof)
+                for index in range(first, first + count)
+            ]
+
+    first, stop = 3, 3 * COMPARED
+    await check(Trees(stop), manifest, first, stop)
+    for differs in (first, first + COMPARED, stop - 1):
+        with pytest.raises(NotADataset, match=f"leaf {differs} of the dataset"):
+            await check(Trees(differs), manifest, first, stop)
+    with pytest.raises(NotADataset, match=f"leaf {stop - 1} of the dataset"):
+        await check(Trees(stop - 1, range(first, first + 1)), manifest, first, stop)
+    await check(Trees(first, range(first, first + 1)), manifest, first, stop)

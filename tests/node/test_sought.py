@@ -147,6 +147,20 @@ def test_where_all_are_alike_nobody_is_asked_in_vain() -> None:
         assert len(run.race.shares) == 6
 
 
+def test_one_that_is_not_quite_so_slow_is_waited_for() -> None:
+    # By the time that others are judged, one of its blocks is as good as here.
+    run = Simulation(4, 2, {0: 0.095 * SLOW, 1: 0.1, 2: 0.1, 3: 0.1, 4: 0.1, 5: 0.1}, 5)
+    run.run()
+    assert run.came == 4 * STEPS
+    assert len(run.race.shares) == 4
+
+
+def test_where_those_asked_instead_give_nothing_either_everybody_is_asked() -> None:
+    run = Simulation(6, 3, {row: inf if row in (0, 6, 7) else 0.1 for row in range(9)}, 8)
+    assert run.run() <= 2 * (STALL + LOOK) + STEPS * 0.1 + LOOK
+    assert {row for share in run.race.shares for row in share.rows} == set(range(9))
+
+
 def test_who_is_known_to_be_no_faster_is_not_asked_instead() -> None:
     intervals = {0: 0.1, 1: 0.1, 2: 0.1, 3: 5.0, 4: 5.0, 5: 0.1}
     run = Simulation(4, 2, intervals, 5, {3: Known(0.02, 5.0), 4: Known(0.02, 5.0)})
