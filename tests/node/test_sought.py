@@ -147,6 +147,17 @@ def test_where_all_are_alike_nobody_is_asked_in_vain() -> None:
         assert len(run.race.shares) == 6
 
 
+def test_of_many_that_are_slow_each_pair_begins_elsewhere() -> None:
+    share = Share(frozenset({0}), set(range(8)), 0.0, 0.0)
+    begun = []
+    for turn in (None, *range(8)):
+        share.turn = turn
+        order = share.order()
+        assert sorted(order) == list(range(8))
+        begun.append(order[:2])
+    assert begun == [[0, 1], [0, 1], [7, 6], [4, 5], [3, 2], [2, 3], [1, 0], [6, 7], [5, 4]]
+
+
 def test_one_that_is_not_quite_so_slow_is_waited_for() -> None:
     # By the time that others are judged, one of its blocks is as good as here.
     run = Simulation(4, 2, {0: 0.095 * SLOW, 1: 0.1, 2: 0.1, 3: 0.1, 4: 0.1, 5: 0.1}, 5)
@@ -156,8 +167,8 @@ def test_one_that_is_not_quite_so_slow_is_waited_for() -> None:
 
 
 def test_where_those_asked_instead_give_nothing_either_everybody_is_asked() -> None:
-    run = Simulation(6, 3, {row: inf if row in (0, 6, 7) else 0.1 for row in range(9)}, 8)
-    assert run.run() <= 2 * (STALL + LOOK) + STEPS * 0.1 + LOOK
+    run = Simulation(6, 3, {row: inf if row in (0, 6, 7) else 2.0 for row in range(9)}, 8)
+    assert run.run() <= 2 * (STALL + LOOK) + STEPS * 2.0 + LOOK
     assert {row for share in run.race.shares for row in share.rows} == set(range(9))
 
 
