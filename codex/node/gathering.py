@@ -194,7 +194,9 @@ class Gatherer:
                 while again:
                     with trio.CancelScope() as share.asking:
                         await self._take(network, race, share)
-                    again = share.asking.cancelled_caught
+                    if again := share.asking.cancelled_caught:
+                        # Until the exchange has heard of it: who wants what is wanted has it in that order.
+                        await trio.sleep(LOOK)
         except NotOnNetwork as error:
             race.failure = error
         except CodexError as error:

@@ -22,6 +22,7 @@ from codex.node.fetching import MEASURED, SLOW
 
 STALL = 3.0  # seconds without anything of a row, after which it is not counted on
 SHARES = 16  # fetches that rows are asked for by at once: of more rows several make one, for each costs some
+VAIN = 16  # leaves of a slow row that are not of use any more, from which on it is asked for the others alone
 
 
 class Sought:
@@ -249,8 +250,16 @@ class Race:
                     self._turned.append(share)
 
     def turned(self) -> list[Share]:
-        """Take the shares that are now to be asked for what is left of them in another order."""
+        """Take the shares that are now to be asked for what is left of them in another order; or for less, as
+        most of it is not of use any more.
+        """
         turned, self._turned = self._turned, []
+        for share in self.shares:
+            if share.running and share.turn is not None and share not in turned:
+                of_use = {index for index in share.left if self.sought.is_of_use(index)}
+                if of_use and len(share.left) - len(of_use) >= max(VAIN, len(of_use)):
+                    share.left = of_use  # the exchange does not keep to the order where a peer falters
+                    turned.append(share)
         return turned
 
     def useless(self) -> list[Share]:

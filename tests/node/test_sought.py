@@ -147,6 +147,31 @@ def test_where_all_are_alike_nobody_is_asked_in_vain() -> None:
         assert len(run.race.shares) == 6
 
 
+def test_of_a_slow_row_only_what_is_of_use_is_asked_for_from_then_on() -> None:
+    dataset = protect(noise(100 * SIZE), 2, 2, SIZE)
+    sought = Sought(dataset.layout, range(50), list(dataset.layout.row(0)), SIZE)
+    race = Race(sought, [1, 2, 3, 0], {})
+    fast, slow = race.ask(0.0)
+    for index in sorted(fast.left):
+        race.arrived(fast, index, dataset.blocks[index], 0.5)
+    race.ended(fast, 0.5)
+    first = min(slow.left)
+    race.arrived(slow, first, dataset.blocks[first], 0.5)
+    [other] = race.ask(2.0)
+    assert slow.turn == 0
+    left = sorted(slow.left)
+    assert len(left) == 49
+    coming = sorted(other.left)
+    for index in coming[:24]:
+        race.arrived(other, index, dataset.blocks[index], 2.0)
+    assert race.turned() == []
+    race.arrived(other, coming[24], dataset.blocks[coming[24]], 2.0)
+    # Half of it has come of another row by now.
+    assert race.turned() == [slow]
+    assert slow.order() == left[25:]
+    assert race.turned() == []
+
+
 def test_of_many_that_are_slow_each_pair_begins_elsewhere() -> None:
     share = Share(frozenset({0}), set(range(8)), 0.0, 0.0)
     begun = []
