@@ -19,7 +19,7 @@ from codex.data.runs import Witness
 from codex.erasure import Layout
 from codex.errors import BlockNotFound, CodexError, CorruptData, NotOnNetwork
 from codex.node.fetching import SLOW
-from codex.node.sought import Known, Race, Share, Sought
+from codex.node.sought import VAIN, Known, Race, Share, Sought
 from codex.runtime.groups import unwrapped
 from codex.store import Leaf
 
@@ -190,13 +190,14 @@ class Gatherer:
     async def _ask(self, network: ProvedLeaves, race: Race, share: Share) -> None:
         try:
             with share.scope:
-                again = True
-                while again:
+                while order := [index for index in share.order() if race.sought.is_of_use(index)]:
+                    if share.turn:
+                        # Nobody keeps to the order of what is wanted together: only the first half of it is.
+                        order = order[: max(VAIN, len(order) // 2)]
                     with trio.CancelScope() as share.asking:
-                        await self._take(network, race, share)
-                    if again := share.asking.cancelled_caught:
-                        # Until the exchange has heard of it: who wants what is wanted has it in that order.
-                        await trio.sleep(LOOK)
+                        await self._take(network, race, share, order)
+                    if share.asking.cancelled_caught:
+                        await trio.sleep(LOOK)  # until it is withdrawn
         except NotOnNetwork as error:
             race.failure = error
         except CodexError as error:
@@ -204,9 +205,8 @@ class Gatherer:
         finally:
             race.ended(share, trio.current_time())
 
-    async def _take(self, network: ProvedLeaves, race: Race, share: Share) -> None:
-        """Have what is left of a share, and of use, come in its order."""
-        order = [index for index in share.order() if race.sought.is_of_use(index)]
+    async def _take(self, network: ProvedLeaves, race: Race, share: Share, order: Sequence[int]) -> None:
+        """Have some of what is left of a share come."""
         async with self._fetch(network, order) as arrivals:
             async for batch in arrivals:
                 for leaf, block in batch:

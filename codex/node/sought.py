@@ -258,7 +258,7 @@ class Race:
             if share.running and share.turn is not None and share not in turned:
                 of_use = {index for index in share.left if self.sought.is_of_use(index)}
                 if of_use and len(share.left) - len(of_use) >= max(VAIN, len(of_use)):
-                    share.left = of_use  # the exchange does not keep to the order where a peer falters
+                    share.left = of_use
                     turned.append(share)
         return turned
 

@@ -105,6 +105,15 @@ async def test_where_all_are_slow_no_row_comes_twice(autojump_clock: MockClock) 
         assert blocks_in(people["carol"]) <= 1.02 * dataset.layout.total
 
 
+async def test_of_two_slow_rows_where_one_is_enough_little_comes_twice(autojump_clock: MockClock) -> None:
+    async with open_test_network("alice", "carol") as people:
+        await people.add("bob", upload_limit=4_000)
+        await people.add("dave", upload_limit=4_000)
+        await provide(people, HOSTED, bob=(0,), dave=(1,), alice=(2, 3, 4))
+        await people["carol"].on_store(HOSTED.cid, 5, LATER, repair=True)
+        assert blocks_in(people["carol"]) < 1.15 * 2000  # with both whole it would be 1.25
+
+
 async def test_a_slow_host_that_dies_is_done_without(autojump_clock: MockClock) -> None:
     async with open_test_network("alice", "carol") as people:
         await people.add("bob", upload_limit=4_000)

@@ -113,8 +113,8 @@ def test_it_ends_soon_after_it_could_whatever_the_rows_are_like(
     # too few, the row itself. Each that is tried in vain takes its time.
     best = (able[k - 1] if len(able) >= k else max([*able, intervals[lost]])) * STEPS
     assert took <= best + (m + 1) * max(STALL + LOOK, SLOW * best + 2 * LOOK)
-    # However many are slow, no more than a row comes in vain.
-    assert run.came <= (k + 1) * STEPS
+    # However many are slow, no more than a row comes in vain, and of each what comes between two looks.
+    assert run.came <= (k + 1) * STEPS + m
 
 
 def test_two_that_are_slow_and_owe_the_same_bring_it_from_both_ends() -> None:
