@@ -101,6 +101,14 @@ class NotADataset(NotFound):
     code = "not-a-dataset"
     fault: ClassVar[Fault] = "remote"
 
+    @classmethod
+    def of_size(cls, tree: object, index: int, size: int, expected: int) -> "NotADataset":
+        """The block at `index` of a tree has `size` bytes, and not those that the manifest says."""
+        return cls(
+            f"block {index} of the dataset {tree} has {size} bytes, and {expected} by its manifest",
+            remedy="ask whoever made the manifest for another one: this one describes no dataset",
+        )
+
 
 class BlockInUse(CodexError):
     """The block belongs to a dataset and cannot be deleted by itself."""

@@ -158,7 +158,8 @@ def _decrypted(keystore: dict[str, Any], path: Path, password: Path | None) -> b
     try:
         return bytes(_accounts().decrypt(keystore, secret))
     except (ValueError, KeyError, TypeError, NotImplementedError, AttributeError):
-        # The library's own words are left out, with what they may quote.
+        # The library's own words are left out, with what they may quote. It raises all of these over a file
+        # that is none of its kind: NotImplementedError for a version or a cipher that it does not know.
         raise ConfigError(
             f"the key file {path} cannot be decrypted: the password is wrong, or it is no keystore",
             remedy="Check the password in the file that --eth-password-file names.",

@@ -226,11 +226,7 @@ class Fetcher:
             size = len(arrival.block.data)
             # The empty block stands for padding. Any other is what the tree has there, whoever is asked.
             if size not in (0, call.block_size):
-                raise NotADataset(
-                    f"block {arrival.address.index} of the dataset {call.tree} has {size} bytes, and"
-                    f" {call.block_size} by its manifest",
-                    remedy="ask whoever made the manifest for another one: this one describes no dataset",
-                )
+                raise NotADataset.of_size(call.tree, arrival.address.index, size, call.block_size)
             leaves.append(Leaf(arrival.address.index, arrival.block.cid, arrival.proof))
             blocks.append(arrival.block)
         try:

@@ -171,12 +171,9 @@ class Filling:
             found = await self._store.find_many([LeafAddress(self._tree, index) for index in part])
             here = {index: block for index, block in zip(part, found, strict=True) if block is not None}
             for index, block in here.items():
-                if len(block.data) not in (self._manifest.block_size, 0):
-                    raise NotADataset(
-                        f"block {index} of the dataset {self._tree} has {len(block.data)} bytes, and"
-                        f" {self._manifest.block_size} by its manifest",
-                        remedy="ask whoever made the manifest for another one: nobody can host this one",
-                    )
+                size, expected = len(block.data), self._manifest.block_size
+                if size not in (expected, 0):
+                    raise NotADataset.of_size(self._tree, index, size, expected)
                 made.note(index, block.cid)
             blank = {i: Block(EMPTY_BLOCK, b"") for i in part if i in padding and i not in here}
             missing = [index for index in part if index not in here]

@@ -283,11 +283,7 @@ class Reader:
                 piece = held.pop(at).data
                 if len(piece) != self._block_size:
                     # One that stands for padding has no place among the content.
-                    raise NotADataset(
-                        f"block {at} of the dataset {self._tree} has {len(piece)} bytes, and"
-                        f" {self._block_size} by its manifest",
-                        remedy="ask whoever made the manifest for another one: this one describes no dataset",
-                    )
+                    raise NotADataset.of_size(self._tree, at, len(piece), self._block_size)
                 self._kept -= len(piece)
                 self._feed.offer(memoryview(piece))
                 at, place = at + 1, place + 1

@@ -95,11 +95,7 @@ class Feed(Generic[T]):
                 break
             await self._news.wait()
         self._hungry = False
-        piece = self._pieces.popleft()
-        self._taken += len(piece)
-        if self._held <= self._capacity // 2:
-            self._room.set()
-        return piece
+        return self._take()
 
     async def some(self, most: int) -> list[T]:
         """Wait for a piece, and take it with those behind it while their lengths add up to `most` or less;
@@ -111,11 +107,8 @@ class Feed(Generic[T]):
             return []
         left = most - len(taken[0])
         while self._pieces and len(self._pieces[0]) <= left:
-            taken.append(self._pieces.popleft())
-            self._taken += len(taken[-1])
+            taken.append(self._take())
             left -= len(taken[-1])
-        if self._held <= self._capacity // 2:
-            self._room.set()
         return taken
 
     def close(self) -> None:
@@ -123,6 +116,13 @@ class Feed(Generic[T]):
         self.end()
         self._closed = True
         self._pieces.clear()
+
+    def _take(self) -> T:
+        piece = self._pieces.popleft()
+        self._taken += len(piece)
+        if self._held <= self._capacity // 2:
+            self._room.set()
+        return piece
 
     @property
     def _held(self) -> int:

@@ -103,7 +103,7 @@ class Reader:
                 error = _corrupt(row[2])
                 break
             if block_size is not None and (row[5] or 0) != block_size:
-                error = _odd(tree, index, row[5] or 0, block_size)
+                error = NotADataset.of_size(tree, index, row[5] or 0, block_size)
                 break
             wanted.append(row[1:])
         if error is None and len(wanted) < count:
@@ -294,13 +294,6 @@ def _checked(row: Sequence[Any]) -> Row:
 
 def _absent(address: BlockAddress) -> BlockNotFound:
     return BlockNotFound(f"the block {address} is not on this node")
-
-
-def _odd(tree: Cid, index: int, size: int, block_size: int) -> NotADataset:
-    return NotADataset(
-        f"block {index} of the dataset {tree} has {size} bytes, and {block_size} by its manifest",
-        remedy="ask whoever made the manifest for another one: this one describes no dataset",
-    )
 
 
 def _corrupt(cid: bytes | None) -> CorruptData:
