@@ -11,7 +11,7 @@ from codex.store.gathering import try_target
 from codex.store.handle import BlockStore
 from codex.store.market_book import MarketBook
 from codex.store.records import Record
-from codex.store.values import NEVER, Hold, Leaf, Progress, Reservation, SlotRoots, Space
+from codex.store.values import NEVER, Hold, Leaf, Progress, ProvedBlock, Reservation, SlotRoots, Space
 
 __all__ = [
     "NEVER",
@@ -24,6 +24,7 @@ __all__ = [
     "MarketBook",
     "OsDisk",
     "Progress",
+    "ProvedBlock",
     "Record",
     "Reservation",
     "SlotReservation",

@@ -14,7 +14,7 @@ from codex.store.availability import Availability, SlotReservation, Stage
 from codex.store.manifests import Damage
 from codex.store.records import Record
 from codex.store.scrub import Checked, Scrubbed
-from codex.store.values import Hold, Leaf, Progress, Reservation, SlotRoots, Space
+from codex.store.values import Hold, Leaf, Progress, ProvedBlock, Reservation, SlotRoots, Space
 
 
 def _how_many(items: Sequence[object]) -> str:
@@ -36,6 +36,12 @@ class FindBlocks(Call[list[Block | None]]):
 @frozen
 class GetBlocks(Call[list[Block]]):
     addresses: Sequence[BlockAddress] = field(repr=_how_many)
+
+
+@frozen
+class FindLeaves(Call[list[ProvedBlock | None]]):
+    tree: Cid
+    indices: Sequence[int] = field(repr=_how_many)
 
 
 @frozen

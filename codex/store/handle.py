@@ -14,7 +14,7 @@ from codex.data import Block, BlockAddress, Manifest, MerkleTree
 from codex.runtime import Feed, Mailbox
 from codex.store import calls
 from codex.store.scrub import STEP_BLOCKS
-from codex.store.values import Hold, Leaf, Progress, Reservation, SlotRoots, Space
+from codex.store.values import Hold, Leaf, Progress, ProvedBlock, Reservation, SlotRoots, Space
 
 
 class BlockStore:
@@ -84,6 +84,15 @@ class BlockStore:
         return await self._mailbox.ask(calls.DeleteBlock(cid))
 
     # -- leaves of datasets
+
+    async def find_leaves(self, tree: Cid, indices: Sequence[int]) -> list[ProvedBlock | None]:
+        """The blocks of these leaves, each verified, with its proof; None for each that is not here or
+        damaged.
+
+        As `find_many` and `leaves` in one. The proof is as it is stored, or as it follows from the tree's
+        nodes that are: whether it leads to the root is for whoever is given it to see.
+        """
+        return await self._mailbox.ask(calls.FindLeaves(tree, indices))
 
     async def leaves(self, tree: Cid, first: int, count: int) -> list[Leaf]:
         """Those of the leaves `first` to `first + count - 1` that are here, with their proofs."""

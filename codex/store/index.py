@@ -241,7 +241,7 @@ def one(connection: sqlite3.Connection, sql: str, *values: Any) -> Row | None:
 def at_once(
     connection: sqlite3.Connection, columns: Sequence[str], blobs: Sequence[str], rows: str, values: Row
 ) -> list[Row]:
-    """These columns of the rows that a query gives; `blobs` are those that have bytes. All are literal SQL.
+    """These columns of the rows that a query gives; `blobs` names those that have bytes. All are literal SQL.
 
     SQLite is asked for one row that holds all: between two rows another thread may take the interpreter, and
     keep it for longer than all of this takes.
@@ -257,7 +257,7 @@ def at_once(
             raise
         return connection.execute(f"SELECT {', '.join(columns)} FROM ({rows})", values).fetchall()
     found: list[list[Any]] = json.loads(text)
-    for place in map(columns.index, blobs):
+    for place in [place for place, name in enumerate(columns) if name in blobs]:
         for row in found:
             if row[place] is not None:
                 row[place] = bytes.fromhex(row[place])

@@ -8,7 +8,6 @@ more before it is called corrupt. Everything here may run in any number of threa
 import hashlib
 from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
-from typing import Any
 
 from attrs import frozen
 
@@ -22,19 +21,21 @@ from codex.store.lifetime import tree_of
 from codex.store.segments import SegmentFiles
 from codex.store.sense import is_cid, is_place
 from codex.store.staging import SEEN
+from codex.store.trees import encoded
+from codex.store.values import ProvedBlock
 
 RUN_BYTES = 2 << 20
 """Bytes that are read at once where blocks lie side by side, so that little is lost in going from one run to
 the next. A block keeps the whole of its run in memory."""
 
-# Columns of a row here: id, cid, segment, offset, length, bad.
+# Columns of a row here: id, cid, segment, offset, length, bad; of a leaf's row, its index and proof too.
 _COLUMNS = "b.id, b.cid, b.segment, b.offset, b.length, b.bad"
-_LEAF_RUN = (
-    f"SELECT l.idx, {_COLUMNS} FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
-    " WHERE l.tree = ? AND l.idx >= ? AND l.idx < ? ORDER BY l.idx"
-)
-_LEAF_COLUMNS = ("idx", "id", "cid", "segment", "offset", "length", "bad")
-_NOWHERE: Row = (None, EMPTY_BLOCK.raw, 0, 0, 0, 0)  # the row that a leaf of the empty block joins
+_LEAF = f"SELECT {_COLUMNS}, l.idx, l.proof FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
+_LEAF_RUN = f"{_LEAF} WHERE l.tree = ? AND l.idx >= ? AND l.idx < ? ORDER BY l.idx"
+_PLACE_COLUMNS = ("id", "cid", "segment", "offset", "length", "bad", "idx")
+_LEAF_COLUMNS = (*_PLACE_COLUMNS, "proof")
+
+_EMPTY = Block(EMPTY_BLOCK, b"")
 
 Answer = Block | CorruptData | None
 """What became of one address: its block, a damaged one, or None for one that is not here."""
@@ -47,6 +48,14 @@ class Found:
     """
 
     answers: list[Answer]
+    rotten: tuple[int, ...] = ()
+
+
+@frozen(slots=True)
+class FoundLeaves:
+    """As `Found`, of leaves with their proofs; None for one that is not here or damaged."""
+
+    answers: list[ProvedBlock | None]
     rotten: tuple[int, ...] = ()
 
 
@@ -84,6 +93,25 @@ class Reader:
                 answers[at] = _corrupt(row[1])
         return Found(answers, tuple(rotten))
 
+    def find_leaves(self, tree: Cid, indices: Sequence[int]) -> FoundLeaves:
+        """The blocks of these leaves with their proofs, as far as they are here and sound."""
+        rows: list[Row] = []
+        proved: list[bytes] = []
+        with self._readers.snapshot() as connection:
+            number = tree_of(connection, tree)
+            if number is not None:
+                rows = _leaf_rows(connection, number, sorted(set(indices)), _LEAF_COLUMNS)
+                rows = [row for row in rows if not row[5]]
+                proved = encoded(connection, number, [(row[6], row[7]) for row in rows])
+        data, rotten = self._fetch([row for row in rows if row[0] is not None])
+        found: dict[int, ProvedBlock] = {}
+        for row, proof in zip(rows, proved, strict=True):
+            if row[0] is None:
+                found[row[6]] = ProvedBlock(_EMPTY, proof)
+            elif row[0] in data:
+                found[row[6]] = ProvedBlock(Block(Cid(row[1]), data[row[0]]), proof)
+        return FoundLeaves([found.get(index) for index in indices], tuple(rotten))
+
     def places(
         self, tree: Cid, first: int, count: int, block_size: int | None
     ) -> tuple[list[Row], BlockNotFound | CorruptData | NotADataset | None]:
@@ -92,20 +120,20 @@ class Reader:
             number = tree_of(connection, tree)
             rows: list[Row] = []
             if number is not None:
-                run = at_once(connection, _LEAF_COLUMNS, ("cid",), _LEAF_RUN, (number, first, first + count))
-                rows = [(row[0], *_checked(row[1:])) for row in run]
+                values = (number, first, first + count)
+                rows = list(map(_checked, at_once(connection, _PLACE_COLUMNS, ("cid",), _LEAF_RUN, values)))
         wanted: list[Row] = []
         error: BlockNotFound | CorruptData | NotADataset | None = None
         for index, row in enumerate(rows, first):
-            if row[0] != index:
+            if row[6] != index:
                 break
-            if row[6]:
-                error = _corrupt(row[2])
+            if row[5]:
+                error = _corrupt(row[1])
                 break
-            if block_size is not None and (row[5] or 0) != block_size:
-                error = NotADataset.of_size(tree, index, row[5] or 0, block_size)
+            if block_size is not None and (row[4] or 0) != block_size:
+                error = NotADataset.of_size(tree, index, row[4] or 0, block_size)
                 break
-            wanted.append(row[1:])
+            wanted.append(row)
         if error is None and len(wanted) < count:
             error = _absent(LeafAddress(tree, first + len(wanted)))
         return wanted, error
@@ -170,7 +198,7 @@ class Reader:
 
     def _read(self, run: Sequence[Row]) -> memoryview | None:
         """The bytes of blocks that lie side by side; None when the segment has not all of them."""
-        _, _, segment, offset, _, _ = run[0]
+        segment, offset = run[0][2:4]
         size = run[-1][3] + run[-1][4] - offset
         data = self._files.read(segment, offset, size)
         return memoryview(data) if len(data) == size else None
@@ -235,23 +263,30 @@ def _locate(
         for at in named[cid]:
             answers[at] = answer
     for tree, places in leaves.items():
-        for index, *rest in _leaf_rows(connection, tree, sorted(places)):
-            for at in places[index]:
-                rows[at] = _checked(rest) if rest[0] is not None else _NOWHERE
+        number = tree_of(connection, tree)
+        for row in _leaf_rows(connection, number, sorted(places)) if number is not None else ():
+            for at in places[row[6]]:
+                rows[at] = row
     return rows
 
 
-def _leaf_rows(connection: Connection, tree: Cid, indices: list[int]) -> Iterable[Row]:
-    number = tree_of(connection, tree)
-    if number is None:
-        return ()
+def _leaf_rows(
+    connection: Connection, tree: int, indices: list[int], columns: Sequence[str] = _PLACE_COLUMNS
+) -> list[Row]:
+    """The rows of those leaves that are here, in the order of the indices, which is ascending. The leaf of
+    the empty block has an index and nothing else.
+    """
+    if not indices:
+        return []
     first, last = indices[0], indices[-1]
     if last - first < 2 * len(indices):
-        wanted = set(indices)
-        run = at_once(connection, _LEAF_COLUMNS, ("cid",), _LEAF_RUN, (number, first, last + 1))
-        return [row for row in run if row[0] in wanted]
-    sql = f"SELECT l.idx, {_COLUMNS} FROM leaves l LEFT JOIN blocks b ON b.id = l.block"
-    return list(select_in(connection, f"{sql} WHERE l.tree = {number:d} AND l.idx", indices))
+        rows = at_once(connection, columns, ("cid", "proof"), _LEAF_RUN, (tree, first, last + 1))
+        if last - first >= len(indices):
+            wanted = set(indices)
+            rows = [row for row in rows if row[6] in wanted]
+    else:
+        rows = list(select_in(connection, f"{_LEAF} WHERE l.tree = {tree:d} AND l.idx", indices))
+    return list(map(_checked, rows))
 
 
 def _runs(rows: Iterable[Row]) -> Iterable[list[Row]]:
@@ -284,12 +319,12 @@ def _sound(cid: bytes, data: Buffer) -> bool:
     return Cid(cid).matches(data)
 
 
-def _checked(row: Sequence[Any]) -> Row:
+def _checked(row: Row) -> Row:
     """The row itself; or, when it says nothing by which a block could be read, as that of a bad block."""
-    number, cid, segment, offset, length, bad = row
+    number, cid, segment, offset, length = row[:5]
     if number is None or (is_place(segment, offset, length) and is_cid(cid)):
-        return (number, cid, segment, offset, length, bad)
-    return (number, cid if is_cid(cid) else None, 0, 0, 0, 1)
+        return row
+    return (number, cid if is_cid(cid) else None, 0, 0, 0, 1, *row[6:])
 
 
 def _absent(address: BlockAddress) -> BlockNotFound:

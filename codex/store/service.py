@@ -27,7 +27,7 @@ from codex.store.ledger import no_room
 from codex.store.manifests import Damage, Record, record_of
 from codex.store.opening import open_repo
 from codex.store.planning import Put, PutLeaves, Request, Stage
-from codex.store.reads import Found, blocks_of
+from codex.store.reads import Found, FoundLeaves, blocks_of
 from codex.store.repo import Repo
 from codex.store.scrub import Checked, Scrubbed
 from codex.store.stretches import Stretch
@@ -119,6 +119,8 @@ class _Desk:
             case calls.FindBlocks(addresses):
                 found = await self._read(self._repo.reader.find, addresses)
                 return [answer if isinstance(answer, Block) else None for answer in found.answers]
+            case calls.FindLeaves(tree, indices):
+                return (await self._read(self._repo.reader.find_leaves, tree, indices)).answers
             case calls.ReadOn():
                 return await self._read_on(call)
             case calls.HasBlocks(addresses):
@@ -390,7 +392,7 @@ class _Desk:
         return self._clock.now() + seconds if seconds > 0 else NEVER
 
 
-_Looked = Found | Scrubbed | Checked
+_Looked = Found | FoundLeaves | Scrubbed | Checked
 
 
 def _not_the_id(attribute: "Attribute[Any]", _: object) -> bool:

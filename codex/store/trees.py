@@ -5,13 +5,13 @@ Layer 0 is the leaves' digests: with them a leaf can still be proved when its ne
 Leaves that came from the network one by one keep the proof they came with instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from sqlite3 import Connection
 
 from codex.codec import EMPTY_BLOCK, Cid
 from codex.codec.cid import DIGEST_SIZE
 from codex.data import MerkleProof, MerkleTree
-from codex.data.merkle import depth_of
+from codex.data.merkle import encoded_proofs, is_usual_proof
 from codex.errors import CorruptData, InvalidInput
 from codex.store.index import at_once, one
 from codex.store.schema import NODES_PER_PAGE
@@ -71,51 +71,67 @@ def proved_leaves(connection: Connection, row: int, first: int, count: int) -> l
     rows = at_once(
         connection, ("idx", "cid", "proof"), ("cid", "proof"), _LEAVES, (row, first, first + count)
     )
-    size = one(connection, "SELECT size FROM trees WHERE id = ?", row)
-    paths = _Paths(connection, row, size[0] if size else None)
+    proofs = encoded(connection, row, [(index, proof) for index, _, proof in rows])
     return [
-        Leaf(
-            index,
-            EMPTY_BLOCK if cid is None else stored_cid(cid),
-            paths.proof(index) if proof is None else MerkleProof.from_bytes(proof),
-        )
-        for index, cid, proof in rows
+        Leaf(index, EMPTY_BLOCK if cid is None else stored_cid(cid), MerkleProof.from_bytes(proof))
+        for (index, cid, _), proof in zip(rows, proofs, strict=True)
     ]
 
 
-class _Paths:
-    """The proofs of one tree, with the pages that were read so far. Neighbours share all but the beginnings
-    of their paths: asked for in order, a leaf takes about two nodes.
-    """
+def encoded(connection: Connection, row: int, leaves: Sequence[tuple[int, bytes | None]]) -> list[bytes]:
+    """The proofs of leaves of a tree, as `MerkleProof.to_bytes` writes them.
 
-    def __init__(self, connection: Connection, row: int, size: int | None) -> None:
+    Each leaf is given by its index, in ascending order, and the proof that it was stored with, None where it
+    follows from the tree's nodes. Raises CorruptData.
+    """
+    proofs: list[bytes] = []
+    nodes: _Nodes | None = None
+    at = 0
+    while at < len(leaves):
+        index, proof = leaves[at]
+        if proof is not None:
+            # Nearly all are as they should be; any other is written anew, if it is one at all.
+            proofs.append(proof if is_usual_proof(proof) else MerkleProof.from_bytes(proof).to_bytes())
+            at += 1
+            continue
+        end = at + 1
+        while end < len(leaves) and leaves[end] == (index + end - at, None):
+            end += 1
+        nodes = nodes or _Nodes(connection, row)
+        proofs += nodes.proofs(range(index, index + end - at))
+        at = end
+    return proofs
+
+
+class _Nodes:
+    """The nodes of one tree, with the pages that were read so far. Raises CorruptData where it lacks some."""
+
+    def __init__(self, connection: Connection, row: int) -> None:
         self._connection = connection
         self._row = row
-        self._size = size or 0
-        self._depth = depth_of(size) if size else 0
+        size = one(connection, "SELECT size FROM trees WHERE id = ?", row)
+        self._size: int = size[0] if size and type(size[0]) is int else 0
         self._read: dict[tuple[int, int], bytes] = {}
-        # By layer: a node, and the path from there, which were asked for last.
-        self._last: list[tuple[int, tuple[bytes, ...]]] = [(-1, ())] * self._depth
 
-    def proof(self, index: int) -> MerkleProof:
+    def proofs(self, leaves: range) -> list[bytes]:
+        """The encoded proofs of consecutive leaves."""
         if not self._size:
             raise CorruptData("the index has a leaf without a proof", remedy="scrub the store")
-        return MerkleProof(index, self._size, self._path(0, index, self._size))
+        if not 0 <= leaves[0] <= leaves[-1] < self._size:
+            raise _lacking()
+        return encoded_proofs(leaves, self._size, self._pairs)
 
-    def _path(self, layer: int, at: int, width: int) -> tuple[bytes, ...]:
-        """The siblings from the node `at` of a layer, which has `width`, up to the root."""
-        if layer == self._depth:
-            return ()
-        last, path = self._last[layer]
-        if last != at:
-            sibling = at ^ 1
-            node = self._node(layer, sibling) if sibling < width else _ZERO
-            path = (node, *self._path(layer + 1, at >> 1, (width + 1) >> 1))
-            self._last[layer] = (at, path)
-        return path
+    def _pairs(self, layer: int, first: int, end: int) -> bytes:
+        """The nodes `first` to `end - 1` of a layer, of which the last may be behind its end."""
+        page, start = divmod(first, NODES_PER_PAGE)
+        nodes = self._page(layer, page)
+        if end - page * NODES_PER_PAGE > NODES_PER_PAGE:
+            pages = range(page + 1, (end - 1) // NODES_PER_PAGE + 1)
+            nodes = b"".join([nodes, *[self._page(layer, page) for page in pages]])
+        found = nodes[start * DIGEST_SIZE : (start + end - first) * DIGEST_SIZE]
+        return found if len(found) == (end - first) * DIGEST_SIZE else found + _ZERO
 
-    def _node(self, layer: int, at: int) -> bytes:
-        page, place = divmod(at, NODES_PER_PAGE)
+    def _page(self, layer: int, page: int) -> bytes:
         nodes = self._read.get((layer, page))
         if nodes is None:
             row = one(
@@ -123,8 +139,13 @@ class _Paths:
                 "SELECT nodes FROM tree_nodes WHERE tree = ? AND layer = ? AND page = ?",
                 *(self._row, layer, page),
             )
-            nodes = self._read[layer, page] = row[0] if row else b""
-        node = nodes[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
-        if len(node) != DIGEST_SIZE:
-            raise CorruptData("the index lacks nodes of a dataset's tree", remedy="store the dataset again")
-        return node
+            nodes = row[0] if row else b""
+            width = -(-self._size >> layer)
+            if len(nodes) != min(NODES_PER_PAGE, width - page * NODES_PER_PAGE) * DIGEST_SIZE:
+                raise _lacking()
+            self._read[layer, page] = nodes
+        return nodes
+
+
+def _lacking() -> CorruptData:
+    return CorruptData("the index lacks nodes of a dataset's tree", remedy="store the dataset again")

@@ -3,12 +3,12 @@ frozen.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 from attrs import field, frozen
 
 from codex.codec import Cid
-from codex.data import MerkleProof
+from codex.data import Block, MerkleProof
 from codex.errors import CodexError
 
 NEVER = float("inf")
@@ -22,6 +22,16 @@ class Leaf:
     index: int
     cid: Cid
     proof: MerkleProof
+
+
+class ProvedBlock(NamedTuple):
+    """A block of a dataset, and the proof that it belongs there, encoded as `MerkleProof.to_bytes` does.
+
+    A tuple, because some sixteen of these are made for every megabyte that a peer is given.
+    """
+
+    block: Block
+    proof: bytes
 
 
 @frozen(slots=True)

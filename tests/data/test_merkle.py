@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from codex.codec import protobuf
 from codex.codec.cid import IDENTITY, SHA2_256, Cid, block_cid
 from codex.data import SHA256_TREE, Hashing, MerkleProof, MerkleTree, TreeBuilder
-from codex.data.merkle import MAX_LEAVES, MAX_PROOF, MAX_TREE, depth_of
+from codex.data.merkle import MAX_LEAVES, MAX_PROOF, MAX_TREE, depth_of, encoded_proofs, is_usual_proof
 from codex.errors import DecodeError, InvalidInput
 
 Vectors = Callable[[str], Any]
@@ -377,3 +377,38 @@ def test_any_bytes_give_a_tree_or_a_refusal(data: bytes) -> None:
         return
     leaves = [tree.leaf(i) for i in range(tree.leaf_count)]
     assert tree == MerkleTree.of(leaves)
+
+
+@given(st.integers(1, 600), st.data())
+@settings(max_examples=60, deadline=None)
+def test_proofs_of_neighbours_are_encoded_as_each_alone(count: int, data: st.DataObject) -> None:
+    tree = MerkleTree.of(_some_leaves(count))
+    first = data.draw(st.integers(0, count - 1))
+    leaves = range(first, data.draw(st.integers(first, count)))
+    asked: list[tuple[int, int, int]] = []
+
+    def nodes(layer: int, start: int, end: int) -> bytes:
+        asked.append((layer, start, end))
+        found = tree.layers[layer][start * 32 : end * 32]
+        return found + bytes((end - start) * 32 - len(found))
+
+    assert encoded_proofs(leaves, count, nodes) == [tree.proof(index).to_bytes() for index in leaves]
+    assert len(asked) == (tree.depth if leaves else 0)
+    assert all(start % 2 == end % 2 == 0 and end - start <= len(leaves) + 3 for _, start, end in asked)
+
+
+def test_only_what_is_encoded_as_usual_is_a_usual_proof() -> None:
+    proof = MerkleTree.of(_leaves(5)).proof(3)
+    usual = proof.to_bytes()
+    assert is_usual_proof(usual)
+    assert is_usual_proof(evolve(proof, code=IDENTITY).to_bytes())
+    for other in (
+        b"",
+        usual[:-1],
+        usual + b"\x28\x00",  # a field that is unknown
+        usual[2:] + usual[:2],
+        evolve(proof, code=SHA2_256 + 1).to_bytes(),
+        evolve(proof, path=()).to_bytes(),
+        evolve(proof, path=proof.path * 40).to_bytes(),
+    ):
+        assert not is_usual_proof(other)

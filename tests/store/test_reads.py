@@ -175,6 +175,26 @@ def test_damage_is_found_by_reading_and_remembered(
     assert again.rotten == ()
 
 
+def test_leaves_that_are_damaged_or_gone_are_left_out(
+    repo: Repo, upload: Upload, rot: Callable[..., None]
+) -> None:
+    mixed = [*BLOCKS[:5], EMPTY, BLOCKS[1]]
+    tree, _ = make_dataset(mixed)
+    upload(repo, mixed)
+    proved = [(block, tree.proof(index).to_bytes()) for index, block in enumerate(mixed)]
+    indices = [6, 0, 5, 7, 5, 2, 1]
+    found = repo.reader.find_leaves(tree.root_cid, indices)
+    assert found.answers == [proved[index] if index < 7 else None for index in indices]
+    rot(1500)
+    found = repo.reader.find_leaves(tree.root_cid, range(8))
+    assert found.answers == [proved[0], None, *proved[2:6], None, None]
+    assert len(found.rotten) == 1
+    repo.mark_bad(found.rotten)
+    again = repo.reader.find_leaves(tree.root_cid, range(8))
+    assert (again.answers, again.rotten) == (found.answers, ())
+    assert repo.reader.find_leaves(tree.root_cid, []).answers == []
+
+
 def test_a_run_ends_before_damage(repo: Repo, dataset: Cid, rot: Callable[..., None]) -> None:
     rot(2500)
     run = read_run(repo, dataset, 0, 12)

@@ -119,6 +119,8 @@ def test_a_block_whose_name_makes_no_sense_is_corrupt(
     with pytest.raises(CorruptData):
         blocks_of(found, [LeafAddress(tree, index) for index in range(6)])
     assert found.answers[3:] == BLOCKS[3:]
+    proved = repo.reader.find_leaves(tree, range(6)).answers
+    assert [answer and answer.block for answer in proved] == [*BLOCKS[:2], None, *BLOCKS[3:]]
     assert isinstance(read_alone(Stretch(repo.reader, tree, 0, 6, 64, lambda _: True)).error, CorruptData)
     with pytest.raises(CorruptData):
         repo.catalogue.leaves(tree, 0, 6)

@@ -25,7 +25,7 @@ from codex.errors import (
     ServiceUnavailable,
 )
 from codex.runtime import Call, Threads
-from codex.store import NEVER, Hold, Leaf, Reservation, Space
+from codex.store import NEVER, Hold, Leaf, ProvedBlock, Reservation, Space
 from codex.store.opening import open_repo
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.disks import FaultyDisk
@@ -75,6 +75,10 @@ async def test_a_dataset_is_stored_read_listed_and_deleted(tmp_path: Path, disk:
             TREE.proof(n) for n in (2, 3, 4)
         ]
         assert await store.get_many([LeafAddress(TREE.root_cid, 3)]) == BLOCKS[3:4]
+        assert await store.find_leaves(TREE.root_cid, [5, 9]) == [
+            ProvedBlock(BLOCKS[5], TREE.proof(5).to_bytes()),
+            None,
+        ]
         with pytest.raises(BlockInUse):
             await store.delete(BLOCKS[0].cid)
         assert await store.delete_dataset(cid)

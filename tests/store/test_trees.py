@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from codex.codec import Cid
 from codex.data import Block, MerkleTree
 from codex.errors import CorruptData, InvalidInput
-from codex.store import Hold
+from codex.store import Hold, Leaf
 from codex.store.manifests import Record, record_of
 from codex.store.planning import Stage
+from codex.store.reads import FoundLeaves
 from codex.store.repo import Repo
 from codex.store.trees import page_count
 from codex.testing.stores import make_blocks, make_dataset
@@ -41,6 +42,39 @@ def test_any_run_of_leaves(repo: Repo, upload: Upload, count: int, data: st.Data
     leaves = repo.catalogue.leaves(tree.root_cid, first, length)
     expected = range(first, min(first + length, count))
     assert [leaf.proof for leaf in leaves] == [tree.proof(index) for index in expected]
+
+
+@given(st.integers(1, 700), st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_leaves_are_proved_in_the_form_that_is_sent(
+    repo: Repo, upload: Upload, count: int, data: st.DataObject
+) -> None:
+    blocks = make_blocks(range(1000, 1000 + count), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    indices = data.draw(st.lists(st.integers(0, count + 20), max_size=20))
+    found = repo.reader.find_leaves(tree.root_cid, indices)
+    assert found.rotten == ()
+    assert found.answers == [
+        (blocks[index], tree.proof(index).to_bytes()) if index < count else None for index in indices
+    ]
+
+
+def test_proofs_that_came_from_the_network_stand_beside_those_that_follow(repo: Repo, upload: Upload) -> None:
+    blocks = make_blocks(range(20), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    usual, odd = tree.proof(4).to_bytes(), tree.proof(7).to_bytes() + b"\x28\x00"
+    with repo._ledger.change("keep proofs") as change:
+        rows = [(usual, 4), (odd, 7)]
+        change.tx.executemany("UPDATE leaves SET proof = ? WHERE idx = ?", rows)
+    found = repo.reader.find_leaves(tree.root_cid, range(20))
+    assert found.answers == [(blocks[index], tree.proof(index).to_bytes()) for index in range(20)]
+    with repo._ledger.change("damage") as change:
+        change.tx.execute("UPDATE leaves SET proof = x'1234' WHERE idx = 4")
+    with pytest.raises(CorruptData):
+        repo.reader.find_leaves(tree.root_cid, range(20))
+    assert repo.reader.find_leaves(tree.root_cid, [3, 5]).answers == [found.answers[3], found.answers[5]]
 
 
 def test_a_proof_costs_a_few_rows(repo: Repo, upload: Upload) -> None:
@@ -108,23 +142,44 @@ def test_a_gap_among_the_staged_leaves_is_found(repo: Repo) -> None:
         repo.catalogue.check_staged(ingest, make_dataset(blocks)[0])
 
 
-def test_lost_nodes_are_damage(repo: Repo, upload: Upload) -> None:
+def leaves_of(repo: Repo, tree: Cid) -> list[Leaf]:
+    return repo.catalogue.leaves(tree, 0, 5)
+
+
+def found_in(repo: Repo, tree: Cid) -> FoundLeaves:
+    return repo.reader.find_leaves(tree, range(5))
+
+
+@pytest.mark.parametrize("look", [leaves_of, found_in])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE tree_nodes SET nodes = x'00' WHERE layer = 1",
+        "UPDATE tree_nodes SET nodes = nodes || nodes WHERE layer = 1",
+        "UPDATE tree_nodes SET nodes = 'text' WHERE layer = 0",
+        "UPDATE tree_nodes SET nodes = printf('%0160d', 0) WHERE layer = 0",
+        "DELETE FROM tree_nodes WHERE layer = 1",
+        "UPDATE trees SET size = 4",
+        "UPDATE trees SET size = 2305843009213693952",
+        "UPDATE trees SET size = -5",
+        "UPDATE trees SET size = 'text'",
+        "UPDATE trees SET size = 7.5",
+        "UPDATE trees SET size = NULL",
+    ],
+)
+def test_lost_nodes_are_damage(
+    repo: Repo, upload: Upload, damage: str, look: Callable[[Repo, Cid], object]
+) -> None:
     blocks = make_blocks(range(5), 8)
     tree, _ = make_dataset(blocks)
     upload(repo, blocks)
     with repo._ledger.change("damage") as change:
-        change.tx.execute("UPDATE tree_nodes SET nodes = x'00' WHERE layer = 1")
+        change.tx.execute(damage)
     with pytest.raises(CorruptData):
-        repo.catalogue.leaves(tree.root_cid, 0, 5)
-    with repo._ledger.change("damage") as change:
-        change.tx.execute("DELETE FROM tree_nodes WHERE layer = 1")
-    with pytest.raises(CorruptData):
-        repo.catalogue.leaves(tree.root_cid, 0, 5)
-    with repo._ledger.change("damage") as change:
-        change.tx.execute("UPDATE trees SET size = NULL")
-    with pytest.raises(CorruptData):
-        repo.catalogue.leaves(tree.root_cid, 0, 5)
+        look(repo, tree.root_cid)
 
 
 def test_no_tree_has_no_leaves(repo: Repo) -> None:
-    assert repo.catalogue.leaves(Cid(MerkleTree.of([bytes(32)]).root_cid.raw), 0, 5) == []
+    nobody = MerkleTree.of([bytes(32)]).root_cid
+    assert repo.catalogue.leaves(nobody, 0, 5) == []
+    assert repo.reader.find_leaves(nobody, [0, 5]).answers == [None, None]
