@@ -67,29 +67,18 @@ class Cipher:
         self._count += 1
         return plain
 
-    def seal_frames(self, plains: Iterable[Sequence[_Buffer]], out: bytearray, scratch: bytearray) -> int:
+    def seal_frames(self, plains: Iterable[Sequence[_Buffer]], out: bytearray) -> int:
         """Encrypt messages into `out`, framed, one after the other; return how many bytes they are.
 
-        Each is given in parts, of `MAX_PLAIN` bytes together at most. `out` has room for all, and `scratch`
-        for `MAX_PLAIN` bytes: memory that is used again and again costs half of what fresh memory does.
+        Each is given in parts, of `MAX_PLAIN` bytes together at most. `out` has room for all: memory that is
+        used again and again costs half of what fresh memory does.
         """
-        view, room = memoryview(out), memoryview(scratch)
-        encrypt, count, at = self._aead.encrypt_into, self._count, 0
+        view, encrypt, count, at = memoryview(out), self._aead.encrypt_into, self._count, 0
         for parts in plains:
-            if len(parts) == 1:
-                plain: _Buffer = parts[0]
-                size = len(plain)
-            else:
-                size = 0
-                for part in parts:
-                    end = size + len(part)
-                    room[size:end] = part
-                    size = end
-                plain = room[:size]
-            _LENGTH.pack_into(out, at, size + TAG_SIZE)
-            at += 2
-            encrypt(_NONCE.pack(count), plain, None, view[at : at + size + TAG_SIZE])
-            at += size + TAG_SIZE
+            plain = parts[0] if len(parts) == 1 else b"".join(parts)
+            start, at = at + 2, at + len(plain) + OVERHEAD
+            _LENGTH.pack_into(out, start - 2, at - start)
+            encrypt(_NONCE.pack(count), plain, None, view[start:at])
             count += 1
         self._count = count
         return at

@@ -26,13 +26,13 @@ _GRAIN = 65536
 class Sealed:
     """What stands between the bytes on the wire and those inside. No I/O."""
 
-    __slots__ = ("_frames", "_out", "_receiving", "_scratch", "_sending")
+    __slots__ = ("_frames", "_out", "_receiving", "_sending")
 
     def __init__(self, sending: noise.Cipher, receiving: noise.Cipher) -> None:
         self._sending = sending
         self._receiving = receiving
         self._frames = noise.Frames()
-        self._out = self._scratch = bytearray()
+        self._out = bytearray()
 
     def seal(self, batch: Sequence[Sequence[Part]]) -> memoryview:
         """Seal what goes into each frame, given in parts; what goes onto the wire, to be used up before the
@@ -41,8 +41,7 @@ class Sealed:
         size = sum(sum(map(len, parts)) for parts in batch) + noise.OVERHEAD * len(batch)
         if len(self._out) < size:
             self._out = bytearray(-(-size // _GRAIN) * _GRAIN)
-            self._scratch = bytearray(noise.MAX_PLAIN)
-        return memoryview(self._out)[: self._sending.seal_frames(batch, self._out, self._scratch)]
+        return memoryview(self._out)[: self._sending.seal_frames(batch, self._out)]
 
     @property
     def room(self) -> int:
@@ -51,7 +50,7 @@ class Sealed:
 
     def release(self) -> None:
         """Give back the memory for sealing, until the next call."""
-        self._out = self._scratch = bytearray()
+        self._out = bytearray()
 
     def open(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` from the wire brings, frame by frame; to be used up before the next call. Raises

@@ -46,7 +46,7 @@ def agreed() -> tuple[tuple[Cipher, Cipher], tuple[Cipher, Cipher]]:
 
 def sealed_frames(cipher: Cipher, messages: list[list[bytes]]) -> bytes:
     out = bytearray(sum(sum(map(len, parts)) + OVERHEAD for parts in messages))
-    size = cipher.seal_frames(messages, out, bytearray(MAX_PLAIN))
+    size = cipher.seal_frames(messages, out)
     assert size == len(out)
     return bytes(out)
 
