@@ -9,7 +9,6 @@ import errno
 import os
 from abc import abstractmethod
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import Protocol
 
 import trio
@@ -73,9 +72,12 @@ class DirectStream(PartsStream):
         self._sending = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            with ExitStack() as stack:
-                views = [stack.enter_context(memoryview(part).cast("B")) for part in parts if len(part)]
+            views = [memoryview(part).cast("B") for part in parts if len(part)]
+            try:
                 waited = await self._send(views)
+            finally:
+                for view in views:
+                    view.release()
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
@@ -84,17 +86,19 @@ class DirectStream(PartsStream):
     async def _send(self, views: list[memoryview]) -> bool:
         """Send everything; whether that took a wait."""
         socket, waited = self._inner.socket, False
+        number = socket.fileno()
         first, at = 0, 0  # the view that is next, and how much of it has gone
         while first < len(views):
             try:
-                # A closed socket has no number: what others have opened since cannot be meant.
-                at += os.writev(socket.fileno(), [views[first][at:], *views[first + 1 : first + MOST_PARTS]])
+                at += os.writev(number, [views[first][at:], *views[first + 1 : first + MOST_PARTS]])
                 while first < len(views) and at >= len(views[first]):
                     at -= len(views[first])
                     first += 1
             except BlockingIOError:
                 waited = True
-                await trio.lowlevel.wait_writable(socket)
+                await trio.lowlevel.wait_writable(number)
+                # A closed socket has none: what others have opened since cannot be meant.
+                number = socket.fileno()
             except OSError as error:
                 if error.errno == errno.EBADF:
                     raise trio.ClosedResourceError("this socket was already closed") from None
