@@ -23,6 +23,8 @@ def encode(n: int) -> bytes:
         return _SHORT[n]
     if 0x80 <= n < 0x4000:
         return bytes((n & 0x7F | 0x80, n >> 7))
+    if 0x4000 <= n < 0x200000:
+        return bytes((n & 0x7F | 0x80, n >> 7 & 0x7F | 0x80, n >> 14))
     if not 0 <= n <= MAX_VALUE:
         raise ValueError(f"{n} does not fit in 64 bits without a sign")
     out = bytearray()

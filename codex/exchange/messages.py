@@ -101,12 +101,15 @@ class Message:
 
 def encode(message: Message) -> list[Part]:
     """The message as parts to be sent one after the other; the data of blocks are not copied."""
-    if message.entries or message.full:
-        parts: list[Part] = [_want_list(message.entries, message.full)]
-    else:
-        parts = [_NO_WANTS]
+    wants = message.entries or message.full
+    before = _want_list(message.entries, message.full) if wants else _NO_WANTS
+    parts: list[Part] = []
     for delivery in message.deliveries:
-        parts += _delivery(delivery)
+        data = delivery.block.data
+        head, tail = _around(delivery, len(data))
+        parts += (before + head, data)
+        before = tail
+    parts.append(before)
     if message.presences:
         parts.append(b"".join([_presence(presence) for presence in message.presences]))
     if message.pending_bytes or message.account or message.payment:
@@ -160,16 +163,22 @@ def _before_index(tree: bytes, size: int) -> bytes:
     return varint.encode(len(head) + size) + head
 
 
-def _delivery(delivery: Delivery) -> Iterator[Part]:
-    """The head of a delivery, its data, and what stands behind them."""
-    data = delivery.block.data
-    head = b"\x0a" + _sized(delivery.block.cid.raw) + b"\x12" + varint.encode(len(data))
+def _around(delivery: Delivery, size: int) -> tuple[bytes, bytes]:
+    """What stands before and behind the data of a delivery, which has `size` bytes."""
+    cid = delivery.block.cid.raw
     tail = b"\x1a" + _address(delivery.address)
     if delivery.proof is not None and isinstance(delivery.address, LeafAddress):
-        tail += b"\x22" + _sized(delivery.proof.to_bytes())
-    yield b"\x1a" + varint.encode(len(head) + len(data) + len(tail)) + head
-    yield data
-    yield tail
+        proof = delivery.proof.to_bytes()
+        tail = b"".join((tail, _length(b"\x22", len(proof)), proof))
+    before, after = _length(b"\x0a", len(cid)), _length(b"\x12", size)
+    whole = len(before) + len(cid) + len(after) + size + len(tail)
+    return b"".join((_length(b"\x1a", whole), before, cid, after)), tail
+
+
+@lru_cache(maxsize=256)
+def _length(tag: bytes, size: int) -> bytes:
+    """What stands before the `size` bytes of a field: the same few for nearly every delivery."""
+    return tag + varint.encode(size)
 
 
 def _presence(presence: Presence) -> bytes:

@@ -7,12 +7,15 @@ at most.
 
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from codex.p2p.mplex import Key, Kind, header
 from codex.p2p.noise import MAX_PLAIN
 
 Part = bytes | memoryview
+
+_NOTHING: Sequence[memoryview] = ()
 
 
 class Sender(Protocol):
@@ -66,8 +69,8 @@ class Outbox:
         held = total = 0
         while total < size and (self._control or self._senders):
             if self._control:
-                frame: list[Part] = [self._control.popleft()]
-                length = len(frame[0])
+                head = self._control.popleft()
+                count, content = 0, _NOTHING
             else:
                 sender = self._senders.popleft()
                 count, content = sender.take(self._payload)
@@ -75,14 +78,21 @@ class Outbox:
                     continue  # it was reset while it waited
                 if sender.sending:
                     self._senders.append(sender)
-                head = header(Kind.DATA, sender.key, count)
-                frame, length = [head, *content], len(head) + count
+                head = _data_header(sender.key, count)
+            length = len(head) + count
             if held + length > MAX_PLAIN:
                 batch.append(parts)
                 parts, held = [], 0
-            parts += frame
+            parts.append(head)
+            parts += content
             held += length
             total += length
         if parts:
             batch.append(parts)
         return batch
+
+
+@lru_cache(maxsize=256)
+def _data_header(key: Key, size: int) -> bytes:
+    """What stands before so many bytes of a stream: nearly always those of a full frame."""
+    return header(Kind.DATA, key, size)

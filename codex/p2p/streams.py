@@ -197,14 +197,12 @@ class Stream:
         left = limit
         outgoing = self._outgoing
         while outgoing and left:
-            part = outgoing[0]
-            if len(part) <= left:
-                outgoing.popleft()
-            else:
-                outgoing[0] = part[left:]
-                part = part[:left]
+            part = outgoing.popleft()
+            if (size := len(part)) > left:
+                outgoing.appendleft(part[left:])
+                part, size = part[:left], left
             taken.append(part)
-            left -= len(part)
+            left -= size
         self._begun = True
         self.last = trio.current_time()
         if not outgoing and self._gone is not None:
