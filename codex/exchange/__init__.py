@@ -10,7 +10,7 @@ from codex.exchange.handle import Arrivals, Exchange
 from codex.exchange.ledger import Trade
 from codex.exchange.messages import PROTOCOL, Delivery, Entry, Message, Presence
 from codex.exchange.messages import decode as decode_message
-from codex.exchange.messages import encode as encode_message
+from codex.exchange.writing import encode as encode_message
 
 __all__ = [
     "PROTOCOL",

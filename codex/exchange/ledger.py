@@ -286,6 +286,11 @@ class Ledger:
             room = min(room, MAX_QUERIES - len(account.queries))
             account.queries.extend([Query(address, True) for address in addresses[:room]])
 
+    def asks(self, peer: PeerId) -> bool:
+        """Whether questions of a peer wait for an answer."""
+        account = self._accounts.get(peer)
+        return account is not None and bool(account.queries)
+
     def take_queries(self, peer: PeerId) -> list[Query]:
         """The next questions of a peer, which the caller answers in one message."""
         account = self._accounts.get(peer)

@@ -1,4 +1,4 @@
-"""The messages of block exchange, as bytes and as values.
+"""The messages of block exchange as values, and read from bytes; `writing` makes those.
 
 A message holds a want list (always there, often empty), deliveries, presences, and three fields of payment
 that the network carries along and does not use. Every field is written, zero and empty values included:
@@ -13,8 +13,7 @@ a view of the message.
     presence   1 address, 2 type, 3 price (256 bits, big endian)
 """
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from attrs import frozen
@@ -42,12 +41,6 @@ ACCOUNT_SIZE = 20
 PRICE_SIZE = 32
 
 Part: TypeAlias = bytes | memoryview
-
-_NO_WANTS = bytes.fromhex("0a021000")
-_NO_PAYMENT = bytes.fromhex("280032020a003a020a00")
-_FREE = bytes.fromhex("1a20") + bytes(PRICE_SIZE)
-_FALSE_TRUE = (b"\x00", b"\x01")
-_MAX_UINT64 = 2**64 - 1
 
 
 @frozen(slots=True)
@@ -94,100 +87,6 @@ class Message:
     account: bytes | None = None
     """20 bytes, or None."""
     payment: bytes = b""
-
-
-# -- writing
-
-
-def encode(message: Message) -> list[Part]:
-    """The message as parts to be sent one after the other; the data of blocks are not copied."""
-    wants = message.entries or message.full
-    before = _want_list(message.entries, message.full) if wants else _NO_WANTS
-    parts: list[Part] = []
-    for delivery in message.deliveries:
-        data = delivery.block.data
-        head, tail = _around(delivery, len(data))
-        parts += (before + head, data)
-        before = tail
-    parts.append(before)
-    if message.presences:
-        parts.append(b"".join([_presence(presence) for presence in message.presences]))
-    if message.pending_bytes or message.account or message.payment:
-        account = b"\x0a" + _sized(message.account or b"")
-        payment = b"\x0a" + _sized(message.payment)
-        pending = b"\x28" + varint.encode(message.pending_bytes)
-        parts.append(pending + b"\x32" + _sized(account) + b"\x3a" + _sized(payment))
-    else:
-        parts.append(_NO_PAYMENT)
-    return parts
-
-
-def _sized(data: bytes) -> bytes:
-    return varint.encode(len(data)) + data
-
-
-def _want_list(entries: Iterable[Entry], full: bool) -> bytes:
-    body = b"".join([b"\x0a" + _sized(_entry(entry)) for entry in entries])
-    return b"\x0a" + _sized(body + b"\x10" + _FALSE_TRUE[full])
-
-
-def _entry(entry: Entry) -> bytes:
-    return b"".join(
-        (
-            b"\x0a",
-            _address(entry.address),
-            b"\x10",
-            varint.encode(entry.priority & _MAX_UINT64),
-            b"\x18",
-            _FALSE_TRUE[entry.cancel],
-            b"\x20",
-            _FALSE_TRUE[entry.have],
-            b"\x28",
-            _FALSE_TRUE[entry.send_dont_have],
-        )
-    )
-
-
-def _address(address: BlockAddress) -> bytes:
-    """An address with its length in front."""
-    if isinstance(address, LeafAddress):
-        index = varint.encode(address.index)
-        return _before_index(address.tree.raw, len(index)) + index
-    return _sized(b"\x08\x00\x22" + _sized(address.raw))
-
-
-@lru_cache(maxsize=256)
-def _before_index(tree: bytes, size: int) -> bytes:
-    """What stands before the index of a leaf, which has `size` bytes."""
-    head = b"\x08\x01\x12" + _sized(tree) + b"\x18"
-    return varint.encode(len(head) + size) + head
-
-
-def _around(delivery: Delivery, size: int) -> tuple[bytes, bytes]:
-    """What stands before and behind the data of a delivery, which has `size` bytes."""
-    cid = delivery.block.cid.raw
-    tail = b"\x1a" + _address(delivery.address)
-    if delivery.proof is not None and isinstance(delivery.address, LeafAddress):
-        proof = delivery.proof.to_bytes()
-        tail = b"".join((tail, _length(b"\x22", len(proof)), proof))
-    before, after = _length(b"\x0a", len(cid)), _length(b"\x12", size)
-    whole = len(before) + len(cid) + len(after) + size + len(tail)
-    return b"".join((_length(b"\x1a", whole), before, cid, after)), tail
-
-
-@lru_cache(maxsize=256)
-def _length(tag: bytes, size: int) -> bytes:
-    """What stands before the `size` bytes of a field: the same few for nearly every delivery."""
-    return tag + varint.encode(size)
-
-
-def _presence(presence: Presence) -> bytes:
-    price = b"\x1a\x20" + presence.price.to_bytes(PRICE_SIZE) if presence.price else _FREE
-    body = b"\x0a" + _address(presence.address) + b"\x10" + _FALSE_TRUE[not presence.have] + price
-    return b"\x22" + _sized(body)
-
-
-# -- reading
 
 
 class TooManyFields(DecodeError):

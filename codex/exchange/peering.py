@@ -17,8 +17,9 @@ from codex.errors import DecodeError, PeerGone, ProtocolRefused
 from codex.exchange.inflow import Listener as InflowListener
 from codex.exchange.inflow import Unfinished
 from codex.exchange.ledger import Batch
-from codex.exchange.messages import PROTOCOL, Message, Part, encode
+from codex.exchange.messages import PROTOCOL, Message, Part
 from codex.exchange.ports import Stream, Switch
+from codex.exchange.writing import Parcel, encode, encode_parcels
 from codex.logs import get_logger
 from codex.p2p import PeerId
 
@@ -86,14 +87,14 @@ class Session:
 
     def say(self, message: Message) -> None:
         """Have a want list or presences sent, ahead of any deliveries."""
-        parts = _framed(message)
+        parts = _framed(encode(message))
         self.notes.append(parts)
         self.notes_bytes += sum(map(len, parts))
         self.work.set()
 
-    def deliver(self, batch: Batch, message: Message) -> None:
+    def deliver(self, batch: Batch, parcels: Sequence[Parcel]) -> None:
         """Have a batch sent, after what is waiting."""
-        self.deliveries.append((batch, _framed(message)))
+        self.deliveries.append((batch, _framed(encode_parcels(parcels))))
         self.work.set()
 
     def take_notes(self) -> list[Part]:
@@ -271,8 +272,7 @@ class Peering:
             raise PeerGone(error.message) from None
 
 
-def _framed(message: Message) -> list[Part]:
-    parts = encode(message)
+def _framed(parts: Sequence[Part]) -> list[Part]:
     return [varint.encode(sum(map(len, parts))), *parts]
 
 

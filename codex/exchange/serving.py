@@ -1,26 +1,26 @@
 """What peers want of us, read from the store and handed to their sessions: answers first, then blocks."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Protocol
 
 import trio
 
 from codex.codec import Cid
-from codex.data import Block, BlockAddress, LeafAddress, MerkleProof
+from codex.data import Block, BlockAddress, LeafAddress
 from codex.errors import CodexError
 from codex.exchange.ledger import Batch, Ledger
-from codex.exchange.messages import Delivery, Message, Presence
+from codex.exchange.messages import Message, Presence
 from codex.exchange.peering import OUTBOX_BYTES, Peering, Session, Signal
+from codex.exchange.writing import Parcel
 from codex.logs import get_logger
 from codex.p2p import PeerId
-from codex.store import Leaf
+from codex.store import ProvedBlock
 
 READS = 8
 """Batches that are read at once; more gain nothing, and the store has others to serve."""
 _ANSWERS_BYTES = OUTBOX_BYTES // 4
 """Bytes that wait to be sent to a peer, from which on its next questions wait for an answer."""
-_GAP = 8
-"""Leaves between two wanted ones that are proved in one go."""
 
 _log = get_logger("exchange")
 
@@ -30,7 +30,7 @@ class Blocks(Protocol):
 
     async def has_many(self, addresses: Sequence[BlockAddress]) -> list[bool]: ...
     async def find_many(self, addresses: Sequence[BlockAddress]) -> list[Block | None]: ...
-    async def leaves(self, tree: Cid, first: int, count: int) -> list[Leaf]: ...
+    async def find_leaves(self, tree: Cid, indices: Sequence[int]) -> list[ProvedBlock | None]: ...
 
 
 class Server:
@@ -60,7 +60,7 @@ class Server:
                 await self._due.wait()
                 for peer in self._asking:
                     session = self._peering.session(peer)
-                    if session is not None and not session.answering:
+                    if session is not None and not session.answering and self._ledger.asks(peer):
                         session.answering = True
                         nursery.start_soon(self._answer, session)
                 self._asking.clear()
@@ -95,23 +95,23 @@ class Server:
 
     async def _bring(self, batch: Batch, reads: trio.Semaphore) -> None:
         """Read a batch and hand it to the peer's session."""
-        deliveries: list[Delivery] = []
         try:
             try:
-                deliveries = await self._read(batch.addresses)
+                read = await self._read(batch.addresses)
             except CodexError as error:
                 _log.warning("could not read blocks that a peer wants", why=error.message)
-            found = {delivery.address for delivery in deliveries}
-            missed = [address for address in batch.addresses if address not in found]
+                read = [None] * len(batch.addresses)
+            parcels = [parcel for parcel in read if parcel is not None]
+            missed = [at for at, parcel in zip(batch.addresses, read, strict=True) if parcel is None]
             denied = self._ledger.missed(batch, missed) if missed else []
             session = self._peering.session(batch.peer)
             if session is not None and denied:
                 self._deny(session, denied)
-            if session is None or not session.talking or not deliveries:
+            if session is None or not session.talking or not parcels:
                 self._end(batch)
                 return
-            self._ledger.resize(batch, sum(len(delivery.block.data) for delivery in deliveries))
-            session.deliver(batch, Message(deliveries=tuple(deliveries)))
+            self._ledger.resize(batch, sum([len(parcel.block.data) for parcel in parcels]))
+            session.deliver(batch, parcels)
         except trio.Cancelled:
             self._end(batch)
             raise
@@ -130,41 +130,26 @@ class Server:
         self._ledger.ended(batch, sent=False)
         self._due.set()
 
-    async def _read(self, addresses: Sequence[BlockAddress]) -> list[Delivery]:
-        """What is here of these, leaves with their proofs."""
-        blocks = await self._store.find_many(addresses)
-        found = [
-            (address, block) for address, block in zip(addresses, blocks, strict=True) if block is not None
-        ]
-        proofs = await self._prove([address for address, _ in found if isinstance(address, LeafAddress)])
-        deliveries = []
-        for address, block in found:
-            if not isinstance(address, LeafAddress):
-                deliveries.append(Delivery(address, block))
-            elif (proof := proofs.get(address)) is not None:
-                deliveries.append(Delivery(address, block, proof))
-        return deliveries
-
-    async def _prove(self, addresses: Sequence[LeafAddress]) -> dict[LeafAddress, MerkleProof]:
-        by_tree: dict[Cid, list[int]] = {}
-        for address in addresses:
-            by_tree.setdefault(address.tree, []).append(address.index)
-        proofs: dict[LeafAddress, MerkleProof] = {}
-        for tree, indices in by_tree.items():
-            wanted = set(indices)
-            for first, count in _runs(sorted(wanted)):
-                for leaf in await self._store.leaves(tree, first, count):
-                    if leaf.index in wanted:
-                        proofs[LeafAddress(tree, leaf.index)] = leaf.proof
-        return proofs
+    async def _read(self, addresses: Sequence[BlockAddress]) -> list[Parcel | None]:
+        """Each of these blocks, leaves with their proofs; None for one that is not here."""
+        read: list[Parcel | None] = []
+        for tree, group in groupby(addresses, _tree_of):
+            some = list(group)
+            if tree is None:
+                blocks = await self._store.find_many(some)
+                read += [
+                    None if block is None else Parcel(address, block, None)
+                    for address, block in zip(some, blocks, strict=True)
+                ]
+            else:
+                indices = [address.index for address in some if isinstance(address, LeafAddress)]
+                leaves = await self._store.find_leaves(tree, indices)
+                read += [
+                    None if leaf is None else Parcel(address, *leaf)
+                    for address, leaf in zip(some, leaves, strict=True)
+                ]
+        return read
 
 
-def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut ascending indices into runs (first, count) without wide gaps."""
-    runs: list[tuple[int, int]] = []
-    for index in indices:
-        if runs and index < sum(runs[-1]) + _GAP:
-            runs[-1] = (runs[-1][0], index - runs[-1][0] + 1)
-        else:
-            runs.append((index, 1))
-    return runs
+def _tree_of(address: BlockAddress) -> Cid | None:
+    return address.tree if isinstance(address, LeafAddress) else None

@@ -19,8 +19,9 @@ from codex.config import ExchangeConfig, StoreConfig
 from codex.data import Block, Manifest, MerkleTree
 from codex.errors import CodexError, PeerGone, PeerUnreachable, ProtocolRefused
 from codex.exchange import PROTOCOL, Exchange, ExchangeBoard
-from codex.exchange.messages import Message, decode, encode
+from codex.exchange.messages import Message, decode
 from codex.exchange.service import ExchangeService
+from codex.exchange.writing import encode
 from codex.p2p import (
     Identity,
     MessageReader,

@@ -9,8 +9,9 @@ from attrs import evolve
 from codex.data import Block, LeafAddress, MerkleTree
 from codex.errors import DecodeError
 from codex.exchange.examining import IN_PLACE, SMALL, Finding, examine
-from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
+from codex.exchange.messages import Delivery, Entry, Message, Presence, decode
 from codex.exchange.proving import ProvenTree
+from codex.exchange.writing import encode
 from codex.runtime import Inline
 from codex.testing.content import noise
 

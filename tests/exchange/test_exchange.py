@@ -12,7 +12,8 @@ from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
 from codex.errors import InvalidInput, NotOnNetwork, PeerGone, QuotaExceeded, ServiceUnavailable
 from codex.exchange import planning, service
-from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
+from codex.exchange.messages import Delivery, Entry, Message, Presence, decode
+from codex.exchange.writing import encode
 from codex.store import Leaf
 from codex.testing.stores import make_dataset
 
@@ -151,16 +152,16 @@ async def test_what_arrives_while_it_is_looked_for_is_delivered_at_once(world, a
 
     bob = world.actor("bob", play)
     world.join(alice, bob, carol)
-    find_many, looks = alice.store.find_many, []
+    find_leaves, looks = alice.store.find_leaves, []
 
-    async def find_slowly(addresses):
-        found = await find_many(addresses)
-        looks.append(found)
+    async def find_slowly(tree, indices):
+        found = await find_leaves(tree, indices)
+        looks.append([leaf and leaf.block for leaf in found])
         if len(looks) == 1:
             await trio.sleep(10)
         return found
 
-    monkeypatch.setattr(alice.store, "find_many", find_slowly)
+    monkeypatch.setattr(alice.store, "find_leaves", find_slowly)
     await bob.say(alice.peer_id, Message((Entry(LeafAddress(dataset.cid, 0)),)))
     await alice.fetch(dataset)
     await trio.sleep(20)
@@ -168,6 +169,36 @@ async def test_what_arrives_while_it_is_looked_for_is_delivered_at_once(world, a
     assert block == dataset.blocks[0]
     assert when == pytest.approx(10, abs=0.1)
     assert looks == [[None], [dataset.blocks[0]]]
+
+
+async def test_what_is_here_of_several_trees_comes_in_the_order_it_was_wanted_in(world, autojump_clock):
+    alice = await world.person("alice")
+    first, second = world.dataset(8), world.dataset(8, seed=1)
+    await alice.keep(first)
+    await alice.keep(second, [2, 3, 7])
+    came, denied = [], []
+
+    def play(actor, message):
+        came.extend(message.deliveries)
+        denied.extend(presence.address for presence in message.presences)
+
+    bob = world.actor("bob", play)
+    world.join(alice, bob)
+    ones, others = ([LeafAddress(some.cid, i) for i in range(8)] for some in (first, second))
+    wanted = [*ones[5:1:-1], *others[1:4], first.manifest.cid, ones[0], others[7], second.manifest.cid]
+    await bob.say(alice.peer_id, Message(tuple(Entry(address, send_dont_have=True) for address in wanted)))
+    await trio.sleep(1)
+    assert [one.address for one in came] == [
+        address for address in wanted if address not in (others[1], second.manifest.cid)
+    ]
+    assert set(denied) == {others[1], second.manifest.cid}
+    for one in came:
+        if isinstance(one.address, LeafAddress):
+            some = first if one.address.tree == first.cid else second
+            assert one.block == some.blocks[one.address.index]
+            assert one.proof == some.tree.proof(one.address.index)
+        else:
+            assert (one.block.data, one.proof) == (first.manifest.to_bytes(), None)
 
 
 async def test_who_has_a_holder_does_not_wait_behind_many_searches(world, autojump_clock):

@@ -11,10 +11,11 @@ from codex.config import ExchangeConfig
 from codex.data import Block, LeafAddress
 from codex.errors import NotADataset, NotOnNetwork, PeerGone
 from codex.exchange import ledger, service
-from codex.exchange.messages import MAX_ENTRIES, PROTOCOL, Delivery, Entry, Message, Presence, encode
+from codex.exchange.messages import MAX_ENTRIES, PROTOCOL, Delivery, Entry, Message, Presence
 from codex.exchange.peering import SEND_TIME
 from codex.exchange.planning import LONGEST
 from codex.exchange.wants import FORGIVING
+from codex.exchange.writing import encode
 from codex.testing.stores import make_dataset
 
 WRONG = Block.of(b"wrong" * 200)

@@ -13,7 +13,8 @@ from codex.data import Block, LeafAddress, MerkleProof, MerkleTree
 from codex.errors import DecodeError
 from codex.exchange import messages
 from codex.exchange.forms import Forms
-from codex.exchange.messages import Delivery, Entry, Message, Presence, decode, encode
+from codex.exchange.messages import Delivery, Entry, Message, Presence, decode
+from codex.exchange.writing import encode
 
 TREE = MerkleTree.of([bytes([i]) * 32 for i in range(5)])
 

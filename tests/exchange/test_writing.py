@@ -1,0 +1,31 @@
+"""Messages as bytes: the quick way gives what the general one does. Reading them is for test_messages."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codex.codec import block_cid
+from codex.codec.cid import root_cid
+from codex.data import Block, LeafAddress, MerkleProof
+from codex.exchange.messages import Delivery, Message
+from codex.exchange.writing import Parcel, encode, encode_parcels
+
+digests = st.binary(min_size=32, max_size=32)
+blocks = st.sampled_from([0, 1, 127, 128, 300, 65536]).map(lambda size: Block.of(bytes(size)))
+# Where a number takes one byte more.
+numbers = st.sampled_from([0, 1, 127, 128, 2**14 - 1, 2**14, 2**21, 2**61])
+leaves = st.builds(LeafAddress, st.sampled_from([root_cid(bytes(32)), root_cid(b"1" * 32)]), numbers)
+proofs = st.builds(MerkleProof, numbers, numbers, st.lists(digests, min_size=1, max_size=40).map(tuple))
+deliveries = st.one_of(
+    st.builds(Delivery, digests.map(block_cid), blocks),
+    st.builds(Delivery, leaves, blocks, st.none() | proofs),
+)
+
+
+@given(st.lists(deliveries, max_size=8).map(tuple))
+def test_blocks_alone_are_written_as_a_message_with_nothing_else(deliveries):
+    parcels = [Parcel(one.address, one.block, one.proof and one.proof.to_bytes()) for one in deliveries]
+    parts = encode_parcels(parcels)
+    assert b"".join(parts) == b"".join(encode(Message(deliveries=deliveries)))
+    # The data are the blocks' own.
+    data = [one.block.data for one in deliveries]
+    assert [part for part in parts if any(part is one for one in data)] == data
