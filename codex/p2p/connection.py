@@ -140,7 +140,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._idle: trio.Event | None = None  # while somebody waits for the writer to have nothing to do
-        self._batch = limits.batch_least  # bytes that are sealed and sent at once
+        self._writing: float | None = None  # since when the batch that is being sent has been
 
     def __repr__(self) -> str:
         return f"Connection({str(self.peer)!r})"
@@ -286,33 +286,32 @@ class Connection:
     # Writing.
 
     async def _write(self) -> None:
-        stall = self._limits.write_stall
+        limits = self._limits
+        size = limits.batch_least
         while True:
-            # One scope for many batches: to enter and leave one takes as long as to make a batch.
-            with trio.move_on_after(stall) as scope:
-                await self._write_batches(scope)
-            if scope.cancelled_caught:
-                raise Broken(f"the peer took nothing for {stall:.0f} s")
-            if not self._mux.outbox:
+            began, sent = trio.current_time(), await self._write_batch(size)
+            took = trio.current_time() - began
+            if not sent:
                 await self._until_work()
+            elif took > limits.batch_time:
+                size = max(size // 2, limits.batch_least)
+            elif sent >= size and took < limits.batch_time / 4:
+                size = min(size * 2, limits.batch)
 
-    async def _write_batches(self, scope: trio.CancelScope) -> None:
-        """Send what there is to send, and put the deadline of `scope` off with each batch that went."""
-        limits, began = self._limits, trio.current_time()
-        # When the deadline has passed just as the peer took the last of a batch, it was no stall.
-        while not scope.cancel_called and (batch := self._mux.outbox.fill(self._batch)):
-            data = self._sealed.seal(batch)
-            del batch  # the senders may have let go of theirs
-            await self._stream.send_all(data)
-            now, sent = trio.current_time(), len(data)
-            self.bytes_out += sent
-            self.outgoing.moved(sent, now)
-            scope.deadline = now + limits.write_stall
-            took, began = now - began, now
-            if took > limits.batch_time:
-                self._batch = max(self._batch // 2, limits.batch_least)
-            elif sent >= self._batch and took < limits.batch_time / 4:
-                self._batch = min(self._batch * 2, limits.batch)
+    async def _write_batch(self, size: int) -> int:
+        """Send about so many bytes of what there is to send; how many went. No memory of theirs is kept."""
+        batch = self._mux.outbox.fill(size)
+        if not batch:
+            return 0
+        data = self._sealed.seal(batch)
+        del batch  # the senders may have let go of theirs
+        # Whether that takes too long is for the watch to see: a deadline costs as much as making a batch.
+        self._writing = trio.current_time()
+        await self._stream.send_all(data)
+        self._writing = None
+        self.bytes_out += len(data)
+        self.outgoing.moved(len(data), trio.current_time())
+        return len(data)
 
     async def _until_work(self) -> None:
         """Wait until there is something to send."""
@@ -335,6 +334,9 @@ class Connection:
         limits = self._limits
         while True:
             now = trio.current_time()
+            writing = now if self._writing is None else self._writing
+            if writing + limits.write_stall <= now:
+                raise Broken(f"the peer took nothing for {limits.write_stall:.0f} s")
             for stream in self._mux.streams:
                 if stream.last + limits.stream_idle <= now:
                     stream.reset(f"nothing came or went for {limits.stream_idle:.0f} s")
@@ -342,5 +344,5 @@ class Connection:
                 raise Broken(f"nothing came for {limits.connection_idle:.0f} s")
             # What begins or moves meanwhile has a later end, so that nothing is missed until then.
             ends = [stream.last + limits.stream_idle for stream in self._mux.streams]
-            ends.append(now + limits.stream_idle)
+            ends += (now + limits.stream_idle, writing + limits.write_stall)
             await trio.sleep_until(min(*ends, self._last + limits.connection_idle))

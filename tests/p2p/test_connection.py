@@ -499,6 +499,26 @@ async def test_a_peer_that_takes_nothing_is_given_up(open_puppet: Opener, autoju
     assert lines.getvalue().count("connection closed") == 1
 
 
+async def test_a_peer_that_takes_little_is_waited_for_as_long_as_it_takes_any(
+    open_puppet: Opener, autojump_clock: MockClock
+) -> None:
+    async def give(stream: Stream) -> None:
+        await stream.send_all(bytes(16 * MIB))
+
+    async with open_puppet({ECHO: give}) as (puppet, bob):
+        await puppet.send(AGREED)
+        for _ in range(8):
+            await trio.sleep(50)
+            left = MIB  # more than a batch
+            while left > 0:
+                left -= len(await puppet.stream.receive_some(left))
+        assert not bob.closed.is_set()
+        began = trio.current_time()
+        await bob.closed.wait()
+        assert "took nothing for 60 s" in bob.why
+        assert trio.current_time() - began == pytest.approx(60, abs=1)
+
+
 # Idle.
 
 
