@@ -6,20 +6,21 @@ may come is bounded by what was ordered.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import trio
 from attrs import define, field
 
 from codex.codec import varint
+from codex.data import BlockAddress
 from codex.errors import DecodeError, PeerGone, ProtocolRefused
 from codex.exchange.inflow import Listener as InflowListener
 from codex.exchange.inflow import Unfinished
 from codex.exchange.ledger import Batch
 from codex.exchange.messages import PROTOCOL, Message, Part
 from codex.exchange.ports import Stream, Switch
-from codex.exchange.writing import Parcel, encode, encode_parcels
+from codex.exchange.writing import Proved, encode, encode_blocks
 from codex.logs import get_logger
 from codex.p2p import PeerId
 
@@ -92,9 +93,9 @@ class Session:
         self.notes_bytes += sum(map(len, parts))
         self.work.set()
 
-    def deliver(self, batch: Batch, parcels: Sequence[Parcel]) -> None:
-        """Have a batch sent, after what is waiting."""
-        self.deliveries.append((batch, _framed(encode_parcels(parcels))))
+    def deliver(self, batch: Batch, addresses: Iterable[BlockAddress], blocks: Iterable[Proved]) -> None:
+        """Have those blocks of a batch sent that are here, after what is waiting."""
+        self.deliveries.append((batch, _framed(encode_blocks(addresses, blocks))))
         self.work.set()
 
     def take_notes(self) -> list[Part]:

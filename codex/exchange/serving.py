@@ -1,7 +1,7 @@
 """What peers want of us, read from the store and handed to their sessions: answers first, then blocks."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Protocol
 
 import trio
@@ -12,7 +12,7 @@ from codex.errors import CodexError
 from codex.exchange.ledger import Batch, Ledger
 from codex.exchange.messages import Message, Presence
 from codex.exchange.peering import OUTBOX_BYTES, Peering, Session, Signal
-from codex.exchange.writing import Parcel
+from codex.exchange.writing import Proved
 from codex.logs import get_logger
 from codex.p2p import PeerId
 from codex.store import ProvedBlock
@@ -95,23 +95,26 @@ class Server:
 
     async def _bring(self, batch: Batch, reads: trio.Semaphore) -> None:
         """Read a batch and hand it to the peer's session."""
+        addresses: Sequence[BlockAddress] = batch.addresses
         try:
             try:
-                read = await self._read(batch.addresses)
+                read = await self._read(addresses)
             except CodexError as error:
                 _log.warning("could not read blocks that a peer wants", why=error.message)
-                read = [None] * len(batch.addresses)
-            parcels = [parcel for parcel in read if parcel is not None]
-            missed = [at for at, parcel in zip(batch.addresses, read, strict=True) if parcel is None]
-            denied = self._ledger.missed(batch, missed) if missed else []
+                read = [None] * len(addresses)
+            blocks = [found for found in read if found is not None]
+            denied: Sequence[BlockAddress] = ()
+            if len(blocks) < len(read):
+                denied = self._ledger.missed(batch, compress(addresses, [found is None for found in read]))
+                addresses = list(compress(addresses, read))
             session = self._peering.session(batch.peer)
             if session is not None and denied:
                 self._deny(session, denied)
-            if session is None or not session.talking or not parcels:
+            if session is None or not session.talking or not blocks:
                 self._end(batch)
                 return
-            self._ledger.resize(batch, sum([len(parcel.block.data) for parcel in parcels]))
-            session.deliver(batch, parcels)
+            self._ledger.resize(batch, sum([len(block.data) for block, _ in blocks]))
+            session.deliver(batch, addresses, blocks)
         except trio.Cancelled:
             self._end(batch)
             raise
@@ -130,24 +133,17 @@ class Server:
         self._ledger.ended(batch, sent=False)
         self._due.set()
 
-    async def _read(self, addresses: Sequence[BlockAddress]) -> list[Parcel | None]:
-        """Each of these blocks, leaves with their proofs; None for one that is not here."""
-        read: list[Parcel | None] = []
+    async def _read(self, addresses: Sequence[BlockAddress]) -> list[Proved | None]:
+        """The blocks at these addresses, leaves with their proofs; None for each that is not here."""
+        read: list[Proved | None] = []
         for tree, group in groupby(addresses, _tree_of):
             some = list(group)
             if tree is None:
                 blocks = await self._store.find_many(some)
-                read += [
-                    None if block is None else Parcel(address, block, None)
-                    for address, block in zip(some, blocks, strict=True)
-                ]
+                read += [None if block is None else (block, None) for block in blocks]
             else:
                 indices = [address.index for address in some if isinstance(address, LeafAddress)]
-                leaves = await self._store.find_leaves(tree, indices)
-                read += [
-                    None if leaf is None else Parcel(address, *leaf)
-                    for address, leaf in zip(some, leaves, strict=True)
-                ]
+                read += await self._store.find_leaves(tree, indices)
         return read
 
 

@@ -3,9 +3,9 @@
 The data of blocks are not copied: they are parts of their own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TypeAlias
 
 from codex.codec import varint
 from codex.data import Block, BlockAddress, LeafAddress
@@ -17,23 +17,16 @@ _FREE = bytes.fromhex("1a20") + bytes(PRICE_SIZE)
 _FALSE_TRUE = (b"\x00", b"\x01")
 _MAX_UINT64 = 2**64 - 1
 
-
-class Parcel(NamedTuple):
-    """A block to be sent to `address`; a leaf with its proof, as `MerkleProof.to_bytes` writes it.
-
-    A tuple, because sixteen of these are made for every megabyte that a peer is given.
-    """
-
-    address: BlockAddress
-    block: Block
-    proof: bytes | None
+Proved: TypeAlias = tuple[Block, bytes | None]
+"""A block, and of a leaf the proof, as `MerkleProof.to_bytes` writes it."""
 
 
 def encode(message: Message) -> list[Part]:
     """The message as parts to be sent one after the other; the data of blocks are not copied."""
     wants = message.entries or message.full
     before = _want_list(message.entries, message.full) if wants else _NO_WANTS
-    parts = _deliveries(before, map(_parcel, message.deliveries))
+    deliveries = message.deliveries
+    parts = _deliveries(before, [one.address for one in deliveries], map(_proved, deliveries))
     if message.presences:
         parts.append(b"".join([_presence(presence) for presence in message.presences]))
     if message.pending_bytes or message.account or message.payment:
@@ -46,9 +39,9 @@ def encode(message: Message) -> list[Part]:
     return parts
 
 
-def encode_parcels(parcels: Sequence[Parcel]) -> list[Part]:
-    """A message with these blocks and nothing else, as `encode` gives it."""
-    return [*_deliveries(_NO_WANTS, parcels), _NO_PAYMENT]
+def encode_blocks(addresses: Iterable[BlockAddress], blocks: Iterable[Proved]) -> list[Part]:
+    """A message that brings a block to each of these addresses, and nothing else, as `encode` gives it."""
+    return [*_deliveries(_NO_WANTS, addresses, blocks), _NO_PAYMENT]
 
 
 def _sized(data: bytes) -> bytes:
@@ -92,15 +85,14 @@ def _before_index(tree: bytes, size: int) -> bytes:
     return varint.encode(len(head) + size) + head
 
 
-def _parcel(delivery: Delivery) -> Parcel:
-    proof = None if delivery.proof is None else delivery.proof.to_bytes()
-    return Parcel(delivery.address, delivery.block, proof)
+def _proved(delivery: Delivery) -> Proved:
+    return delivery.block, None if delivery.proof is None else delivery.proof.to_bytes()
 
 
-def _deliveries(before: bytes, parcels: Iterable[Parcel]) -> list[Part]:
+def _deliveries(before: bytes, addresses: Iterable[BlockAddress], blocks: Iterable[Proved]) -> list[Part]:
     """What stands before them, and between, in parts of its own, and the blocks' data."""
     parts: list[Part] = []
-    for address, block, proof in parcels:
+    for address, (block, proof) in zip(addresses, blocks, strict=True):
         data, cid, place = block.data, block.cid.raw, _address(address)
         if proof is None or not isinstance(address, LeafAddress):
             proof = b""

@@ -7,7 +7,7 @@ from codex.codec import block_cid
 from codex.codec.cid import root_cid
 from codex.data import Block, LeafAddress, MerkleProof
 from codex.exchange.messages import Delivery, Message
-from codex.exchange.writing import Parcel, encode, encode_parcels
+from codex.exchange.writing import encode, encode_blocks
 
 digests = st.binary(min_size=32, max_size=32)
 blocks = st.sampled_from([0, 1, 127, 128, 300, 65536]).map(lambda size: Block.of(bytes(size)))
@@ -23,8 +23,8 @@ deliveries = st.one_of(
 
 @given(st.lists(deliveries, max_size=8).map(tuple))
 def test_blocks_alone_are_written_as_a_message_with_nothing_else(deliveries):
-    parcels = [Parcel(one.address, one.block, one.proof and one.proof.to_bytes()) for one in deliveries]
-    parts = encode_parcels(parcels)
+    blocks = [(one.block, one.proof and one.proof.to_bytes()) for one in deliveries]
+    parts = encode_blocks([one.address for one in deliveries], blocks)
     assert b"".join(parts) == b"".join(encode(Message(deliveries=deliveries)))
     # The data are the blocks' own.
     data = [one.block.data for one in deliveries]
