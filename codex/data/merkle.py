@@ -41,10 +41,13 @@ _PAIR = 2 * DIGEST_SIZE
 _NODE_HEAD = bytes((1 << 3 | protobuf.LENGTH, DIGEST_SIZE))
 # In a proof this stands before each node of the path: a field of the proof, and in it the message.
 _STEP_HEAD = bytes((4 << 3 | protobuf.LENGTH, len(_NODE_HEAD) + DIGEST_SIZE)) + _NODE_HEAD
-_STEP = len(_STEP_HEAD) + DIGEST_SIZE
+STEP_HEAD = len(_STEP_HEAD)
+"""Bytes that stand before each node of an encoded path."""
+STEP = STEP_HEAD + DIGEST_SIZE
+"""Bytes of an encoded path for each layer."""
 # A proof as every writer writes it: three numbers and the path.
 _PROOF = re.compile(
-    rb"\x08(%(n)s)\x10(%(n)s)\x18(%(n)s)((?:%(head)s.{%(size)d})+)"
+    rb"\x08(%(n)s)\x10(%(n)s)\x18(%(n)s)((?:%(head)s.{%(size)d})++)"
     % {b"n": varint.PATTERN, b"head": re.escape(_STEP_HEAD), b"size": DIGEST_SIZE},
     re.DOTALL,
 )
@@ -71,6 +74,8 @@ _HASHES = frozenset({SHA2_256, IDENTITY, POSEIDON2_SPONGE, POSEIDON2_MERKLE_2KB,
 
 def _sha256_pairs(pairs: bytes, key: int) -> bytes:
     sha256, tail = hashlib.sha256, bytes((key,))
+    if len(pairs) == _PAIR:  # as for each node of a path
+        return sha256(pairs + tail).digest()
     return b"".join([sha256(pairs[i : i + _PAIR] + tail).digest() for i in range(0, len(pairs), _PAIR)])
 
 
@@ -100,14 +105,26 @@ class MerkleProof:
     """That the block at `index` belongs to a tree of `leaf_count` leaves: the siblings from the leaf up to
     the root.
 
-    A sibling that does not exist is 32 zero bytes. `code` tells how the tree was hashed. Any such value can
-    be made, also from the network; only `verify` tells whether it holds.
+    They are kept as they are encoded, `STEP` bytes each (see `steps_of`); `path` has them one by one. A
+    sibling that does not exist is 32 zero bytes. `code` tells how the tree was hashed. Any such value can be
+    made, also from the network; only `verify` tells whether it holds.
     """
 
     index: int
     leaf_count: int
-    path: tuple[bytes, ...]
+    steps: bytes
     code: int = SHA2_256
+
+    @classmethod
+    def of(cls, index: int, leaf_count: int, path: Iterable[bytes], code: int = SHA2_256) -> "MerkleProof":
+        """The proof with these siblings, of 32 bytes each."""
+        return cls(index, leaf_count, steps_of(path), code)
+
+    @property
+    def path(self) -> tuple[bytes, ...]:
+        """The siblings from the leaf up to the root."""
+        steps = self.steps
+        return tuple([steps[at : at + DIGEST_SIZE] for at in range(STEP_HEAD, len(steps), STEP)])
 
     def verify(self, leaf: bytes, root: bytes, hashing: Hashing = SHA256_TREE) -> bool:
         """Whether the path leads from this leaf digest to this root digest, at this place of a tree of this
@@ -116,12 +133,10 @@ class MerkleProof:
         index, count = self.index, self.leaf_count
         if self.code != hashing.code or not 0 <= index < count <= MAX_LEAVES:
             return False
-        if len(self.path) != depth_of(count) or len(leaf) != DIGEST_SIZE:
+        if len(self.steps) != STEP * depth_of(count) or len(leaf) != DIGEST_SIZE:
             return False
         node, bottom = leaf, _BOTTOM
         for sibling in self.path:
-            if len(sibling) != DIGEST_SIZE:
-                return False
             if index & 1:
                 node = hashing.compress(sibling + node, bottom)
             elif index == count - 1:
@@ -134,13 +149,9 @@ class MerkleProof:
 
     def to_bytes(self) -> bytes:
         """Encode as it stands in block deliveries; leaf metadata has the same in hexadecimal."""
-        code, index, count = (
-            varint.encode(self.code),
-            varint.encode(self.index),
-            varint.encode(self.leaf_count),
-        )
         # Some twenty of these are written for every megabyte that goes between nodes.
-        return _STEP_HEAD.join((b"\x08" + code + b"\x10" + index + b"\x18" + count, *self.path))
+        code, index, count = map(varint.encode, (self.code, self.index, self.leaf_count))
+        return b"\x08" + code + b"\x10" + index + b"\x18" + count + self.steps
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> "MerkleProof":
@@ -150,10 +161,9 @@ class MerkleProof:
         usual = _PROOF.fullmatch(data) if len(data) <= MAX_PROOF else None
         if usual is None:
             return cls._from_fields(data)
-        code, index, leaf_count = (varint.decode(number)[0] for number in usual.group(1, 2, 3))
-        steps = usual[4]
-        path = tuple([steps[at : at + DIGEST_SIZE] for at in range(len(_STEP_HEAD), len(steps), _STEP)])
-        return cls(index, leaf_count, path, _known(code))
+        code, index, leaf_count, steps = usual.groups()
+        known = _known(varint.decode(code)[0])
+        return cls(varint.decode(index)[0], varint.decode(leaf_count)[0], steps, known)
 
     @classmethod
     def _from_fields(cls, data: bytes | memoryview) -> "MerkleProof":
@@ -169,7 +179,7 @@ class MerkleProof:
         _known(code)
         if not path:
             raise DecodeError("the proof has no nodes")
-        return cls(index, leaf_count, tuple(path), code)
+        return cls.of(index, leaf_count, path, code)
 
 
 @frozen(slots=True)
@@ -233,7 +243,7 @@ class MerkleTree:
             sibling = (at ^ 1) * DIGEST_SIZE
             path.append(layer[sibling : sibling + DIGEST_SIZE] or _ZERO)
             at >>= 1
-        return MerkleProof(index, self.leaf_count, tuple(path), self.hashing.code)
+        return MerkleProof.of(index, self.leaf_count, path, self.hashing.code)
 
     def to_bytes(self) -> bytes:
         """Encode every node, leaves first. About 72 bytes a leaf."""
@@ -351,31 +361,9 @@ def is_usual_proof(data: bytes) -> bool:
     return usual is not None and varint.decode(usual[1])[0] in _HASHES
 
 
-def encoded_proofs(
-    leaves: range, leaf_count: int, nodes: Callable[[int, int, int], bytes], code: int = SHA2_256
-) -> list[bytes]:
-    """What `MerkleProof.to_bytes` gives for each of some consecutive leaves, at about two nodes a leaf: the
-    paths of neighbours differ in their beginnings only.
-
-    `nodes(layer, first, end)` gives those nodes of a layer, which are whole pairs, one after the other, with
-    32 zero bytes for one that does not exist. The leaves are layer 0; the root is not asked for.
-    """
-    if not leaves:
-        return []
-    first, last = leaves[0], leaves[-1]
-    paths = [b""]
-    for layer in reversed(range(depth_of(leaf_count))):
-        left, right, above = first >> layer, last >> layer, first >> layer + 1
-        start = left & ~1
-        pairs = nodes(layer, start, (right | 1) + 1)
-        siblings = [((at ^ 1) - start) * DIGEST_SIZE for at in range(left, right + 1)]
-        paths = [
-            _STEP_HEAD + pairs[place : place + DIGEST_SIZE] + paths[(at >> 1) - above]
-            for at, place in enumerate(siblings, left)
-        ]
-    head = b"\x08" + varint.encode(code) + b"\x10"
-    tail = b"\x18" + varint.encode(leaf_count)
-    return [head + varint.encode(index) + tail + path for index, path in zip(leaves, paths, strict=True)]
+def steps_of(path: Iterable[bytes]) -> bytes:
+    """Siblings from a leaf up to the root, of 32 bytes each, as they stand in an encoded proof."""
+    return b"".join([_STEP_HEAD + node for node in path])
 
 
 def _known(code: int) -> int:

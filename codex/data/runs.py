@@ -41,7 +41,7 @@ class ProvenRun:
         for layer in range(len(self.layers)):
             path.append(self._node(layer, at ^ 1) if at ^ 1 < width else _ZERO)
             at, width = at >> 1, (width + 1) >> 1
-        return MerkleProof(index, self.leaf_count, tuple(path), self.code)
+        return MerkleProof.of(index, self.leaf_count, path, self.code)
 
     def _node(self, layer: int, at: int) -> bytes:
         first, nodes = self.layers[layer]

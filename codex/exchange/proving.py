@@ -1,8 +1,9 @@
-"""Whether blocks belong to a dataset: Merkle proofs checked against its root, each inner node hashed once.
+"""Whether blocks belong to a dataset: Merkle proofs checked against its root, most of each without hashing.
 
 Checking a path alone takes a hash a layer. Whoever checks many neighbouring leaves of one tree meets the
-same upper nodes again and again; what has led to the root once is known, and only compared from then on. So
-a run of leaves takes about two hashes a leaf, whatever the size of the tree.
+same upper nodes again and again: two paths meet in the node that is above both leaves, and from there up they
+are one. So a proof is hashed up to where it meets a near one that has held, and compared from there; in a run
+of leaves that takes about one hash a leaf, whatever the size of the tree.
 """
 
 from typing import TypeAlias
@@ -10,14 +11,16 @@ from typing import TypeAlias
 from codex.codec import Cid
 from codex.codec.cid import DIGEST_SIZE
 from codex.data import MerkleProof
-from codex.data.merkle import SHA256_TREE, Hashing, depth_of
+from codex.data.merkle import SHA256_TREE, STEP, STEP_HEAD, Hashing, depth_of
 
-KEPT = 2048
-"""Known nodes that are kept of each layer: those of as many neighbouring leaves, which is more than are under
-way at once. With the proofs that they came in they take about 2 MiB in the lowest layer, and half as much in
-each one above."""
+NEAR = 4
+"""Of 2**4 leaves that lie together, the one whose proof held last is kept."""
+KEPT = 128
+"""Such proofs that are kept: those of more neighbouring leaves than are under way at once. They take some
+200 KiB."""
 
-Path: TypeAlias = tuple[bytes, ...]
+Held: TypeAlias = tuple[int, bytes, list[bytes]]
+"""A proof that has held: the place of its leaf, its siblings, and the nodes beside them, the leaf first."""
 
 _ZERO = bytes(DIGEST_SIZE)
 _BOTTOM = 1
@@ -27,7 +30,7 @@ _ODD = 2
 class ProvenTree:
     """The tree of a dataset with `leaf_count` leaves, of which only the root is known at first.
 
-    `proves` may be called from several threads at once: it only ever adds nodes that are true, and forgetting
+    `proves` may be called from several threads at once: it only ever keeps what has held, and forgetting
     some costs hashing and nothing else.
     """
 
@@ -36,44 +39,54 @@ class ProvenTree:
         self._root = tree.digest
         self._depth = depth_of(leaf_count)
         self._hashing = hashing
-        # By layer, the leaves first: nodes that have led to the root, by their place in the layer, each with
-        # the siblings from there up.
-        self._known: list[dict[int, tuple[bytes, Path]]] = [{} for _ in range(self._depth)]
+        self._held: dict[int, Held] = {}
+        self._last: Held | None = None
 
     def proves(self, index: int, leaf: bytes, proof: MerkleProof) -> bool:
         """Whether `proof` shows that the leaf with this digest is the one at `index`: every node of it."""
         if proof.index != index or proof.leaf_count != self._leaf_count or proof.code != self._hashing.code:
             return False
-        if not 0 <= index < self._leaf_count or len(proof.path) != self._depth:
+        steps = proof.steps
+        if not 0 <= index < self._leaf_count or len(steps) != STEP * self._depth or len(leaf) != DIGEST_SIZE:
             return False
-        node, at, width, key = leaf, index, self._leaf_count, _BOTTOM
-        fresh: list[tuple[int, int, bytes]] = []
-        for layer, sibling in enumerate(proof.path):
-            known = self._known[layer].get(at)
-            if known is not None and known[0] == node:
-                # There is only one way up from here.
-                if known[1] != proof.path[layer:]:
-                    return False
-                break
-            alone = at == width - 1 and not at & 1
-            if len(sibling) != DIGEST_SIZE or (alone and sibling != _ZERO):
+        held = self._held.get(index >> NEAR) or self._last
+        if held is None:
+            nodes = self._climb(index, leaf, steps, self._depth)
+            if nodes is None or nodes.pop() != self._root:
                 return False
-            fresh.append((layer, at, node))
-            pair = sibling + node if at & 1 else node + sibling
-            node = self._hashing.compress(pair, key | _ODD if alone else key)
-            at, width, key = at >> 1, (width + 1) >> 1, 0
         else:
-            if node != self._root:
+            place, up, beside = held
+            # The layer in which both leaves are below the same node; there is only one way up from it.
+            meet = (index ^ place).bit_length()
+            if meet == 0:
+                return leaf == beside[0] and steps == up
+            # Each of the two nodes below that one is the sibling of the other.
+            start, stop = STEP * meet - DIGEST_SIZE, STEP * meet
+            if steps[start:stop] != beside[meet - 1] or steps[stop:] != up[stop:]:
                 return False
-        for layer, place, true in fresh:
-            self._learn(layer, place, true, proof.path[layer:])
+            nodes = self._climb(index, leaf, steps, meet - 1) if meet > 1 else [leaf]
+            if nodes is None or nodes[-1] != up[start:stop]:
+                return False
+            nodes += beside[meet:]
+        if len(self._held) >= KEPT:
+            self._held.clear()
+        self._last = self._held[index >> NEAR] = (index, steps, nodes)
         return True
 
-    def _learn(self, layer: int, place: int, node: bytes, up: Path) -> None:
-        """Keep a node that has led to the root, and the one beside it, for which its neighbours come next."""
-        known = self._known[layer]
-        if len(known) >= KEPT:
-            known.clear()
-        known[place] = (node, up)
-        if up[0] != _ZERO:
-            known[place ^ 1] = (up[0], (node, *up[1:]))
+    def _climb(self, index: int, leaf: bytes, steps: bytes, layers: int) -> list[bytes] | None:
+        """The nodes from a leaf up, as many layers as told; None when a sibling is there that cannot be."""
+        nodes, node, at, width, key = [leaf], leaf, index, self._leaf_count, _BOTTOM
+        compress = self._hashing.compress
+        for start in range(STEP_HEAD, STEP * layers, STEP):
+            sibling = steps[start : start + DIGEST_SIZE]
+            if at & 1:
+                node = compress(sibling + node, key)
+            elif at < width - 1:
+                node = compress(node + sibling, key)
+            elif sibling == _ZERO:
+                node = compress(node + sibling, key | _ODD)
+            else:
+                return None
+            nodes.append(node)
+            at, width, key = at >> 1, (width + 1) >> 1, 0
+        return nodes

@@ -11,7 +11,8 @@ from sqlite3 import Connection
 from codex.codec import EMPTY_BLOCK, Cid
 from codex.codec.cid import DIGEST_SIZE
 from codex.data import MerkleProof, MerkleTree
-from codex.data.merkle import encoded_proofs, is_usual_proof
+from codex.data.merkle import is_usual_proof
+from codex.data.paths import encoded_proofs
 from codex.errors import CorruptData, InvalidInput
 from codex.store.index import at_once, one
 from codex.store.schema import NODES_PER_PAGE

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from codex.codec import Cid, Multiaddr
 from codex.config import DiscoveryConfig, P2pConfig
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, MerkleProof, MerkleTree
+from codex.data.merkle import steps_of
 from codex.discovery import Board, DatagramSocket, Discovery
 from codex.discovery.service import DiscoveryService
 from codex.errors import CodexError
@@ -84,7 +85,7 @@ def _wrong_proofs(content: Content, message: Message) -> Iterator[Part]:
     def forged(right: Delivery) -> Delivery:
         proof = right.proof
         assert isinstance(proof, MerkleProof)
-        return evolve(right, proof=evolve(proof, path=(b"x" * 32,) * len(proof.path)))
+        return evolve(right, proof=evolve(proof, steps=steps_of([b"x" * 32] * len(proof.path))))
 
     yield _answer(content, message, forged)
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from codex.codec import protobuf
 from codex.codec.cid import IDENTITY, SHA2_256, Cid, block_cid
 from codex.data import SHA256_TREE, Hashing, MerkleProof, MerkleTree, TreeBuilder
-from codex.data.merkle import MAX_LEAVES, MAX_PROOF, MAX_TREE, depth_of, encoded_proofs, is_usual_proof
+from codex.data.merkle import (
+    MAX_LEAVES,
+    MAX_PROOF,
+    MAX_TREE,
+    depth_of,
+    is_usual_proof,
+    steps_of,
+)
 from codex.errors import DecodeError, InvalidInput
 
 Vectors = Callable[[str], Any]
@@ -105,7 +112,7 @@ def test_proofs_that_do_not_hold(vectors: Vectors) -> None:
     assert len(rows) >= 6
     for row in rows:
         path = tuple(bytes.fromhex(node) for node in row["path_hex"])
-        proof = MerkleProof(row["index"], row["n"], path)
+        proof = MerkleProof.of(row["index"], row["n"], path)
         assert not proof.verify(bytes.fromhex(row["leaf_hex"]), bytes.fromhex(row["root_hex"])), row["why"]
 
 
@@ -193,7 +200,7 @@ def test_every_proof_holds_and_only_for_its_leaf(count: int, data: st.DataObject
     assert not proof.verify(leaf, other)
     level = data.draw(st.integers(0, len(proof.path) - 1))
     changed = (*proof.path[:level], other, *proof.path[level + 1 :])
-    assert not evolve(proof, path=changed).verify(leaf, tree.root)
+    assert not evolve(proof, steps=steps_of(changed)).verify(leaf, tree.root)
     elsewhere = data.draw(st.integers(0, count - 1).filter(lambda i: i != index)) if count > 1 else 1
     assert not evolve(proof, index=elsewhere).verify(leaf, tree.root)
 
@@ -205,15 +212,15 @@ def test_a_proof_must_fit_together() -> None:
     assert proof.verify(leaf, root)
     for index, leaf_count in ((-1, 5), (5, 5), (4, 4), (4, 0), (4, -5), (4, 9), (4, MAX_LEAVES + 1)):
         assert not evolve(proof, index=index, leaf_count=leaf_count).verify(leaf, root)
-    assert not evolve(proof, path=()).verify(leaf, root)
-    assert not evolve(proof, path=proof.path[:-1]).verify(leaf, root)
-    assert not evolve(proof, path=(*proof.path, bytes(32))).verify(leaf, root)
-    assert not evolve(proof, path=(b"", *proof.path[1:])).verify(leaf, root)
+    assert not evolve(proof, steps=steps_of(())).verify(leaf, root)
+    assert not evolve(proof, steps=steps_of(proof.path[:-1])).verify(leaf, root)
+    assert not evolve(proof, steps=steps_of((*proof.path, bytes(32)))).verify(leaf, root)
+    assert not evolve(proof, steps=steps_of((b"", *proof.path[1:]))).verify(leaf, root)
     assert not evolve(proof, code=IDENTITY).verify(leaf, root)
     assert not proof.verify(leaf + b"\0", root)
     # A node between leaf and root is no leaf.
     above = tree.layers[1][-32:]
-    assert not MerkleProof(2, 3, proof.path[1:]).verify(above, root)
+    assert not MerkleProof.of(2, 3, proof.path[1:]).verify(above, root)
 
 
 def test_a_tree_hashed_in_another_way_needs_that_way() -> None:
@@ -286,7 +293,7 @@ def test_a_proof_is_read_forgivingly() -> None:
         .varint(3, 2)
         .bytes(4, node)
     )
-    assert MerkleProof.from_bytes(memoryview(data.finish())) == MerkleProof(0, 2, (bytes(range(32)),))
+    assert MerkleProof.from_bytes(memoryview(data.finish())) == MerkleProof.of(0, 2, (bytes(range(32)),))
 
 
 def test_broken_trees_are_refused() -> None:
@@ -345,7 +352,7 @@ def test_any_bytes_give_a_proof_or_a_refusal(data: bytes) -> None:
 def test_a_usual_proof_is_read_as_field_by_field(
     index: int, count: int, depth: int, data: st.DataObject
 ) -> None:
-    proof = MerkleProof(index, count, tuple(bytes([layer]) * 32 for layer in range(depth)))
+    proof = MerkleProof.of(index, count, tuple(bytes([layer]) * 32 for layer in range(depth)))
     raw = bytearray(proof.to_bytes())
     assert MerkleProof.from_bytes(bytes(raw)) == MerkleProof._from_fields(bytes(raw)) == proof
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
@@ -379,24 +386,6 @@ def test_any_bytes_give_a_tree_or_a_refusal(data: bytes) -> None:
     assert tree == MerkleTree.of(leaves)
 
 
-@given(st.integers(1, 600), st.data())
-@settings(max_examples=60, deadline=None)
-def test_proofs_of_neighbours_are_encoded_as_each_alone(count: int, data: st.DataObject) -> None:
-    tree = MerkleTree.of(_some_leaves(count))
-    first = data.draw(st.integers(0, count - 1))
-    leaves = range(first, data.draw(st.integers(first, count)))
-    asked: list[tuple[int, int, int]] = []
-
-    def nodes(layer: int, start: int, end: int) -> bytes:
-        asked.append((layer, start, end))
-        found = tree.layers[layer][start * 32 : end * 32]
-        return found + bytes((end - start) * 32 - len(found))
-
-    assert encoded_proofs(leaves, count, nodes) == [tree.proof(index).to_bytes() for index in leaves]
-    assert len(asked) == (tree.depth if leaves else 0)
-    assert all(start % 2 == end % 2 == 0 and end - start <= len(leaves) + 3 for _, start, end in asked)
-
-
 def test_only_what_is_encoded_as_usual_is_a_usual_proof() -> None:
     proof = MerkleTree.of(_leaves(5)).proof(3)
     usual = proof.to_bytes()
@@ -408,7 +397,7 @@ def test_only_what_is_encoded_as_usual_is_a_usual_proof() -> None:
         usual + b"\x28\x00",  # a field that is unknown
         usual[2:] + usual[:2],
         evolve(proof, code=SHA2_256 + 1).to_bytes(),
-        evolve(proof, path=()).to_bytes(),
-        evolve(proof, path=proof.path * 40).to_bytes(),
+        evolve(proof, steps=b"").to_bytes(),
+        evolve(proof, steps=proof.steps * 40).to_bytes(),
     ):
         assert not is_usual_proof(other)

@@ -69,8 +69,8 @@ def test_a_witness_that_lies_tells_nothing() -> None:
         (2, tree.leaf(3), tree.proof(2)),
         (2, tree.leaf(2), tree.proof(3)),
         (2, other.leaf(2), other.proof(2)),
-        (2, tree.leaf(2), MerkleProof(2, 9, tree.proof(2).path[:-1])),
-        (2, tree.leaf(2), MerkleProof(2, 9, (b"x" * DIGEST_SIZE, *tree.proof(2).path[1:]))),
+        (2, tree.leaf(2), MerkleProof.of(2, 9, tree.proof(2).path[:-1])),
+        (2, tree.leaf(2), MerkleProof.of(2, 9, (b"x" * DIGEST_SIZE, *tree.proof(2).path[1:]))),
     ]
     for lie in lies:
         with pytest.raises(InvalidInput, match="no witness"):

@@ -9,6 +9,7 @@ from attrs import evolve
 from codex.codec import Cid
 from codex.config import ExchangeConfig
 from codex.data import Block, LeafAddress
+from codex.data.merkle import steps_of
 from codex.errors import NotADataset, NotOnNetwork, PeerGone
 from codex.exchange import ledger, service
 from codex.exchange.messages import MAX_ENTRIES, PROTOCOL, Delivery, Entry, Message, Presence
@@ -40,7 +41,7 @@ def wrong_block(dataset, address):
 
 def wrong_proof(dataset, address):
     proof = dataset.tree.proof(address.index)
-    return evolve(truth(dataset, address), proof=evolve(proof, path=(b"x" * 32,) * len(proof.path)))
+    return evolve(truth(dataset, address), proof=evolve(proof, steps=steps_of([b"x" * 32] * len(proof.path))))
 
 
 def no_proof(dataset, address):

@@ -132,7 +132,7 @@ entries = st.builds(
 presences = st.builds(Presence, addresses, st.booleans(), st.integers(0, 2**256 - 1))
 blocks = st.binary(max_size=200).map(Block.of)
 proofs = st.builds(
-    MerkleProof,
+    MerkleProof.of,
     st.integers(0, 2**62),
     st.integers(0, 2**62),
     st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40).map(tuple),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from codex.codec.cid import SHA2_256
 from codex.data import MerkleProof, MerkleTree
+from codex.data.merkle import steps_of
 from codex.errors import DecodeError, InvalidInput
 from codex.kernels import poseidon2_spec as spec
 from codex.kernels.poseidon2_constants import PRIME
@@ -85,9 +86,9 @@ def test_a_proof_holds_and_an_altered_one_does_not(data: st.DataObject) -> None:
     layer = data.draw(st.integers(0, tree.depth - 1), label="layer")
     nodes = list(proof.path)
     nodes[layer] = spec.encode((spec.decode(nodes[layer]) + 1) % PRIME)
-    assert not verify(evolve(proof, path=tuple(nodes)), leaf, tree.root)
-    assert not verify(evolve(proof, path=proof.path[:-1]), leaf, tree.root)
-    assert not verify(evolve(proof, path=(*proof.path, spec.encode(0))), leaf, tree.root)
+    assert not verify(evolve(proof, steps=steps_of(tuple(nodes))), leaf, tree.root)
+    assert not verify(evolve(proof, steps=steps_of(proof.path[:-1])), leaf, tree.root)
+    assert not verify(evolve(proof, steps=steps_of((*proof.path, spec.encode(0)))), leaf, tree.root)
     assert not verify(evolve(proof, code=SHA2_256), leaf, tree.root)
 
 
@@ -97,10 +98,10 @@ def test_what_is_no_element_proves_nothing() -> None:
     # The same residue, written another way.
     too_large = (PRIME + 2).to_bytes(32, "little")
     assert not is_element(too_large)
-    assert not verify(evolve(proof, path=(too_large, *proof.path[1:])), leaf, tree.root)
+    assert not verify(evolve(proof, steps=steps_of((too_large, *proof.path[1:]))), leaf, tree.root)
     assert not verify(proof, (PRIME + 1).to_bytes(32, "little"), tree.root)
     assert not verify(proof, leaf[:31], tree.root)
-    assert not verify(evolve(proof, path=(b"", *proof.path[1:])), leaf, tree.root)
+    assert not verify(evolve(proof, steps=steps_of((b"", *proof.path[1:]))), leaf, tree.root)
 
 
 @pytest.mark.parametrize("place", range(5))

@@ -92,13 +92,13 @@ def test_the_public_example(vectors: Vectors) -> None:
         assert spec.hash_cells(cell, 2048) == spec.encode(int(digest))
         nodes = [spec.encode(int(node)) for node in path]
         position, within = shape.split(index)
-        in_block = MerkleProof(within, 32, tuple(nodes[:5]), IDENTITY)
-        in_slot = MerkleProof(position, 16, tuple(nodes[5:9]), IDENTITY)
+        in_block = MerkleProof.of(within, 32, tuple(nodes[:5]), IDENTITY)
+        in_slot = MerkleProof.of(position, 16, tuple(nodes[5:9]), IDENTITY)
         assert not any(map(int, path[9:]))
         top = _climb(spec.encode(int(digest)), in_block)
         assert CellProof(index, cell, in_block, top, in_slot).verify(shape, root)
     nodes = [spec.encode(int(node)) for node in known["slotProof"]]
-    in_dataset = MerkleProof(known["slotIndex"], known["nSlotsPerDataSet"], tuple(nodes[:4]), IDENTITY)
+    in_dataset = MerkleProof.of(known["slotIndex"], known["nSlotsPerDataSet"], tuple(nodes[:4]), IDENTITY)
     assert verify(in_dataset, root, spec.encode(int(known["dataSetRoot"])))
 
     found = ProofInputs(

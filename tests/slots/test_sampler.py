@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codex.data import MerkleProof
+from codex.data.merkle import steps_of
 from codex.errors import DecodeError, InvalidInput
 from codex.kernels import poseidon2
 from codex.kernels import poseidon2_spec as spec
@@ -130,10 +131,10 @@ def _altered(proof: CellProof) -> Iterator[CellProof]:
 
 def _altered_paths(proof: MerkleProof) -> Iterator[MerkleProof]:
     for layer, node in enumerate(proof.path):
-        yield evolve(proof, path=(*proof.path[:layer], _next(node), *proof.path[layer + 1 :]))
-        yield evolve(proof, path=(*proof.path[:layer], b"\xff" * 32, *proof.path[layer + 1 :]))
-    yield evolve(proof, path=proof.path[1:])
-    yield evolve(proof, path=(*proof.path, bytes(32)))
+        yield evolve(proof, steps=steps_of((*proof.path[:layer], _next(node), *proof.path[layer + 1 :])))
+        yield evolve(proof, steps=steps_of((*proof.path[:layer], b"\xff" * 32, *proof.path[layer + 1 :])))
+    yield evolve(proof, steps=steps_of(proof.path[1:]))
+    yield evolve(proof, steps=steps_of((*proof.path, bytes(32))))
     yield evolve(proof, index=proof.index ^ 1)
     yield evolve(proof, leaf_count=proof.leaf_count - 1)
     yield evolve(proof, code=0x12)
