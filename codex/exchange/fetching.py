@@ -11,13 +11,14 @@ import trio
 from attrs import define, field
 
 from codex.codec import CODEX_MANIFEST, Cid, is_empty
-from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleProof
+from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest
 from codex.errors import NotADataset, NotOnNetwork
 from codex.exchange.calls import FetchBlock, FetchLeaves
+from codex.exchange.messages import Delivery
 from codex.exchange.peering import Signal
 from codex.exchange.proving import ProvenTree
 from codex.exchange.searching import Search, Searcher
-from codex.exchange.sources import Fetch
+from codex.exchange.sources import Fetch, Want
 from codex.exchange.wants import Wants
 from codex.p2p import PeerId
 from codex.runtime import unwrapped
@@ -30,6 +31,10 @@ REFILL = 256
 """Leaves that are added to what is wanted at once, but for the first time."""
 WRITE_BYTES = 4 << 20
 """Bytes that are stored at once; less at first, so that something comes soon."""
+GATHER = 0.02
+"""Seconds for which what has come waits for more, while more is on order: a batch costs the store as much as
+some blocks do.
+"""
 WRITES = 4
 """Batches that are being stored at once: those that wait for the disk together share one flush."""
 TICK = 0.25
@@ -50,25 +55,20 @@ class Blocks(Protocol):
 
 
 @define(eq=False)
-class Arrival:
-    """A block that has come and is sound; with the peer that sent it, and the proof of a leaf."""
-
-    address: BlockAddress
-    block: Block
-    peer: PeerId
-    proof: MerkleProof | None
-
-
-@define(eq=False)
 class Run:
-    """A fetch under way, and what has come for it and not been stored yet."""
+    """A fetch under way, and what has come for it, is sound, and has not been stored yet."""
 
     fetch: Fetch
     search: Search = field(factory=Search)
-    arrived: deque[Arrival] = field(factory=deque)
+    arrived: deque[Delivery] = field(factory=deque)
+    giver: PeerId | None = None
+    """Who sent what came last."""
+    arrived_bytes: int = 0
     came: Signal = field(factory=Signal)
+    enough: Signal = field(factory=Signal)
+    """Set when what has come need not wait for more."""
     supply: Signal = field(factory=Signal)
-    window: deque[BlockAddress] = field(factory=deque)
+    window: deque[Want] = field(factory=deque)
     """What was wanted lately, in order, from the first on that is missing."""
     complete: bool = False
     """Whether everything is wanted that ever will be."""
@@ -78,9 +78,27 @@ class Run:
         """Whether nothing more will come."""
         return self.complete and not self.fetch.wants and not self.arrived
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether what has come makes a batch, or nothing more is under way, or it is the first."""
+        fetch = self.fetch
+        first = fetch.delivered == len(self.arrived)
+        return self.arrived_bytes >= WRITE_BYTES or first or not fetch.on_order
+
+    def batch(self) -> list[Delivery]:
+        """Take away what is to be stored at once."""
+        some: list[Delivery] = []
+        size = 0
+        while self.arrived and size < WRITE_BYTES:
+            delivery = self.arrived.popleft()
+            some.append(delivery)
+            size += len(delivery.block.data)
+        self.arrived_bytes -= size
+        return some
+
     def span(self) -> int:
         """How many blocks were wanted since the first that is missing, itself included."""
-        while self.window and self.window[0] not in self.fetch.wants:
+        while self.window and self.window[0].over:
             self.window.popleft()
         return len(self.window)
 
@@ -111,11 +129,15 @@ class Fetcher:
         self.trees: dict[Cid, dict[int, tuple[ProvenTree, int]]] = {}
         """By root and number of leaves: the trees that leaves are fetched of, and for how many fetches."""
 
-    def arrived(self, fetch: Fetch, arrival: Arrival) -> None:
-        """A sound block has come for a fetch."""
+    def arrived(self, fetch: Fetch, peer: PeerId, deliveries: Sequence[Delivery]) -> None:
+        """Sound blocks have come for a fetch, of leaves with their proofs."""
         run = self._runs[fetch]
-        run.arrived.append(arrival)
+        run.arrived.extend(deliveries)
+        run.arrived_bytes += sum([len(delivery.block.data) for delivery in deliveries])
+        run.giver = peer
         run.came.set()
+        if run.has_enough:
+            run.enough.set()
 
     @contextmanager
     def _running(self, subject: Cid, since: float) -> Iterator[Run]:
@@ -163,12 +185,11 @@ class Fetcher:
                 nursery.start_soon(self._watch, run, f"the {what} {cid}")
                 await run.came.wait()
                 nursery.cancel_scope.cancel()
-            arrival = run.arrived.popleft()
             # The view would hold on to the whole message.
-            block = Block(cid, bytes(arrival.block.data))
-            if cid.codec == CODEX_MANIFEST:
+            block = Block(cid, bytes(run.arrived.popleft().block.data))
+            if cid.codec == CODEX_MANIFEST and run.giver is not None:
                 # Whoever has the manifest has, as a rule, the dataset.
-                self._wants.hint(arrival.peer, Manifest.from_bytes(bytes(block.data)).tree_cid)
+                self._wants.hint(run.giver, Manifest.from_bytes(bytes(block.data)).tree_cid)
             if call.keep:
                 await self._store.put_many([block], ttl=call.ttl)
                 self._stored([cid])
@@ -198,8 +219,7 @@ class Fetcher:
                     while (wanted := run.span()) and wanted + len(piece) > span:
                         await run.supply.wait()
                     addresses = [LeafAddress(call.tree, index) for index in piece]
-                    run.window.extend(addresses)
-                    self._wants.add(run.fetch, addresses, call.block_size)
+                    run.window.extend(self._wants.add(run.fetch, addresses, call.block_size))
                     self._step()
         run.complete = True
         run.came.set()
@@ -212,32 +232,36 @@ class Fetcher:
             while not run.done:
                 await run.came.wait()
                 while run.arrived:
+                    with trio.move_on_after(GATHER):
+                        while not run.has_enough:
+                            await run.enough.wait()
                     await writes.acquire()
-                    nursery.start_soon(self._store_and_hand_on, run, call, _next_batch(run), writes, handing)
+                    nursery.start_soon(self._store_and_hand_on, run, call, run.batch(), writes, handing)
         call.arrivals.close()
 
     async def _store_and_hand_on(
-        self, run: Run, call: FetchLeaves, batch: list[Arrival], writes: trio.Semaphore, handing: trio.Lock
+        self, run: Run, call: FetchLeaves, batch: list[Delivery], writes: trio.Semaphore, handing: trio.Lock
     ) -> None:
-        leaves, blocks = [], []
-        for arrival in batch:
-            assert isinstance(arrival.address, LeafAddress)
-            assert arrival.proof is not None
-            size = len(arrival.block.data)
+        leaves, blocks, total = [], [], 0
+        for delivery in batch:
+            block, proof = delivery.block, delivery.proof
+            assert proof is not None
+            size = len(block.data)
             # The empty block stands for padding. Any other is what the tree has there, whoever is asked.
-            if size not in (0, call.block_size):
-                raise NotADataset.of_size(call.tree, arrival.address.index, size, call.block_size)
-            leaves.append(Leaf(arrival.address.index, arrival.block.cid, arrival.proof))
-            blocks.append(arrival.block)
+            if size and size != call.block_size:
+                raise NotADataset.of_size(call.tree, proof.index, size, call.block_size)
+            leaves.append(Leaf(proof.index, block.cid, proof))
+            blocks.append(block)
+            total += size
         try:
             if call.keep:
                 await self._store.put_leaves(call.tree, leaves, blocks, ttl=call.ttl)
-                self._stored([arrival.address for arrival in batch])
+                self._stored([delivery.address for delivery in batch])
         finally:
             writes.release()
         async with handing:
             await call.arrivals.send(list(zip(leaves, blocks, strict=True)))
-        self._wants.taken(run.fetch, sum(len(block.data) for block in blocks))
+        self._wants.taken(run.fetch, total)
         run.fetch.progress = trio.current_time()
         run.supply.set()
         self._step()
@@ -279,15 +303,5 @@ class Fetcher:
         )
 
 
-def _next_batch(run: Run) -> list[Arrival]:
-    batch: list[Arrival] = []
-    size = 0
-    while run.arrived and size < WRITE_BYTES:
-        arrival = run.arrived.popleft()
-        batch.append(arrival)
-        size += len(arrival.block.data)
-    return batch
-
-
 def _on_order_bytes(fetch: Fetch) -> int:
-    return sum(want.size for want in fetch.wants.values() if want.asked is not None and want.fetch is fetch)
+    return sum(want.size for want in fetch.wants if want.asked is not None and want.fetch is fetch)

@@ -82,32 +82,31 @@ class Orders:
         if not source.asked:
             source.heard = source.since = now
             source.pace.asked(now)
-        want.asked = source.peer
-        want.asked_before.add(source.peer)
+        want.asked = source
         want.tries += 1
-        source.asked[want.address] = want
+        source.asked[want] = None
         source.asked_bytes += want.size
         want.fetch.held += want.size
         want.fetch.on_order += 1
 
     def take_back(self, want: Want, *, come: bool = False, now: float = 0.0) -> None:
         """End the order of a want, which is on order; `come` when it came from the peer that had it."""
-        assert want.asked is not None
-        source = self.sources.get(want.asked)
+        source = want.asked
+        assert source is not None
         want.asked = None
         want.fetch.held -= want.size
         want.fetch.on_order -= 1
-        if source is not None and source.asked.pop(want.address, None) is not None:
-            source.asked_bytes -= want.size
-            if come:
-                if not source.asked:
-                    source.pace.delivered(0, now, last=True)
-            else:
-                source.excuse(want)
+        del source.asked[want]
+        source.asked_bytes -= want.size
+        if not come:
+            want.asked_before |= {source.peer}
+            source.excuse(want)
+        elif not source.asked:
+            source.pace.delivered(0, now, last=True)
 
     def take_back_all(self, source: Source, *, withdraw: bool = False) -> None:
         """End all orders of a peer, and offer what was ordered to whoever has it."""
-        wants = list(source.asked.values())
+        wants = list(source.asked)
         for want in wants:
             self.take_back(want)
         for want in reversed(wants):

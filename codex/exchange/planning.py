@@ -70,7 +70,7 @@ class Planner:
     def _stall(self, source: Source, now: float) -> None:
         """A peer did not deliver in its time."""
         source.stalls += 1
-        for want in source.asked.values():
+        for want in source.asked:
             for fetch in (want.fetch, *want.followers):
                 fetch.tried.of(source.peer).stalled = True
         source.resting = now + REST * 2 ** min(source.stalls, 5)
@@ -128,11 +128,17 @@ class Planner:
     def _fill_order(self, fetch: Fetch, source: Source, window: int, now: float) -> list[BlockAddress]:
         count = ORDER if fetch.delivered or fetch.on_order else FIRST_ORDER
         addresses: list[BlockAddress] = []
-        while len(addresses) < count and fetch.has_ready(source.peer):
-            want = fetch.ready[source.peer][0]
-            if (fetch.held and fetch.held + want.size > window) or (source.asked and source.room < want.size):
+        peer, ready = source.peer, fetch.ready[source.peer]
+        while ready and len(addresses) < count:
+            want = ready[0]
+            wanted = not want.over and want.asked is None and peer in want.holders
+            if wanted and (
+                (fetch.held and fetch.held + want.size > window) or (source.asked and source.room < want.size)
+            ):
                 break
-            fetch.ready[source.peer].popleft()
+            ready.popleft()
+            if not wanted:
+                continue
             if want.tries >= self._retries:
                 fetch.exhausted = want
                 continue
@@ -160,7 +166,7 @@ class Planner:
         due, size = _due(slow, now), 0
         moved: list[Want] = []
         latency = idle.pace.latency or 0.0
-        for want in reversed(list(slow.asked.values())):
+        for want in reversed(slow.asked):
             soon = latency + idle.pace.expected(idle.asked_bytes + size + want.size)
             if due <= 2 * soon + HAND_OVER or len(moved) == ORDER or want.tries >= self._retries:
                 break
@@ -186,7 +192,7 @@ class Planner:
         """
         if not fetch.wants or fetch.on_order:
             return False
-        for want in fetch.wants.values():
+        for want in fetch.wants:
             if want.fetch is not fetch or any(peer in self._orders.sources for peer in want.holders):
                 return False
         return all(now - since >= ANSWER_TIME for since in fetch.unheard.values())
@@ -204,7 +210,7 @@ def _is_doubtful(source: Source, fetch: Fetch, now: float) -> bool:
     """Whether a peer keeps us waiting for blocks of a fetch that it may not have after all."""
     if not source.asked or now - source.since < DOUBT:
         return False
-    return any(want.fetch is fetch for want in source.asked.values())
+    return any(want.fetch is fetch for want in source.asked)
 
 
 def _has_room(source: Source) -> bool:
@@ -216,7 +222,7 @@ def _has_room(source: Source) -> bool:
 def _not_ordered(fetch: Fetch, count: int, *, held: bool = True) -> list[Want]:
     """The first wants of a fetch that are not on order; unless `held`, of those that nobody has."""
     some: list[Want] = []
-    for want in fetch.wants.values():
+    for want in fetch.wants:
         if want.fetch is fetch and want.asked is None and (held or not want.holders):
             some.append(want)
             if len(some) == count:
@@ -227,7 +233,7 @@ def _not_ordered(fetch: Fetch, count: int, *, held: bool = True) -> list[Want]:
 def _since(fetch: Fetch, place: int) -> list[Want]:
     """The wants of a fetch behind a place, in order."""
     new: list[Want] = []
-    for want in reversed(fetch.wants.values()):
+    for want in reversed(fetch.wants):
         if want.fetch is not fetch:
             continue
         if want.place <= place:

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import trio
 
 from codex.config import ExchangeConfig
-from codex.data import BlockAddress, LeafAddress
+from codex.data import BlockAddress
 from codex.exchange import calls, fetching, serving
 from codex.exchange.board import ExchangeBoard
 from codex.exchange.examining import Finding, examine
-from codex.exchange.fetching import Arrival, Fetcher
+from codex.exchange.fetching import Fetcher
 from codex.exchange.ledger import Batch, Ledger, Trade
 from codex.exchange.messages import Delivery, Entry, Message, Part
 from codex.exchange.orders import Action, AskHave, Order, SendAway
@@ -19,6 +19,7 @@ from codex.exchange.peering import OUTBOX_BYTES, Peering
 from codex.exchange.ports import Discovery, Stream, Switch
 from codex.exchange.searching import Searcher
 from codex.exchange.serving import Server
+from codex.exchange.sources import Want
 from codex.exchange.wants import Wants
 from codex.logs import get_logger
 from codex.p2p import PeerId
@@ -153,24 +154,32 @@ class ExchangeService:
     def _take(self, peer: PeerId, deliveries: Sequence[Delivery], findings: Sequence[Finding]) -> None:
         """Sort what a peer has sent: to whom it is owed, or what is wrong with it."""
         now = trio.current_time()
-        self._wants.arriving(peer, [delivery.address for delivery in deliveries], now)
-        count = wanted_size = 0
-        for delivery, finding in zip(deliveries, findings, strict=True):
-            address = delivery.address
-            if not self._wants.is_wanted(peer, address):
-                self._wants.unasked(peer, address, now)
+        wants = self._wants.arriving(peer, [delivery.address for delivery in deliveries], now)
+        true = [
+            want for want, finding in zip(wants, findings, strict=True) if finding is Finding.TRUE and want
+        ]
+        if len(deliveries) == len(set(true)):
+            self._hand_in(peer, true, deliveries, now)
+            return
+        for delivery, finding, want in zip(deliveries, findings, wants, strict=True):
+            if want is None or want.over:
+                self._wants.unasked(peer, delivery.address, now)
             elif finding is Finding.FALSE:
-                self._wants.lied(peer, address)
+                self._wants.lied(peer, delivery.address)
             elif finding is Finding.UNFIT:
-                self._wants.unfit(peer, address)
+                self._wants.unfit(peer, delivery.address)
             else:
-                length = len(delivery.block.data)
-                arrival = Arrival(address, delivery.block, peer, delivery.proof)
-                for fetch in self._wants.delivered(peer, address, length, now):
-                    self._fetcher.arrived(fetch, arrival)
-                count += 1
-                wanted_size += length
-        self._ledger.received(peer, count, wanted_size)
+                self._hand_in(peer, [want], [delivery], now)
+
+    def _hand_in(
+        self, peer: PeerId, wants: Sequence[Want], deliveries: Sequence[Delivery], now: float
+    ) -> None:
+        """Give what was wanted to the fetches that it is for."""
+        sizes = [len(delivery.block.data) for delivery in deliveries]
+        owed = self._wants.delivered(peer, zip(wants, sizes, deliveries, strict=True), now)
+        for fetch, some in owed.items():
+            self._fetcher.arrived(fetch, peer, some)
+        self._ledger.received(peer, len(sizes), sum(sizes))
 
     # -- acting
 
@@ -211,8 +220,7 @@ class ExchangeService:
 
     def _stored(self, addresses: Sequence[BlockAddress]) -> None:
         """Blocks have come to this node, and may be wanted by others."""
-        also: list[BlockAddress] = [address for address in addresses if isinstance(address, LeafAddress)]
-        if self._ledger.arrived(also or addresses):
+        if self._ledger.arrived(addresses):
             self._server.wake()
 
 

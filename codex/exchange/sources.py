@@ -4,6 +4,7 @@ Plain state, changed by `Wants` only.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from itertools import islice
 from math import inf
 
@@ -26,19 +27,20 @@ _HINTS = 256
 class Want:
     """A block that has not come yet. `place` counts the wants of its fetch.
 
-    `asked` is the peer it is on order from, at most one; `asked_before` all that ever had the order, whose
+    `asked` is who it is on order from, at most one; `asked_before` all that had the order and lost it, whose
     late answers are as good. `holders` have it, or are taken to have it; `lackers` said that they have not.
+    Neighbours have, as a rule, the same of these, and share them.
     """
 
     address: BlockAddress
     size: int
     place: int
     fetch: "Fetch"
-    followers: list["Fetch"] = field(factory=list)
-    asked: PeerId | None = None
-    asked_before: set[PeerId] = field(factory=set)
-    holders: set[PeerId] = field(factory=set)
-    lackers: set[PeerId] = field(factory=set)
+    holders: frozenset[PeerId] = frozenset()
+    lackers: frozenset[PeerId] = frozenset()
+    followers: tuple["Fetch", ...] = ()
+    asked: "Source | None" = None
+    asked_before: frozenset[PeerId] = frozenset()
     tries: int = 0
     over: bool = False
 
@@ -56,7 +58,7 @@ class Fetch:
     refresh_at: float
     """When peers are asked again for what nobody had."""
     tried: Tried = field(factory=Tried)
-    wants: dict[BlockAddress, Want] = field(factory=dict)
+    wants: dict[Want, None] = field(factory=dict)
     places: int = 0
     held: int = 0
     on_order: int = 0
@@ -77,10 +79,10 @@ class Fetch:
         """Take a peer to have all that is wanted, but for what it said it has not."""
         self.presumed.add(peer)
         ready = self.ready.setdefault(peer, deque())
-        for want in self.wants.values():
+        for want in self.wants:
             # What another fetch pursues is that one's to offer.
             if want.fetch is self and peer not in want.lackers and peer not in want.holders:
-                want.holders.add(peer)
+                want.holders |= {peer}
                 ready.append(want)
 
     def offer(self, want: Want, *, first: bool = False) -> None:
@@ -93,32 +95,31 @@ class Fetch:
                 ready.appendleft(want)
             else:
                 ready.append(want)
-            if len(ready) > 2 * len(self.wants) + 64:
-                self.ready[peer] = self._swept(ready)
+            self._sweep(peer, ready)
 
-    def _swept(self, ready: deque[Want]) -> deque[Want]:
-        """Without what is over or on order."""
-        return deque(dict.fromkeys(want for want in ready if not want.over and want.asked is None))
+    def offer_new(self, wants: Sequence[Want]) -> None:
+        """As `offer`, for wants that all have the same holders."""
+        for peer in wants[0].holders if wants else ():
+            ready = self.ready.get(peer)
+            if ready is not None:
+                ready.extend(wants)
+                self._sweep(peer, ready)
+
+    def _sweep(self, peer: PeerId, ready: deque[Want]) -> None:
+        """Drop what is over or on order, where that may be most of it."""
+        if len(ready) > 2 * len(self.wants) + 64:
+            still = [want for want in ready if not want.over and want.asked is None]
+            self.ready[peer] = deque(dict.fromkeys(still))
 
     def forget(self, peer: PeerId) -> None:
         """Forget all that is known of a peer."""
-        for want in self.wants.values():
-            want.holders.discard(peer)
-            want.lackers.discard(peer)
+        for want in self.wants:
+            want.holders -= {peer}
+            want.lackers -= {peer}
         self.ready.pop(peer, None)
         self.presumed.discard(peer)
         self.told.pop(peer, None)
         self.unheard.pop(peer, None)
-
-    def has_ready(self, peer: PeerId) -> bool:
-        """Whether there is anything to ask of a source; drops what is not, from the head."""
-        ready = self.ready.get(peer)
-        while ready:
-            want = ready[0]
-            if not want.over and want.asked is None and peer in want.holders:
-                return True
-            ready.popleft()
-        return False
 
 
 @define(eq=False, slots=True)
@@ -132,7 +133,7 @@ class Source:
     peer: PeerId
     joined: float
     pace: Pace = field(factory=Pace)
-    asked: dict[BlockAddress, Want] = field(factory=dict)
+    asked: dict[Want, None] = field(factory=dict)
     asked_bytes: int = 0
     heard: float = 0.0
     """When a block or more of a message came from it last, or it was asked after it had been idle."""

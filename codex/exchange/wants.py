@@ -12,13 +12,15 @@ and never blocks; `plan` returns what is now to be said to whom. The rules:
   others are asked about all of it.
 """
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, BlockAddress
 from codex.exchange.messages import Presence
 from codex.exchange.orders import LIE, UNASKED, Action, Orders, Withdraw
+from codex.exchange.pending import Pending
 from codex.exchange.planning import LONGEST, REFRESH_FIRST, Planner
 from codex.exchange.sources import Fetch, Source, Want
 from codex.p2p import PeerId
@@ -26,13 +28,15 @@ from codex.p2p import PeerId
 FORGIVING = 60.0
 """Seconds for which a peer may send what it was asked for before this service restarted."""
 
+T = TypeVar("T")
+
 
 class Wants:
     """Everything that is wanted, and all connected peers as sources of it."""
 
     def __init__(self, *, retries: int = 3000) -> None:
         """`retries` is how often one block is asked for at most."""
-        self._pending: dict[BlockAddress, Want] = {}
+        self._pending = Pending()
         self._orders = Orders()
         self._planner = Planner(self._orders, retries)
 
@@ -52,10 +56,17 @@ class Wants:
         """What is known of a connected peer."""
         return self._orders.sources.get(peer)
 
-    def is_wanted(self, peer: PeerId, address: BlockAddress) -> Fetch | None:
-        """The fetch that is owed this block by this peer; None when it was never asked for it, or it came."""
-        want = self._pending.get(address)
-        return want.fetch if want is not None and peer in want.asked_before else None
+    def wanted(self, peer: PeerId, addresses: Sequence[BlockAddress]) -> list[Want | None]:
+        """The wants of those of these blocks that this peer owes; None when it was never asked for one, or it
+        came.
+        """
+        source, wants = self._orders.sources.get(peer), self._pending.find(addresses)
+        return [
+            want
+            if want is not None and (want.asked is source is not None or peer in want.asked_before)
+            else None
+            for want in wants
+        ]
 
     def due_bytes(self, peer: PeerId) -> int:
         """Bytes that a peer may send in one message for what it has on order, or had lately."""
@@ -85,22 +96,27 @@ class Wants:
                 self._presume(fetch, source)
         return fetch
 
-    def add(self, fetch: Fetch, addresses: Iterable[BlockAddress], size: int = BLOCK_SIZE) -> None:
-        """Want more, in this order; each is expected to have `size` bytes."""
+    def add(self, fetch: Fetch, addresses: Sequence[BlockAddress], size: int = BLOCK_SIZE) -> Sequence[Want]:
+        """Want more, in this order; each is expected to have `size` bytes. The wants of what this fetch did
+        not want before.
+        """
+        holders = frozenset(fetch.presumed)
+        added, new = [], []
         for address in addresses:
-            if address in fetch.wants:
+            want = self._pending.get(address)
+            if want is None:
+                fetch.places += 1
+                want = Want(address, size, fetch.places, fetch, holders)
+                self._pending.add(want)
+                new.append(want)
+            elif want in fetch.wants:
                 continue
-            other = self._pending.get(address)
-            if other is not None:
-                other.followers.append(fetch)
-                fetch.wants[address] = other
-                continue
-            fetch.places += 1
-            want = Want(address, size, fetch.places, fetch)
-            self._pending[address] = fetch.wants[address] = want
-            if fetch.presumed:
-                want.holders.update(fetch.presumed)
-                fetch.offer(want)
+            else:
+                want.followers += (fetch,)
+            fetch.wants[want] = None
+            added.append(want)
+        fetch.offer_new(new)
+        return added
 
     def taken(self, fetch: Fetch, size: int) -> None:
         """The caller took bytes away that had come."""
@@ -111,16 +127,16 @@ class Wants:
         if self._orders.fetches.pop(fetch, self) is self:
             return
         withdrawn: dict[PeerId, list[BlockAddress]] = {}
-        for address, want in list(fetch.wants.items()):
+        for want in list(fetch.wants):
             if want.fetch is not fetch:
-                want.followers.remove(fetch)
+                want.followers = tuple([other for other in want.followers if other is not fetch])
             elif want.followers:
                 self._pass_on(want)
             else:
                 want.over = True
-                del self._pending[address]
+                self._pending.remove(want)
                 if want.asked is not None:
-                    withdrawn.setdefault(want.asked, []).append(address)
+                    withdrawn.setdefault(want.asked.peer, []).append(want.address)
                     self._orders.take_back(want)
         fetch.wants.clear()
         fetch.ready.clear()
@@ -128,13 +144,14 @@ class Wants:
 
     def _pass_on(self, want: Want) -> None:
         """Give a want to the next fetch that has it; an order goes along."""
-        heir = want.followers.pop(0)
+        heir, *others = want.followers
+        want.followers = tuple(others)
         heir.places += 1
         want.fetch, want.place = heir, heir.places
         # It stands behind the heir's own wants now, which keeps them in the order of their places.
-        del heir.wants[want.address]
-        heir.wants[want.address] = want
-        want.holders.update(heir.presumed - want.lackers)
+        del heir.wants[want]
+        heir.wants[want] = None
+        want.holders |= heir.presumed - want.lackers
         if want.asked is not None:
             heir.held += want.size
             heir.on_order += 1
@@ -212,71 +229,78 @@ class Wants:
 
     def _has(self, source: Source, want: Want) -> None:
         peer, fetch = source.peer, want.fetch
-        want.lackers.discard(peer)
+        want.lackers -= {peer}
         if peer not in fetch.ready:
             fetch.ready[peer] = deque()
             # Nothing is known of it but that it has some: the rest is asked, and hoped for.
-            if not any(peer in other.lackers for other in fetch.wants.values()):
+            if not any(peer in other.lackers for other in fetch.wants):
                 source.hint(fetch.subject)
                 fetch.presume(peer)
         if peer not in want.holders:
-            want.holders.add(peer)
+            want.holders |= {peer}
             fetch.ready[peer].append(want)
 
     def _lacks(self, source: Source, want: Want) -> bool:
         """Note that a peer has not what was hoped for; whether it was on order from it."""
         peer = source.peer
-        want.holders.discard(peer)
-        want.lackers.add(peer)
+        want.holders -= {peer}
+        want.lackers |= {peer}
         want.fetch.presumed.discard(peer)
         source.hints.pop(want.fetch.subject, None)
-        if want.asked != peer:
+        if want.asked is not source:
             return False
         self._orders.take_back(want)
         want.fetch.offer(want, first=True)
         return True
 
-    def delivered(self, peer: PeerId, address: BlockAddress, size: int, now: float) -> list[Fetch]:
-        """A peer sent the block that belongs at `address`; the fetches that wanted it, none if too late.
+    def delivered(
+        self, peer: PeerId, came: Iterable[tuple[Want, int, T]], now: float
+    ) -> Mapping[Fetch, Sequence[T]]:
+        """A peer sent blocks that it owed: of each its want, its size, and what goes to the fetches that
+        wanted it. What each of them gets, which counts as held by it until `taken`.
 
-        What each of them is given counts as held by it, `size` bytes, until `taken`.
+        What has come already is given to nobody.
         """
-        want = self._pending.get(address)
-        if want is None or peer not in want.asked_before:
-            return []
         source = self._orders.sources.get(peer)
-        if want.asked is not None and want.asked != peer:
-            self._orders.actions.append(Withdraw(want.asked, (address,)))
-        if want.asked is not None:
-            self._orders.take_back(want, come=want.asked == peer, now=now)
-        if source is not None:
-            source.stalls = 0
-            source.hint(want.fetch.subject)
-        want.over = True
-        del self._pending[address]
-        owed = [want.fetch, *want.followers]
-        for fetch in owed:
-            del fetch.wants[address]
-            fetch.held += size
-            fetch.delivered += 1
+        owed: defaultdict[Fetch, list[T]] = defaultdict(list)
+        for want, size, what in came:
+            if want.over:
+                continue
+            asked = want.asked
+            if asked is not None:
+                if asked is not source:
+                    self._orders.actions.append(Withdraw(asked.peer, (want.address,)))
+                self._orders.take_back(want, come=asked is source, now=now)
+            want.over = True
+            self._pending.remove(want)
+            for fetch in (want.fetch, *want.followers):
+                del fetch.wants[want]
+                fetch.held += size
+                owed[fetch].append(what)
+        for fetch, some in owed.items():
+            fetch.delivered += len(some)
             fetch.progress = now
-            fetch.tried.of(peer).gave += 1
+            fetch.tried.of(peer).gave += len(some)
+            if source is not None:
+                source.stalls = 0
+                source.hint(fetch.subject)
         return owed
 
-    def arriving(self, peer: PeerId, addresses: Sequence[BlockAddress], now: float) -> None:
-        """Blocks have come from a peer, and are about to be looked at. Its pace is measured in what was
-        ordered: a short block is as much of an answer as a full one.
+    def arriving(self, peer: PeerId, addresses: Sequence[BlockAddress], now: float) -> list[Want | None]:
+        """Blocks have come from a peer, and are about to be looked at; what is `wanted` of them. Its pace is
+        measured in what was ordered: a short block is as much of an answer as a full one.
         """
-        source = self._orders.sources.get(peer)
+        wants, source = self.wanted(peer, addresses), self._orders.sources.get(peer)
         if source is None:
-            return
-        size = sum(want.size for address in addresses if (want := source.asked.get(address)) is not None)
+            return wants
+        size = sum([want.size for want in wants if want is not None and want.asked is source])
         if size:
             source.heard = source.since = now
             source.pace.delivered(size, now, last=False)
         elif any(address in source.excused for address in addresses):
             # It is busy with what was withdrawn while it was under way, and what is on order comes behind.
             source.heard = source.flowing = now
+        return wants
 
     def alive(self, peer: PeerId, now: float) -> None:
         """More of a message came from a peer, of which nothing is known before it is whole. A slow link takes
@@ -297,9 +321,12 @@ class Wants:
 
     def _flowing(self, fetch: Fetch) -> float:
         """When more of a message came last from anybody who was asked for what is left of a fetch."""
-        peers = {peer for want in fetch.wants.values() for peer in want.asked_before}
+        peers = {peer for want in fetch.wants for peer in want.asked_before}
+        asked = {want.asked.peer for want in fetch.wants if want.asked is not None}
         sources = self._orders.sources
-        return max((sources[peer].flowing for peer in peers if peer in sources), default=fetch.progress)
+        return max(
+            (sources[peer].flowing for peer in peers | asked if peer in sources), default=fetch.progress
+        )
 
     def unasked(self, peer: PeerId, address: BlockAddress, now: float) -> None:
         """A peer sent what it was not asked for, or again. That is a strike, unless it may just be late."""
@@ -314,8 +341,8 @@ class Wants:
         """A peer sent for `address` what does not belong there. Others get all the orders that it had."""
         want = self._pending.get(address)
         if want is not None:
-            want.holders.discard(peer)
-            want.lackers.add(peer)
+            want.holders -= {peer}
+            want.lackers |= {peer}
             for fetch in (want.fetch, *want.followers):
                 fetch.tried.of(peer).lied += 1
         self.misbehaved(peer, "sent blocks that are not in the dataset")

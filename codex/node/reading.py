@@ -278,17 +278,27 @@ class Reader:
                 await self._from_here(at, at + 1)
                 at, place = at + 1, place + 1
                 continue
-            stop = at + min(GIVEN, await self._room())
-            while at in held and at < stop:
-                piece = held.pop(at).data
-                if len(piece) != self._block_size:
-                    # One that stands for padding has no place among the content.
-                    raise NotADataset.of_size(self._tree, at, len(piece), self._block_size)
-                self._kept -= len(piece)
-                self._feed.offer(memoryview(piece))
-                at, place = at + 1, place + 1
+            given = self._give(held, at, at + min(GIVEN, await self._room()))
+            at, place = at + given, place + given
             self._share.hold(self._ahead + self._kept)
             self._at = at
+
+    def _give(self, held: dict[int, Block], first: int, stop: int) -> int:
+        """Hand on what is held of these leaves, up to the first that is not; how many there were."""
+        pieces: list[memoryview] = []
+        try:
+            for at in range(first, stop):
+                block = held.pop(at, None)
+                if block is None:
+                    break
+                if len(block.data) != self._block_size:
+                    # One that stands for padding has no place among the content.
+                    raise NotADataset.of_size(self._tree, at, len(block.data), self._block_size)
+                pieces.append(memoryview(block.data))
+        finally:
+            self._feed.offer(*pieces)
+            self._kept -= len(pieces) * self._block_size
+        return len(pieces)
 
     async def _await(
         self,
@@ -317,6 +327,11 @@ class Reader:
                 raise Stalled
 
     def _keep(self, blocks: list[tuple[int, Block]], held: dict[int, Block], stored: set[int]) -> None:
+        total = sum([len(block.data) for _, block in blocks])
+        if self._share.hold(self._ahead + self._kept + total):
+            self._kept += total
+            held.update(blocks)
+            return
         for index, block in blocks:
             size = len(block.data)
             if self._share.hold(self._ahead + self._kept + size):

@@ -72,6 +72,11 @@ class Retrieval:
 
     async def _some(self, most: int) -> list[memoryview]:
         while pieces := await self._feed.some(most):
+            size = sum(map(len, pieces))
+            if not self._skip and 0 < size < self._left:  # whole blocks, and not the last
+                self._left -= size
+                self._progress.bytes_done += size
+                return pieces
             parts: list[memoryview] = []
             for piece in pieces:
                 part = piece[self._skip : self._skip + self._left]

@@ -48,10 +48,10 @@ class Feed(Generic[T]):
 
     # -- the side that makes
 
-    def offer(self, piece: T) -> bool:
-        """Hand over a piece, from any thread; whether there is room for one more."""
-        self._pieces.append(piece)
-        self._offered += len(piece)
+    def offer(self, *pieces: T) -> bool:
+        """Hand over pieces, from any thread; whether there is room for one more."""
+        self._pieces.extend(pieces)
+        self._offered += sum(map(len, pieces))
         if self._closed:
             self._pieces.clear()
         if self._hungry:
@@ -95,7 +95,9 @@ class Feed(Generic[T]):
                 break
             await self._news.wait()
         self._hungry = False
-        return self._take()
+        piece = self._pieces.popleft()
+        self._count(len(piece))
+        return piece
 
     async def some(self, most: int) -> list[T]:
         """Wait for a piece, and take it with those behind it while their lengths add up to `most` or less;
@@ -106,9 +108,11 @@ class Feed(Generic[T]):
         except StopAsyncIteration:
             return []
         left = most - len(taken[0])
-        while self._pieces and len(self._pieces[0]) <= left:
-            taken.append(self._take())
+        pieces = self._pieces
+        while pieces and len(pieces[0]) <= left:
+            taken.append(pieces.popleft())
             left -= len(taken[-1])
+        self._count(sum(map(len, taken[1:])))
         return taken
 
     def close(self) -> None:
@@ -117,12 +121,11 @@ class Feed(Generic[T]):
         self._closed = True
         self._pieces.clear()
 
-    def _take(self) -> T:
-        piece = self._pieces.popleft()
-        self._taken += len(piece)
+    def _count(self, size: int) -> None:
+        """So many bytes were taken."""
+        self._taken += size
         if self._held <= self._capacity // 2:
             self._room.set()
-        return piece
 
     @property
     def _held(self) -> int:

@@ -15,6 +15,7 @@ from codex.exchange.messages import Presence
 from codex.exchange.orders import STRIKES, AskHave, Order, SendAway, Withdraw
 from codex.exchange.pace import FIRST_WINDOW, MAX_WINDOW
 from codex.exchange.planning import DOUBT, FETCH_WINDOW, FIRST_ORDER, HAVE_BATCH, LONGEST, PATIENCE, PROBE
+from codex.exchange.sources import Fetch
 from codex.exchange.wants import Wants
 from codex.p2p import PeerId
 
@@ -43,11 +44,25 @@ def have_not(*indices: int) -> list[Presence]:
     return [Presence(address, False) for address in leaves(*indices)]
 
 
+def asked(wants: Wants, peer: PeerId) -> list[int]:
+    """The indices that are on order from a peer."""
+    source = wants.source(peer)
+    assert source is not None
+    return [want.address.index for want in source.asked if isinstance(want.address, LeafAddress)]
+
+
+def delivered(wants: Wants, peer: PeerId, index: int, now: float) -> list[Fetch]:
+    """Have a peer send a block; the fetches that wanted it of it."""
+    [want] = wants.wanted(peer, leaves(index))
+    return list(wants.delivered(peer, [(want, BLOCK_SIZE, None)], now)) if want else []
+
+
 def deliver(wants: Wants, peer: PeerId, indices: list[int], now: float) -> None:
-    wants.arriving(peer, leaves(*indices), now)
-    for index in indices:
-        [fetch] = wants.delivered(peer, LeafAddress(TREE, index), BLOCK_SIZE, now)
-        wants.taken(fetch, BLOCK_SIZE)
+    owed = wants.arriving(peer, leaves(*indices), now)
+    given = wants.delivered(peer, [(want, BLOCK_SIZE, want.place) for want in owed if want], now)
+    assert sum(map(len, given.values())) == len(indices)
+    for fetch, some in given.items():
+        wants.taken(fetch, len(some) * BLOCK_SIZE)
 
 
 def test_strangers_are_asked_about_the_beginning_only():
@@ -182,9 +197,9 @@ def test_the_window_bounds_what_a_fetch_holds():
     for _ in range(200):
         now += 0.01
         wants.plan(now)
-        for index in [address.index for address in wants.source(ALICE).asked][:64]:
+        for index in asked(wants, ALICE)[:64]:
             wants.arriving(ALICE, leaves(index), now)
-            wants.delivered(ALICE, LeafAddress(TREE, index), BLOCK_SIZE, now)
+            delivered(wants, ALICE, index, now)
             untaken += BLOCK_SIZE
         assert fetch.held <= FETCH_WINDOW
     assert untaken == fetch.held == FETCH_WINDOW
@@ -210,7 +225,7 @@ def test_two_seeders_share_by_pace():
         wants.plan(now)
         now += 0.1
         for peer, blocks in ((ALICE, 30), (BOB, 10)):
-            some = [address.index for address in wants.source(peer).asked][:blocks]
+            some = asked(wants, peer)[:blocks]
             came[peer] += len(some)
             deliver(wants, peer, some, now)
     assert 2 < came[ALICE] / came[BOB] < 4
@@ -266,13 +281,13 @@ def test_at_the_end_a_slow_peers_orders_go_to_an_idle_one():
     while set(slow) - set(moved):
         assert now < PATIENCE
         now += 0.1
-        deliver(wants, BOB, [address.index for address in wants.source(BOB).asked][:4], now)
+        deliver(wants, BOB, asked(wants, BOB)[:4], now)
         actions = wants.plan(now)
         taken = [a.index for action in of_kind(actions, Withdraw) for a in action.addresses]
         assert set(taken) <= set(ordered(actions, BOB))
         moved += taken
     # A late answer is as good as any.
-    assert wants.is_wanted(ALICE, LeafAddress(TREE, slow[0]))
+    assert wants.wanted(ALICE, leaves(slow[0])) != [None]
 
 
 def test_a_peer_that_is_busy_with_what_was_withdrawn_keeps_its_orders():
@@ -357,12 +372,12 @@ def test_stalls_are_forgotten_when_it_delivers():
     wants.hint(ALICE, TREE)
     now = 0.0
     for index in range(10):
-        while LeafAddress(TREE, index) not in wants.source(ALICE).asked:
+        while index not in asked(wants, ALICE):
             now += 1
             assert not of_kind(wants.plan(now), SendAway)
         now += PATIENCE + 1
         wants.plan(now)  # a stall
-        while LeafAddress(TREE, index) not in wants.source(ALICE).asked:
+        while index not in asked(wants, ALICE):
             now += 1
             wants.plan(now)
         deliver(wants, ALICE, [index], now)
@@ -385,7 +400,7 @@ def test_two_lies_are_enough_and_others_get_the_orders():
     wants.lied(ALICE, LeafAddress(TREE, 1))
     actions = wants.plan(0.2)
     assert [action.peer for action in of_kind(actions, SendAway)] == [ALICE]
-    assert set(wants.source(BOB).asked) == set(leaves(0, 1, 2, 3))
+    assert set(asked(wants, BOB)) == {0, 1, 2, 3}
     assert fetch.tried.peers[ALICE].lied == 2
 
 
@@ -406,8 +421,8 @@ def test_two_fetches_want_the_same_and_it_is_ordered_once():
     wants.add(first, leaves(0, 1))
     wants.add(second, leaves(1, 2))
     assert sorted(ordered(wants.plan(0), ALICE)) == [0, 1, 2]
-    assert wants.delivered(ALICE, LeafAddress(TREE, 1), BLOCK_SIZE, 1) == [first, second]
-    assert wants.delivered(ALICE, LeafAddress(TREE, 1), BLOCK_SIZE, 1) == []
+    assert delivered(wants, ALICE, 1, 1) == [first, second]
+    assert delivered(wants, ALICE, 1, 1) == []
 
 
 def test_an_order_passes_to_the_other_fetch_that_wants_the_same():
@@ -423,7 +438,7 @@ def test_an_order_passes_to_the_other_fetch_that_wants_the_same():
     assert of_kind(actions, Withdraw) == [Withdraw(ALICE, tuple(leaves(0)))]
     assert not of_kind(actions, Order)
     assert second.held == BLOCK_SIZE
-    assert wants.delivered(ALICE, LeafAddress(TREE, 1), BLOCK_SIZE, 1) == [second]
+    assert delivered(wants, ALICE, 1, 1) == [second]
     assert second.held == BLOCK_SIZE
 
 
@@ -587,7 +602,7 @@ class Exchanges(RuleBasedStateMachine):
     @rule(peer=peer, index=index)
     def send_anything(self, peer, index):
         address = LeafAddress(TREE, index)
-        if self.wants.is_wanted(peer, address):
+        if self.wants.wanted(peer, [address]) != [None]:
             self.orders.get(peer, set()).discard(address)
             self.receive(peer, address)
         else:
@@ -595,9 +610,11 @@ class Exchanges(RuleBasedStateMachine):
         self.act()
 
     def receive(self, peer, address):
-        wanted = [fetch for fetch in self.fetches if address in fetch.wants]
-        got = self.wants.delivered(peer, address, BLOCK_SIZE, self.now)
-        assert set(got) == set(wanted)
+        [want] = self.wants.wanted(peer, [address])
+        wanted = [fetch for fetch in self.fetches if want in fetch.wants]
+        got = self.wants.delivered(peer, [(want, BLOCK_SIZE, address)] * 2, self.now)
+        assert got == {fetch: [address] for fetch in wanted}
+        assert self.wants.wanted(peer, [address]) == [None]
         for fetch in got:
             self.untaken[fetch] += BLOCK_SIZE
 
@@ -630,15 +647,15 @@ class Exchanges(RuleBasedStateMachine):
                 continue
             assert source.asked_bytes == len(source.asked) * BLOCK_SIZE
             assert source.asked_bytes <= MAX_WINDOW
-            for address, want in source.asked.items():
-                assert address not in on_order, "on order twice"
-                assert want.asked == peer
+            for want in source.asked:
+                assert want.address not in on_order, "on order twice"
+                assert want.asked is source
                 assert not want.over
-                on_order[address] = peer
+                on_order[want.address] = peer
             # What the peer takes to be ordered is what we do.
-            assert self.orders.get(peer, set()) == set(source.asked)
+            assert self.orders.get(peer, set()) == {want.address for want in source.asked}
         for fetch in self.fetches:
-            own = [want for want in fetch.wants.values() if want.fetch is fetch]
+            own = [want for want in fetch.wants if want.fetch is fetch]
             assert fetch.on_order == sum(want.asked is not None for want in own)
             assert fetch.held == fetch.on_order * BLOCK_SIZE + self.untaken[fetch]
             for want in own:
@@ -658,7 +675,7 @@ class Exchanges(RuleBasedStateMachine):
             self.act()
             for address in sorted(self.orders.pop(dave, set()), key=lambda address: address.index)[:50]:
                 self.receive(dave, address)
-            self.orders[dave] = set(self.wants.source(dave).asked)
+            self.orders[dave] = {want.address for want in self.wants.source(dave).asked}
             for fetch in self.fetches:
                 self.wants.taken(fetch, self.untaken[fetch])
                 self.untaken[fetch] = 0

@@ -55,6 +55,18 @@ async def test_pieces_are_taken_together_up_to_a_length(
     assert taken == pieces
 
 
+async def test_what_is_offered_together_is_counted_and_taken_piece_by_piece() -> None:
+    feed: Feed[bytes] = Feed(4)
+    assert feed.offer(b"ab", b"c")
+    assert not feed.offer(b"d", b"ef")
+    with trio.move_on_after(0):
+        await feed.room()
+        pytest.fail("six bytes are more than half of four")
+    assert await feed.some(4) == [b"ab", b"c", b"d"]
+    await feed.room()
+    assert await anext(feed) == b"ef"
+
+
 async def test_an_error_is_raised_behind_what_is_taken_together() -> None:
     feed: Feed[bytes] = Feed(10)
     for piece in (b"a", b"b"):
