@@ -5,20 +5,19 @@ where there is much to look at.
 from collections.abc import Mapping
 from enum import Enum
 
+from attrs import define, field
+
 from codex.codec import BLOCK_PREFIX, Cid
 from codex.data import LeafAddress
-from codex.exchange.messages import Delivery, Message, Part, TooManyFields, decode
+from codex.exchange.messages import Delivery, Message, decode, decode_deliveries
 from codex.exchange.proving import ProvenTree
+from codex.exchange.unpacking import WHOLE, Piece
 from codex.runtime import Offload
 
-SMALL = 1 << 16
-"""Bytes up to which a message is looked at in place, whatever is in it: 10 ms of work at the very most."""
 IN_PLACE = 5 << 20
-"""Bytes up to which it is where it has few fields: that is, a message of up to 64 blocks. Hashing them takes
-4 ms, or 15 where the processor has no instructions for it. A thread for that would take more from everything
-else: it passes the interpreter's lock to and fro with every block."""
-FEW_FIELDS = 1024
-"""Fields of such a message: a delivery has seven."""
+"""Bytes of deliveries that are looked at in place: 64 blocks, for instance. Hashing them takes 4 ms, or 15
+where the processor has no instructions for it. A thread for that would take more from everything else: it
+passes the interpreter's lock to and fro with every block."""
 
 
 class Finding(Enum):
@@ -33,25 +32,41 @@ Trees = Mapping[Cid, Mapping[int, tuple[ProvenTree, int]]]
 """The trees that are being fetched, by their root and their number of leaves."""
 
 
-async def examine(data: Part, trees: Trees, offload: Offload) -> tuple[Message, list[Finding]]:
-    """Read a message, and say of each delivery whether it is what its address asks for.
+@define
+class Heard:
+    """What a peer has said, read and looked at."""
+
+    deliveries: list[Delivery] = field(factory=list)
+    findings: list[Finding] = field(factory=list)
+    """What there is to say about each of them."""
+    message: Message | None = None
+    """All else that a message said, which has ended; its own deliveries are among those above."""
+
+    def add(self, other: "Heard") -> None:
+        """Add what was said next."""
+        self.deliveries += other.deliveries
+        self.findings += other.findings
+        self.message = other.message
+
+
+async def examine(piece: Piece, trees: Trees, offload: Offload) -> Heard:
+    """Read a piece of a message, and look whether each delivery is what its address asks for.
 
     Raises DecodeError.
     """
-    if len(data) <= SMALL:
-        return _examine(data, trees)
-    if len(data) <= IN_PLACE:
-        try:
-            return _examine(data, trees, FEW_FIELDS)
-        except TooManyFields:
-            pass  # much that is small, which takes longer
-    return await offload.run(_examine, data, trees)
+    rest = len(piece.message) if piece.message is not None else 0
+    if rest <= WHOLE and sum(map(len, piece.deliveries)) <= IN_PLACE:
+        return _examine(piece, trees)
+    return await offload.run(_examine, piece, trees)
 
 
-def _examine(data: Part, trees: Trees, max_fields: int | None = None) -> tuple[Message, list[Finding]]:
+def _examine(piece: Piece, trees: Trees) -> Heard:
     """May run in a thread: of `trees` it uses what is there."""
-    message = decode(data, max_fields=max_fields)
-    return message, [_find(delivery, trees) for delivery in message.deliveries]
+    message = decode(piece.message) if piece.message is not None else None
+    deliveries = decode_deliveries(piece.deliveries)
+    if message is not None:
+        deliveries += message.deliveries
+    return Heard(deliveries, [_find(delivery, trees) for delivery in deliveries], message)
 
 
 def _find(delivery: Delivery, trees: Trees) -> Finding:

@@ -43,6 +43,10 @@ class Forms:
         self._raw = b""
         self._tree: Cid | None = None
 
+    def turn(self, data: _Buffer) -> None:
+        """Read from another piece from now on."""
+        self._data = data
+
     def entry(self, start: int, end: int) -> tuple[LeafAddress, bool, bool, bool] | None:
         """The address, and whether it is cancelled, only asked about, and to be denied. Raises DecodeError
         for a tree that has no CID.

@@ -4,21 +4,19 @@ A message is held until it is whole. What is on order from a peer may come, at a
 little room, which the streams of a peer share, and all peers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 import trio
 from attrs import define, field
 
-from codex.errors import DecodeError
-from codex.exchange.messages import Part
+from codex.errors import DecodeError, PeerGone
 from codex.exchange.ports import Stream
+from codex.exchange.unpacking import Piece, Unpacker
 from codex.logs import get_logger
-from codex.p2p import MessageReader, PeerId
+from codex.p2p import PeerId
 
-MESSAGE_BYTES = 100 << 20
-"""Bytes of the largest message of the network."""
 SPARE_BYTES = 3 << 19
 """Bytes of the largest message from a peer that nothing is on order from: want lists and presences."""
 SPARE_TOTAL = 32 << 20
@@ -118,28 +116,36 @@ class Unfinished:
 
 
 class Inflow:
-    """The messages of a stream, in order."""
+    """What is said on a stream, in order."""
 
     def __init__(self, stream: Stream, unfinished: Unfinished) -> None:
         self.stream = stream
         self.held = 0
-        """Bytes that are held of a message that is not whole, or is being examined."""
+        """Bytes that are held of a message that is not whole."""
         self.since: float | None = None
-        """When the first bytes came of a message that is not whole."""
+        """Since when nothing of that was complete."""
         self._unfinished = unfinished
-        self._reader = MessageReader(self, MESSAGE_BYTES)
+        self._unpacker = Unpacker()
 
-    async def receive(self) -> Part | None:
-        """As `MessageReader.receive`. Raises DecodeError, too, when more comes than may."""
-        message = await self._reader.receive()
+    async def receive(self) -> Piece | None:
+        """Wait for more of what the peer says; None when it has ended the stream after a whole message.
+
+        Raises DecodeError for what is no message, or more than may come, and PeerGone when the stream ends
+        inside a message or is reset.
+        """
+        # Much may have come at once, and others are to have their turn in between.
+        await trio.lowlevel.checkpoint()
+        while (piece := self._unpacker.next()) is None:
+            held = self._unpacker.held
+            if held or self.held:
+                self._unfinished.hold(self, held)
+            if held and self.since is None:
+                self.since = trio.current_time()
+            parts = await self.stream.receive_parts()
+            if not parts:
+                if self._unpacker.midway:
+                    raise PeerGone("the peer ended a stream in the middle of a message")
+                return None
+            self._unpacker.feed(parts)
         self.since = None
-        return message
-
-    async def receive_parts(self, max_bytes: int | None = None) -> Sequence[Part]:
-        """As of a stream; for the reader, which asks for more when what came has completed no message."""
-        held = self._reader.held
-        if held or self.held:
-            self._unfinished.hold(self, held)
-        if held and self.since is None:
-            self.since = trio.current_time()
-        return await self.stream.receive_parts(max_bytes)
+        return piece

@@ -13,7 +13,7 @@ a view of the message.
     presence   1 address, 2 type, 3 price (256 bits, big endian)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from attrs import frozen
@@ -36,6 +36,12 @@ MAX_DELIVERIES = 2048
 
 MAX_FIELDS = 16 * MAX_ENTRIES
 """Fields of one message with everything in it; an entry with all its parts has nine."""
+
+MAX_DELIVERY_FIELDS = 64
+"""Fields of a delivery that comes by itself; with all its parts it has eight."""
+
+DELIVERY = 3
+"""The field of a message that a delivery is in."""
 
 ACCOUNT_SIZE = 20
 PRICE_SIZE = 32
@@ -89,19 +95,20 @@ class Message:
     payment: bytes = b""
 
 
-class TooManyFields(DecodeError):
-    """A message has more fields than its reader was to look at."""
-
-
-def decode(data: Part, *, max_fields: int | None = None) -> Message:
+def decode(data: Part) -> Message:
     """Read a message, and check that every delivered block has the hash that its CID tells.
 
-    Takes some 6 µs an entry or presence, and 50 µs a block of 64 KiB. Raises TooManyFields for more than
-    `max_fields` (`MAX_FIELDS`), and DecodeError for what no sound node sends: groups, cut fields, an unknown
-    want type or presence, a delivery without data, data of another hash, a bad proof or CID, too many of
-    anything.
+    Takes some 6 µs an entry or presence, and 50 µs a block of 64 KiB. Raises DecodeError for what no sound
+    node sends: groups, cut fields, an unknown want type or presence, a delivery without data, data of another
+    hash, a bad proof or CID, too many of anything.
     """
-    return _Reader(data, MAX_FIELDS if max_fields is None else max_fields).message()
+    return _Reader(data, MAX_FIELDS).message()
+
+
+def decode_deliveries(contents: Iterable[Part]) -> list[Delivery]:
+    """Read deliveries, each from the content of its field, as `decode` does."""
+    reader = _Reader(b"", 0)
+    return [reader.delivery(content) for content in contents]
 
 
 class _Reader:
@@ -114,6 +121,12 @@ class _Reader:
         self._forms = Forms(data)
         self._fields_left = max_fields
 
+    def delivery(self, data: Part) -> Delivery:
+        """Turn to another piece of the message, a delivery's content, and read it."""
+        self._data, self._fields_left = data, MAX_DELIVERY_FIELDS
+        self._forms.turn(data)
+        return self._delivery(0, len(data))
+
     def message(self) -> Message:
         entries: list[Entry] = []
         deliveries: list[Delivery] = []
@@ -124,7 +137,7 @@ class _Reader:
                 if number == 1:
                     # As for every field that may stand there once, the last one counts.
                     entries, full = self._want_list(value, end)
-                elif number == 3:
+                elif number == DELIVERY:
                     _check_count(len(deliveries), MAX_DELIVERIES, "deliveries")
                     deliveries.append(self._delivery(value, end))
                 elif number == 4:
@@ -145,7 +158,7 @@ class _Reader:
         while at < end:
             self._fields_left -= 1
             if self._fields_left < 0:
-                raise TooManyFields("the message has too many fields")
+                raise DecodeError("the message has too many fields")
             tag = data[at]
             at += 1
             if tag >= 0x80:
@@ -174,7 +187,7 @@ class _Reader:
     def _count(self, fields: int) -> None:
         self._fields_left -= fields
         if self._fields_left < 0:
-            raise TooManyFields("the message has too many fields")
+            raise DecodeError("the message has too many fields")
 
     def _bytes(self, start: int, end: int) -> bytes:
         return bytes(self._data[start:end])

@@ -15,11 +15,13 @@ from attrs import define, field
 from codex.codec import varint
 from codex.data import BlockAddress
 from codex.errors import DecodeError, PeerGone, ProtocolRefused
+from codex.exchange.examining import Heard
 from codex.exchange.inflow import Listener as InflowListener
 from codex.exchange.inflow import Unfinished
 from codex.exchange.ledger import Batch
 from codex.exchange.messages import PROTOCOL, Message, Part
 from codex.exchange.ports import Stream, Switch
+from codex.exchange.unpacking import AT_ONCE, Piece
 from codex.exchange.writing import Proved, encode, encode_blocks
 from codex.logs import get_logger
 from codex.p2p import PeerId
@@ -32,6 +34,8 @@ _TRIES = 3
 """Streams that may fail one after the other before a session waits for the peer to make the next move."""
 _PAUSE = 0.5
 """Seconds until a stream that broke is opened again; doubles, then trebles, while nothing can be said."""
+TOGETHER = 0.05
+"""Seconds within which blocks that come are passed on together, up to the end of their message."""
 _EVENTS = 256
 
 _log = get_logger("exchange")
@@ -54,7 +58,7 @@ class Signal:
 
 
 class Listener(InflowListener, Protocol):
-    """What the sessions tell. None waits but `received`, for as long as it takes to examine a message."""
+    """What the sessions tell. None waits but `examine`, for as long as it takes."""
 
     def joined(self, peer: PeerId) -> None:
         """A peer can be talked to."""
@@ -65,8 +69,11 @@ class Listener(InflowListener, Protocol):
     def interrupted(self, peer: PeerId) -> None:
         """What was said to a peer may be lost."""
 
-    async def received(self, peer: PeerId, data: Part) -> None:
-        """A message came. Raises DecodeError when it is none."""
+    async def examine(self, piece: Piece) -> Heard:
+        """More of a message came, and is to be read. Raises DecodeError when it is none."""
+
+    def received(self, peer: PeerId, heard: Heard) -> None:
+        """A peer has said that."""
 
     def ended(self, batch: Batch, *, sent: bool, took: float) -> None:
         """A batch of deliveries has left, within so many seconds, or never will."""
@@ -265,8 +272,14 @@ class Peering:
         """Receive messages until the stream ends. Raises PeerGone."""
         try:
             with self.unfinished.listening(stream) as inflow:
-                while (data := await inflow.receive()) is not None:
-                    await self._listener.received(stream.peer, data)
+                heard, told = Heard(), -TOGETHER
+                while (piece := await inflow.receive()) is not None:
+                    heard.add(await self._listener.examine(piece))
+                    now = trio.current_time()
+                    much = len(heard.deliveries) >= AT_ONCE or now - told >= TOGETHER
+                    if much or heard.message is not None:
+                        self._listener.received(stream.peer, heard)
+                        heard, told = Heard(), now
         except DecodeError as error:
             stream.reset(error.message)
             self._listener.broken(stream.peer, error.message)

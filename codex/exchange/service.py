@@ -10,16 +10,17 @@ from codex.config import ExchangeConfig
 from codex.data import BlockAddress
 from codex.exchange import calls, fetching, serving
 from codex.exchange.board import ExchangeBoard
-from codex.exchange.examining import Finding, examine
+from codex.exchange.examining import Finding, Heard, examine
 from codex.exchange.fetching import Fetcher
 from codex.exchange.ledger import Batch, Ledger, Trade
-from codex.exchange.messages import Delivery, Entry, Message, Part
+from codex.exchange.messages import Delivery, Entry, Message
 from codex.exchange.orders import Action, AskHave, Order, SendAway
 from codex.exchange.peering import OUTBOX_BYTES, Peering
 from codex.exchange.ports import Discovery, Stream, Switch
 from codex.exchange.searching import Searcher
 from codex.exchange.serving import Server
 from codex.exchange.sources import Want
+from codex.exchange.unpacking import Piece
 from codex.exchange.wants import Wants
 from codex.logs import get_logger
 from codex.p2p import PeerId
@@ -134,16 +135,20 @@ class ExchangeService:
         self._ledger.ended(batch, sent=sent, took=took)
         self._server.wake()
 
-    async def received(self, peer: PeerId, data: Part) -> None:
-        """A message came."""
-        message, findings = await examine(data, self._fetcher.trees, self._offload)
+    async def examine(self, piece: Piece) -> Heard:
+        """More of a message came, and is to be read."""
+        return await examine(piece, self._fetcher.trees, self._offload)
+
+    def received(self, peer: PeerId, heard: Heard) -> None:
+        """A peer has said that."""
+        message = heard.message or Message()
         if message.entries:
             self._note(peer, message.entries)
         if message.presences:
             self._wants.heard(peer, message.presences)
-        if message.deliveries:
-            self._take(peer, message.deliveries, findings)
-        if message.presences or message.deliveries:
+        if heard.deliveries:
+            self._take(peer, heard.deliveries, heard.findings)
+        if message.presences or heard.deliveries:
             self.step()
 
     def _note(self, peer: PeerId, entries: Sequence[Entry]) -> None:

@@ -23,7 +23,7 @@ from codex.p2p.mplex import Parser
 from codex.p2p.mux import Broken, Mux
 from codex.p2p.negotiating import Protocols, answer, propose
 from codex.p2p.streams import Stream
-from codex.p2p.upgrade import EndedEarly, Upgraded, upgrade
+from codex.p2p.upgrade import FRAMES_AT_ONCE, EndedEarly, Upgraded, upgrade
 from codex.runtime import Clock, Entropy, unwrapped
 
 _log = get_logger("p2p")
@@ -234,7 +234,7 @@ class Connection:
         self.incoming.moved(len(data), self._last)
         count = 0
         for plain in self._sealed.open(bytes(data)):
-            count = await self._breathe(count + 1)
+            count = await self._breathe(count + FRAMES_AT_ONCE)
             for frame in self._parser.feed(plain):
                 self._mux.arrived(frame, self._last)
                 count += 1

@@ -79,7 +79,7 @@ class Parser:
         self._key = Key(0, False)
         self._left = 0
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
         """Yield what `data` brings, in order; to be used up before the next call. Raises DecodeError for what
         is no mplex, and then all is over.
 
@@ -87,8 +87,6 @@ class Parser:
         frames of the other kinds. A DATA frame that is empty, or was cut just behind its header, gives one
         with no data.
         """
-        if self._head:
-            data, self._head = self._head + data, b""
         view, at, end = memoryview(data), 0, len(data)
         while at < end:
             if self._left:
@@ -98,17 +96,19 @@ class Parser:
                     yield Frame(Kind.DATA, self._key, view[at:after])
                 at = after
                 continue
-            if end - at < MAX_HEADER and not _behind_header(data, at):
-                self._head = data[at:]
+            head = self._head + view[at : at + MAX_HEADER - len(self._head)]
+            if len(head) < MAX_HEADER and sum(byte < 0x80 for byte in head) < 2:
+                self._head = head  # all of the data went into it, and one of its numbers is not complete
                 return
-            at = self._begin(data, at)
+            at += self._begin(head) - len(self._head)
+            self._head = b""
             if self._kind is not Kind.DATA or not self._left:
                 yield Frame(self._kind, self._key, _NOTHING)
 
-    def _begin(self, data: bytes, at: int) -> int:
-        """Read the header at `at`; return where the payload begins."""
-        tag, at = varint.decode(data, at)
-        size, at = varint.decode(data, at)
+    def _begin(self, head: bytes) -> int:
+        """Read the header that stands at the beginning of `head`; return its size."""
+        tag, at = varint.decode(head)
+        size, at = varint.decode(head, at)
         flag, number = tag & 7, tag >> 3
         if flag >= len(_MEANINGS):
             raise DecodeError(f"a frame has the flag {flag}, which means nothing")
@@ -120,17 +120,3 @@ class Parser:
         self._key = Key(number, ours)
         self._left = size
         return at
-
-
-def _behind_header(data: bytes, at: int) -> bool:
-    """Whether both varints at `at` are there to be read, or to be found wrong."""
-    for _ in range(2):
-        limit = at + varint.MAX_BYTES
-        while at < len(data) and data[at] >= 0x80:
-            at += 1
-            if at == limit:
-                return True
-        at += 1
-        if at > len(data):
-            return False
-    return True

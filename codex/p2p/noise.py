@@ -67,6 +67,22 @@ class Cipher:
         self._count += 1
         return plain
 
+    def open_all(self, sealed: Sequence[_Buffer]) -> memoryview:
+        """Decrypt the next messages, into one piece of memory. Raises DecodeError as `open` does."""
+        size = sum(map(len, sealed)) - TAG_SIZE * len(sealed)
+        plain = memoryview(bytearray(max(0, size)))
+        decrypt, count, at = self._aead.decrypt_into, self._count, 0
+        try:
+            for message in sealed:
+                end = at + len(message) - TAG_SIZE
+                decrypt(_NONCE.pack(count), message, None, plain[at:end])
+                count, at = count + 1, end
+        except (InvalidTag, ValueError):
+            # It says ValueError of a message that is shorter than a tag, for which there is no room.
+            raise DecodeError("a Noise message does not decrypt") from None
+        self._count = count
+        return plain
+
     def seal_frames(self, plains: Iterable[Sequence[_Buffer]], out: bytearray) -> int:
         """Encrypt messages into `out`, framed, one after the other; return how many bytes they are.
 

@@ -17,8 +17,8 @@ from codex.p2p.mplex import Key, Kind
 Bytes = bytes | memoryview
 
 SMALL = 32768
-"""Bytes below which a piece that comes is copied together with its neighbours: a view would hold on to the
-whole frame of Noise that it lies in, which has up to twice as many."""
+"""Bytes below which a piece that comes is copied together with its neighbours. A larger one is copied
+by itself when it is less than half of what came with it: a view would hold on to all of that."""
 
 
 class Link(Protocol):
@@ -213,7 +213,12 @@ class Stream:
         """Bytes have come."""
         pieces = self._pieces
         if len(data) >= SMALL:
-            pieces.append(data)
+            whole = data.obj
+            pieces.append(
+                data
+                if isinstance(whole, bytes | bytearray) and 2 * len(data) >= len(whole)
+                else bytearray(data)
+            )
         elif pieces and isinstance(last := pieces[-1], bytearray) and len(last) < SMALL:
             last += data
         else:

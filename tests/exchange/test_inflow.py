@@ -7,13 +7,13 @@ from codex.exchange import inflow
 from codex.exchange.inflow import MESSAGE_TIME
 from codex.exchange.messages import PROTOCOL
 
-BEGINNING = b"\xff\xff\x7f"  # the length of a message of 2 MiB
+BEGINNING = b"\xff\xff\x7f\x0a\xf0\xff\x7f"  # of a message of 2 MiB, which is a want list
 
 
 async def begin(actor, person, size):
     """Begin a message on a new stream, `size` bytes of it."""
     stream = await actor.switch.open_stream(person.peer_id, PROTOCOL)
-    await stream.send_all(BEGINNING, bytes(size))
+    await stream.send_all(BEGINNING, bytes(size - 4))  # four of them stand before the want list
     await trio.sleep(0.1)
     return stream
 

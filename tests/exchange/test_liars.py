@@ -155,12 +155,15 @@ async def test_garbage_costs_its_own_stream_and_then_its_connection(world, autoj
     assert len(await bob.fetch(world.dataset(30), range(3))) == 3
 
 
-async def test_a_message_that_grows_and_grows_is_cut(world, autojump_clock):
+@pytest.mark.parametrize(
+    "beginning", [b"\x0a\x80\x80\x80\x20", b"\x1a\x80\x80\x80\x20"], ids=["wants", "a block"]
+)
+async def test_a_message_that_grows_and_grows_is_cut(world, autojump_clock, beginning):
     bob = await world.person("bob")
     actor = world.actor("grower", lambda actor, message: None)
     world.join(actor, bob)
     stream = await actor.switch.open_stream(bob.peer_id, "/codex/blockexc/1.0.0")
-    await stream.send_all(b"\x80\x80\x80\x30")  # 100 MB are announced
+    await stream.send_all(b"\x80\x80\x80\x30" + beginning)  # 100 MB are announced
     sent = 0
 
     async def send_on():

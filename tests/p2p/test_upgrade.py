@@ -32,7 +32,7 @@ def test_memory_for_sealing_is_kept_until_it_is_released() -> None:
     large = [[bytes(MAX_PLAIN)]] * 3
     first = alice.seal(large)
     assert len(first) == 3 * (MAX_PLAIN + OVERHEAD) <= alice.room < 5 * MAX_PLAIN
-    assert list(bob.open(bytes(first))) == [bytes(MAX_PLAIN)] * 3
+    assert b"".join(bob.open(bytes(first))) == bytes(3 * MAX_PLAIN)
     room = alice.room
     assert list(bob.open(bytes(alice.seal([[b"small"]])))) == [b"small"]
     assert alice.room == room
