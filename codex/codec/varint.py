@@ -41,12 +41,14 @@ def decode(data: bytes | memoryview, offset: int = 0, *, minimal: bool = False) 
     Looks at no more than ten bytes. With `minimal`, the shortest form is the only one. Raises DecodeError
     when the data ends inside the number, or the number needs more than 64 bits.
     """
-    # Nearly every number of a message is a tag, a small length, or the place of a leaf.
+    # Nearly every number of a message is a tag, the place of a leaf, or a length up to that of a block.
     if offset < (end := len(data)):
         if (first := data[offset]) < 0x80:
             return first, offset + 1
         if offset + 1 < end and 0 < (second := data[offset + 1]) < 0x80:
             return first & 0x7F | second << 7, offset + 2
+        if offset + 2 < end and second >= 0x80 and 0 < (third := data[offset + 2]) < 0x80:
+            return first & 0x7F | (second & 0x7F) << 7 | third << 14, offset + 3
     value = shift = 0
     for at in range(offset, min(len(data), offset + MAX_BYTES)):
         byte = data[at]

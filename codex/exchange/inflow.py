@@ -147,5 +147,6 @@ class Inflow:
                     raise PeerGone("the peer ended a stream in the middle of a message")
                 return None
             self._unpacker.feed(parts)
-        self.since = None
+        if piece.deliveries or piece.message is not None:
+            self.since = None
         return piece

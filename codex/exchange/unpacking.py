@@ -52,10 +52,15 @@ class Unpacker:
     on yet, whatever length a message claims to have.
     """
 
-    __slots__ = ("_content", "_count", "_fields", "_head", "_lacking", "_left", "_parts", "_rest", "_unread")
+    __slots__ = (
+        *("_at", "_content", "_count", "_fields", "_head", "_lacking"),
+        *("_left", "_parts", "_rest", "_unread", "_view"),
+    )
 
     def __init__(self) -> None:
-        self._unread: deque[memoryview] = deque()
+        self._view = memoryview(b"")  # what came first and was not looked at whole …
+        self._at = 0  # … but up to here
+        self._unread: deque[memoryview] = deque()  # what came then
         self._head = b""  # of a length or a field, as long as it is too little to be read
         self._left: int | None = None  # bytes of the message that no field was seen of; None between two
         self._content: _Content | None = None
@@ -101,26 +106,32 @@ class Unpacker:
             return Piece(deliveries)
         return Piece(deliveries) if deliveries else None
 
+    def _has_more(self) -> bool:
+        """Turn to what came next, when all before was looked at; whether there is anything."""
+        if self._at == len(self._view):
+            self._view, self._at = self._unread.popleft() if self._unread else memoryview(b""), 0
+        return self._at < len(self._view)
+
     def _begin(self) -> bool:
         """Read what stands in front of a message or a field; whether enough of it is there."""
-        while self._unread:
-            view = self._unread.popleft()
-            between = self._left is None
-            most = _HEAD if self._left is None else min(_HEAD, self._left)
-            head = self._head + view[: most - len(self._head)]
-            if len(head) < most and sum(byte < 0x80 for byte in head) < 2 - between:
-                self._head = head  # all of the view went into it, and more numbers are to come
+        begin = self._begin_message if self._left is None else self._begin_field
+        most = _HEAD if self._left is None else min(_HEAD, self._left)
+        while self._has_more():
+            if not self._head and len(self._view) - self._at >= most:
+                self._at = begin(self._view, self._at)
+                return True
+            head = self._head + self._view[self._at : self._at + most - len(self._head)]
+            if len(head) < most and sum(byte < 0x80 for byte in head) < 1 + (self._left is not None):
+                self._head, self._at = head, len(self._view)  # more of its numbers are to come
                 continue
-            at = self._begin_message(head) if between else self._begin_field(head)
-            if rest := view[at - len(self._head) :]:
-                self._unread.appendleft(rest)
+            self._at += begin(head, 0) - len(self._head)
             self._head = b""
             return True
         return False
 
-    def _begin_message(self, head: bytes) -> int:
-        """Begin the message whose length `head` begins with; return where its content begins."""
-        size, at = varint.decode(head)
+    def _begin_message(self, data: Part, at: int) -> int:
+        """Begin the message whose length stands in `data`; return where its content begins."""
+        size, at = varint.decode(data, at)
         if size > MESSAGE_BYTES:
             raise DecodeError(f"a message has {size} bytes, more than {MESSAGE_BYTES}")
         self._fields = self._count = 0
@@ -130,16 +141,16 @@ class Unpacker:
             self._left = size
         return at
 
-    def _begin_field(self, head: bytes) -> int:
-        """Begin the field that `head` begins with; return where its content begins."""
-        tag, at = varint.decode(head)
+    def _begin_field(self, data: Part, start: int) -> int:
+        """Begin the field that stands in `data`; return where its content begins."""
+        tag, at = varint.decode(data, start)
         number, wire = tag >> 3, tag & 7
         if number == 0:
             raise DecodeError("a field of the message has the number 0")
         if wire == LENGTH:
-            size, at = varint.decode(head, at)
+            size, at = varint.decode(data, at)
         elif wire == VARINT:
-            size, (_, at) = 0, varint.decode(head, at)
+            size, (_, at) = 0, varint.decode(data, at)
         elif wire in _FIXED:
             size = _FIXED[wire]
         else:
@@ -148,7 +159,7 @@ class Unpacker:
         if self._fields > MAX_FIELDS:
             raise DecodeError("the message has too many fields")
         assert self._left is not None
-        self._left -= at + size
+        self._left -= at - start + size
         if self._left < 0:
             raise DecodeError("the message ends inside a field")
         self._lacking = size
@@ -159,24 +170,20 @@ class Unpacker:
                 raise DecodeError(f"the message has more than {MAX_DELIVERIES} deliveries")
         else:
             self._content = _Content.OTHER
-            self._rest += head[:at]
+            self._rest += data[start:at]
         return at
 
     def _gather(self) -> bool:
         """Take what is there of the content; whether that is all of it."""
-        while self._unread:
-            view = self._unread.popleft()
-            part = view[: self._lacking]
-            if len(part) < len(view):
-                self._unread.appendleft(view[len(part) :])
+        while self._lacking and self._has_more():
+            part = self._view[self._at : self._at + self._lacking]
             if self._content is _Content.OTHER:
                 self._rest += part
             else:
                 self._parts.append(part)
             self._lacking -= len(part)
-            if not self._lacking:
-                return True
-        return False
+            self._at += len(part)
+        return not self._lacking
 
     def _gathered(self) -> Part:
         """The content, in one piece."""

@@ -43,9 +43,9 @@ class Limits:
     """… that the network takes about so long for it, since that is what an urgent small message waits."""
     keep: float = 1.0
     """How long the memory for a large batch is kept when nothing is sent."""
-    payload: int = 65500
-    """In a frame of mplex that we send: with its header it fills one frame of Noise. Larger frames would
-    let the streams take turns less often; the network takes up to 1 MiB."""
+    payload: int = 512 * KIB
+    """In a frame of mplex that we send: a whole batch. What comes in one frame is taken in as it is, and in
+    several is copied together. The network takes up to 1 MiB."""
 
     stream_high: int = 2 * MIB
     """Unread bytes of one stream at which reading pauses: a delivery of 20 blocks, and half the next."""

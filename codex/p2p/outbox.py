@@ -1,8 +1,8 @@
 """What a connection has to send, put together fairly into batches. Pure.
 
 Frames without content (opened, closed, reset) go first and together; then the streams that have something to
-send take turns, one frame each. So a huge message of one stream holds up a small one of another for a batch
-at most.
+send take turns, one frame each, which may fill the batch. So a huge message of one stream holds up a small
+one of another for a batch at most.
 """
 
 from collections import deque
@@ -14,6 +14,9 @@ from codex.p2p.mplex import Key, Kind, header
 from codex.p2p.noise import MAX_PLAIN
 
 Part = bytes | memoryview
+
+_LEAST = 1024
+"""Bytes that a frame may have though the batch is full then: a smaller one is not worth its header."""
 
 _NOTHING: Sequence[memoryview] = ()
 
@@ -39,7 +42,7 @@ class Outbox:
     __slots__ = ("_control", "_payload", "_senders")
 
     def __init__(self, payload: int) -> None:
-        """`payload` is the most bytes that a frame carries; with its header it fits into `MAX_PLAIN`."""
+        """`payload` is the most bytes that a frame of mplex carries."""
         self._payload = payload
         self._control: deque[bytes] = deque()
         self._senders: deque[Sender] = deque()
@@ -58,7 +61,7 @@ class Outbox:
         self._senders.append(sender)
 
     def fill(self, size: int) -> list[list[Part]]:
-        """Make the next batch: up to `size` bytes and a frame, as what goes into each frame of Noise, in
+        """Make the next batch: up to `size` bytes, and headers, as what goes into each frame of Noise, in
         parts. Empty when there is nothing to send.
 
         The parts are the streams' own memory, to be used up at once: who sent them is told here that they
@@ -73,20 +76,21 @@ class Outbox:
                 count, content = 0, _NOTHING
             else:
                 sender = self._senders.popleft()
-                count, content = sender.take(self._payload)
+                count, content = sender.take(min(self._payload, max(size - total, _LEAST)))
                 if not count:
                     continue  # it was reset while it waited
                 if sender.sending:
                     self._senders.append(sender)
                 head = _data_header(sender.key, count)
-            length = len(head) + count
-            if held + length > MAX_PLAIN:
-                batch.append(parts)
-                parts, held = [], 0
-            parts.append(head)
-            parts += content
-            held += length
-            total += length
+            total += len(head) + count
+            pieces: list[Part] = [head, *content]
+            for part in pieces:
+                while len(part) > (room := MAX_PLAIN - held):
+                    parts.append(part[:room])
+                    batch.append(parts)
+                    part, parts, held = part[room:], [], 0
+                parts.append(part)
+                held += len(part)
         if parts:
             batch.append(parts)
         return batch

@@ -14,7 +14,7 @@ blocks = st.sampled_from([0, 1, 127, 128, 300, 65536]).map(lambda size: Block.of
 # Where a number takes one byte more.
 numbers = st.sampled_from([0, 1, 127, 128, 2**14 - 1, 2**14, 2**21, 2**61])
 leaves = st.builds(LeafAddress, st.sampled_from([root_cid(bytes(32)), root_cid(b"1" * 32)]), numbers)
-proofs = st.builds(MerkleProof, numbers, numbers, st.lists(digests, min_size=1, max_size=40).map(tuple))
+proofs = st.builds(MerkleProof.of, numbers, numbers, st.lists(digests, min_size=1, max_size=40))
 deliveries = st.one_of(
     st.builds(Delivery, digests.map(block_cid), blocks),
     st.builds(Delivery, leaves, blocks, st.none() | proofs),

@@ -1,17 +1,13 @@
 """The bounds fit each other and what the network takes."""
 
-from codex.codec import varint
 from codex.p2p.limits import Budget, Limits
-from codex.p2p.mplex import MAX_ID, MAX_PAYLOAD, Key, Kind, header
-from codex.p2p.noise import MAX_PLAIN
+from codex.p2p.mplex import MAX_PAYLOAD
 
 
-def test_a_full_frame_of_mplex_fits_one_of_noise() -> None:
+def test_a_frame_of_mplex_is_no_longer_than_others_take_and_not_longer_than_a_batch() -> None:
     limits = Limits()
-    longest = header(Kind.DATA, Key(MAX_ID, True), limits.payload)
-    assert len(longest) <= varint.MAX_BYTES + 3
-    assert limits.payload + len(longest) <= MAX_PLAIN
     assert limits.payload <= MAX_PAYLOAD
+    assert limits.payload <= limits.batch
 
 
 def test_lower_marks_are_lower() -> None:

@@ -167,8 +167,8 @@ def test_frames_come_out_however_the_bytes_are_cut(messages: list[list[bytes]], 
     receiving, frames, opened = Cipher(KEY), Frames(), []
     for size in [*cuts, len(wire)]:
         piece, wire = wire[:size], wire[size:]
-        opened += [receiving.open(message) for message in frames.feed(piece)]
-    assert opened == [b"".join(parts) for parts in messages]
+        opened.append(bytes(receiving.open_all(list(frames.feed(piece)))))
+    assert b"".join(opened) == b"".join([part for parts in messages for part in parts])
 
 
 def test_the_longest_frames_side_by_side() -> None:
@@ -187,6 +187,9 @@ def test_frames_and_single_messages_share_the_count() -> None:
     wire = sealed_frames(sending, [[b"two"]])
     assert receiving.open(wire[2:]) == b"two"
     assert receiving.open(sending.seal(b"three")) == b"three"
+    sealed = [sending.seal(plain) for plain in (b"four", b"", b"five")]
+    assert bytes(receiving.open_all(sealed)) == b"fourfive"
+    assert receiving.open(sending.seal(b"six")) == b"six"
 
 
 @pytest.mark.parametrize("size", range(TAG_SIZE + 1))
@@ -194,3 +197,7 @@ def test_frames_too_short_to_be_sealed_do_not_open(size: int) -> None:
     [message] = Frames().feed(frame(bytes(size)))
     with pytest.raises(DecodeError):
         Cipher(KEY).open(message)
+    with pytest.raises(DecodeError, match="does not decrypt"):
+        Cipher(KEY).open_all([message])
+    with pytest.raises(DecodeError, match="does not decrypt"):
+        Cipher(KEY).open_all([Cipher(KEY).seal(b"before it"), message])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from codex.errors import DecodeError
 from codex.p2p.multistream import Dialer, line
 from codex.p2p.noise import KEY_SIZE, MAX_PLAIN, OVERHEAD, Cipher
-from codex.p2p.upgrade import EndedEarly, Sealed, run
+from codex.p2p.upgrade import FRAMES_AT_ONCE, EndedEarly, Sealed, run
 
 GREETING = line("/multistream/1.0.0")
 
@@ -24,6 +24,14 @@ def test_batches_are_opened_again(batches: list[list[list[bytes]]]) -> None:
     wire = b"".join(bytes(alice.seal(batch)) for batch in batches)
     opened = [plain for at in range(0, len(wire), 11) for plain in bob.open(wire[at : at + 11])]
     assert opened == [b"".join(parts) for batch in batches for parts in batch]
+
+
+def test_what_comes_together_is_opened_into_one_piece_of_memory_but_not_too_much() -> None:
+    alice, bob = sealed_pair()
+    messages = [bytes([n % 256]) * 100 for n in range(2 * FRAMES_AT_ONCE + 1)]
+    opened = list(bob.open(bytes(alice.seal([[message] for message in messages]))))
+    assert [len(plain) for plain in opened] == [100 * FRAMES_AT_ONCE] * 2 + [100]
+    assert b"".join(opened) == b"".join(messages)
 
 
 def test_memory_for_sealing_is_kept_until_it_is_released() -> None:
@@ -44,6 +52,12 @@ def test_memory_for_sealing_is_kept_until_it_is_released() -> None:
 def test_what_was_changed_on_the_way_does_not_open() -> None:
     alice, bob = sealed_pair()
     wire = bytearray(alice.seal([[b"hello"]]))
+    wire[-1] ^= 1
+    with pytest.raises(DecodeError, match="does not decrypt"):
+        list(bob.open(bytes(wire)))
+    # What came before it in the same piece is not believed either: the connection is over.
+    alice, bob = sealed_pair()
+    wire = bytearray(alice.seal([[b"hello"], [b"again"]]))
     wire[-1] ^= 1
     with pytest.raises(DecodeError, match="does not decrypt"):
         list(bob.open(bytes(wire)))
