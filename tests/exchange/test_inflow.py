@@ -3,9 +3,15 @@
 import pytest
 import trio
 
+from codex.codec import varint
+from codex.data import LeafAddress
+from codex.errors import PeerGone
 from codex.exchange import inflow
 from codex.exchange.inflow import MESSAGE_TIME
-from codex.exchange.messages import PROTOCOL
+from codex.exchange.messages import PROTOCOL, Delivery, Message, Presence
+from codex.exchange.unpacking import MESSAGE_BYTES
+from codex.exchange.wants import FORGIVING
+from codex.exchange.writing import encode
 
 BEGINNING = b"\xff\xff\x7f\x0a\xf0\xff\x7f"  # of a message of 2 MiB, which is a want list
 
@@ -92,3 +98,63 @@ async def test_what_was_begun_is_let_go_of_when_its_stream_ends_or_it_is_whole(w
     await trio.sleep(MESSAGE_TIME + 10)
     assert is_open(third)
     assert unfinished(bob).spare == 0
+
+
+def delivery(dataset, index):
+    return Delivery(LeafAddress(dataset.cid, index), dataset.blocks[index], dataset.tree.proof(index))
+
+
+async def test_blocks_are_taken_while_the_rest_of_their_message_is_still_to_come(world, autojump_clock, bob):
+    dataset = world.dataset(20, 65536)
+    peer = world.actor("slow", lambda actor, message: None)
+    world.join(peer, bob)
+    came = []
+
+    async def fetch():
+        async with bob.exchange.fetch_leaves(dataset.cid, 20, range(20), block_size=65536) as arrivals:
+            async for batch in arrivals:
+                indices = [index for index, _ in batch]
+                came.append((trio.current_time(), indices))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fetch)
+        await trio.sleep(1)
+        has = tuple([Presence(entry.address, True) for entry in peer.heard[0].entries])
+        await peer.say(bob.peer_id, Message(presences=has))
+        await trio.sleep(1)
+        wanted = sorted(address.index for address in peer.wants())
+        assert len(wanted) > 10
+        data = b"".join(encode(Message(deliveries=tuple([delivery(dataset, index) for index in wanted]))))
+        stream = await peer.switch.open_stream(bob.peer_id, PROTOCOL)
+        await stream.send_all(varint.encode(len(data)))
+        began, step = trio.current_time(), -(-len(data) // len(wanted))
+        for at in range(0, len(data), step):
+            await stream.send_all(data[at : at + step])
+            await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert [index for _, some in came for index in some] == wanted
+    assert max(len(some) for _, some in came) <= 2
+    assert came[0][0] - began < 7
+    assert bob.switch.dropped == []
+
+
+async def test_a_message_of_blocks_that_nobody_asked_for_ends_early(world, autojump_clock, bob):
+    dataset = world.dataset(200)
+    pusher = world.actor("pusher", lambda actor, message: None)
+    world.join(pusher, bob)
+    await trio.sleep(FORGIVING + 1)
+    stream = await pusher.switch.open_stream(bob.peer_id, PROTOCOL)
+    await stream.send_all(varint.encode(MESSAGE_BYTES), b"\x0a\x02\x10\x00")
+    sent = []
+
+    async def push():
+        for index in range(200):
+            whole = b"".join(encode(Message(deliveries=(delivery(dataset, index),))))
+            await stream.send_all(whole[4:-10])  # without its want list, and the fields of payment
+            sent.append(index)
+            await trio.sleep(1)
+
+    with pytest.raises(PeerGone):
+        await push()
+    assert len(sent) < 50
+    assert [peer for peer, _ in bob.switch.dropped] == [pusher.peer_id]
