@@ -19,10 +19,10 @@ from codex.exchange.examining import Heard
 from codex.exchange.inflow import Listener as InflowListener
 from codex.exchange.inflow import Unfinished
 from codex.exchange.ledger import Batch
-from codex.exchange.messages import PROTOCOL, Message, Part
+from codex.exchange.messages import PROTOCOL, Part
 from codex.exchange.ports import Stream, Switch
 from codex.exchange.unpacking import AT_ONCE, Piece
-from codex.exchange.writing import Proved, encode, encode_blocks
+from codex.exchange.writing import Proved, encode_blocks
 from codex.logs import get_logger
 from codex.p2p import PeerId
 
@@ -93,9 +93,9 @@ class Session:
     notes_bytes: int = 0
     deliveries: deque[tuple[Batch, list[Part]]] = field(factory=deque)
 
-    def say(self, message: Message) -> None:
+    def say(self, message: Sequence[Part]) -> None:
         """Have a want list or presences sent, ahead of any deliveries."""
-        parts = _framed(encode(message))
+        parts = _framed(message)
         self.notes.append(parts)
         self.notes_bytes += sum(map(len, parts))
         self.work.set()

@@ -22,6 +22,7 @@ from codex.exchange.serving import Server
 from codex.exchange.sources import Want
 from codex.exchange.unpacking import Piece
 from codex.exchange.wants import Wants
+from codex.exchange.writing import encode_wants
 from codex.logs import get_logger
 from codex.p2p import PeerId
 from codex.runtime import Inbox, Offload, serve
@@ -202,12 +203,11 @@ class ExchangeService:
         elif isinstance(action, AskHave):
             # A peer that reads nothing is not told more and more; what it has is asked again some time.
             if session.notes_bytes < OUTBOX_BYTES:
-                entries = tuple([Entry(address, True, False, True) for address in action.addresses])
-                session.say(Message(entries, action.full))
+                session.say(encode_wants(action.addresses, have=True, send_dont_have=True, full=action.full))
         elif isinstance(action, Order):
-            session.say(Message(tuple([Entry(address, False, False, True) for address in action.addresses])))
+            session.say(encode_wants(action.addresses, send_dont_have=True))
         else:
-            session.say(Message(tuple([Entry(address, True, True) for address in action.addresses])))
+            session.say(encode_wants(action.addresses, have=True, cancel=True))
 
     def _send_away(self, peer: PeerId, why: str) -> None:
         if peer in self._shunned or self._nursery is None:

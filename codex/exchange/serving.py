@@ -12,7 +12,7 @@ from codex.errors import CodexError
 from codex.exchange.ledger import Batch, Ledger
 from codex.exchange.messages import Message, Presence
 from codex.exchange.peering import OUTBOX_BYTES, Peering, Session, Signal
-from codex.exchange.writing import Proved
+from codex.exchange.writing import Proved, encode
 from codex.logs import get_logger
 from codex.p2p import PeerId
 from codex.store import ProvedBlock
@@ -42,6 +42,7 @@ class Server:
         self._peering = peering
         self._due = Signal()
         self._asking: dict[PeerId, None] = {}
+        self._reads = 0
 
     def wake(self) -> None:
         """There may be batches to read."""
@@ -54,7 +55,6 @@ class Server:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        reads = trio.Semaphore(READS)
         async with trio.open_nursery() as nursery:
             while True:
                 await self._due.wait()
@@ -64,13 +64,9 @@ class Server:
                         session.answering = True
                         nursery.start_soon(self._answer, session)
                 self._asking.clear()
-                while True:
-                    await reads.acquire()
-                    batch = self._ledger.next_batch()
-                    if batch is None:
-                        reads.release()
-                        break
-                    nursery.start_soon(self._bring, batch, reads)
+                while self._reads < READS and (batch := self._ledger.next_batch()) is not None:
+                    self._reads += 1
+                    nursery.start_soon(self._bring, batch)
 
     async def _answer(self, session: Session) -> None:
         """Answer a peer's questions, a message at a time, no faster than it takes the answers."""
@@ -87,13 +83,13 @@ class Server:
                     if have or query.deny
                 )
                 if presences:
-                    session.say(Message(presences=presences))
+                    session.say(encode(Message(presences=presences)))
                 while session.notes_bytes > _ANSWERS_BYTES:
                     await session.room.wait()
         finally:
             session.answering = False
 
-    async def _bring(self, batch: Batch, reads: trio.Semaphore) -> None:
+    async def _bring(self, batch: Batch) -> None:
         """Read a batch and hand it to the peer's session."""
         addresses: Sequence[BlockAddress] = batch.addresses
         try:
@@ -119,7 +115,9 @@ class Server:
             self._end(batch)
             raise
         finally:
-            reads.release()
+            if self._reads == READS:
+                self._due.set()
+            self._reads -= 1
 
     def _deny(self, session: Session, addresses: Sequence[BlockAddress]) -> None:
         """Tell a peer that these are not here; when it takes answers again, if many of them wait for it."""
@@ -127,7 +125,8 @@ class Server:
             self._ledger.ask(session.peer, addresses)
             self.ask(session.peer)
         else:
-            session.say(Message(presences=tuple([Presence(address, False) for address in addresses])))
+            lacking = tuple([Presence(address, False) for address in addresses])
+            session.say(encode(Message(presences=lacking)))
 
     def _end(self, batch: Batch) -> None:
         self._ledger.ended(batch, sent=False)

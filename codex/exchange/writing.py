@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from codex.codec import varint
 from codex.data import Block, BlockAddress, LeafAddress
-from codex.exchange.messages import PRICE_SIZE, Delivery, Entry, Message, Part, Presence
+from codex.exchange.messages import PRICE_SIZE, Delivery, Message, Part, Presence
 
 _NO_WANTS = bytes.fromhex("0a021000")
 _NO_PAYMENT = bytes.fromhex("280032020a003a020a00")
@@ -23,8 +23,11 @@ Proved: TypeAlias = tuple[Block, bytes | None]
 
 def encode(message: Message) -> list[Part]:
     """The message as parts to be sent one after the other; the data of blocks are not copied."""
-    wants = message.entries or message.full
-    before = _want_list(message.entries, message.full) if wants else _NO_WANTS
+    entries = [
+        _entry(one.address, _wish(one.have, one.cancel, one.send_dont_have, one.priority))
+        for one in message.entries
+    ]
+    before = _want_list(entries, message.full) if entries or message.full else _NO_WANTS
     deliveries = message.deliveries
     parts = _deliveries(before, [one.address for one in deliveries], map(_proved, deliveries))
     if message.presences:
@@ -39,6 +42,21 @@ def encode(message: Message) -> list[Part]:
     return parts
 
 
+def encode_wants(
+    addresses: Iterable[BlockAddress],
+    *,
+    have: bool = False,
+    cancel: bool = False,
+    send_dont_have: bool = False,
+    full: bool = False,
+) -> list[Part]:
+    """A message with an entry for each of these addresses (see `Entry`) and nothing else, as `encode` gives
+    it.
+    """
+    wish = _wish(have, cancel, send_dont_have)
+    return [_want_list([_entry(address, wish) for address in addresses], full), _NO_PAYMENT]
+
+
 def encode_blocks(addresses: Iterable[BlockAddress], blocks: Iterable[Proved]) -> list[Part]:
     """A message that brings a block to each of these addresses, and nothing else, as `encode` gives it."""
     return [*_deliveries(_NO_WANTS, addresses, blocks), _NO_PAYMENT]
@@ -48,26 +66,29 @@ def _sized(data: bytes) -> bytes:
     return varint.encode(len(data)) + data
 
 
-def _want_list(entries: Iterable[Entry], full: bool) -> bytes:
-    body = b"".join([b"\x0a" + _sized(_entry(entry)) for entry in entries])
-    return b"\x0a" + _sized(body + b"\x10" + _FALSE_TRUE[full])
+def _want_list(entries: Iterable[bytes], full: bool) -> bytes:
+    return b"\x0a" + _sized(b"".join([*entries, b"\x10", _FALSE_TRUE[full]]))
 
 
-def _entry(entry: Entry) -> bytes:
-    return b"".join(
-        (
-            b"\x0a",
-            _address(entry.address),
-            b"\x10",
-            varint.encode(entry.priority & _MAX_UINT64),
-            b"\x18",
-            _FALSE_TRUE[entry.cancel],
-            b"\x20",
-            _FALSE_TRUE[entry.have],
-            b"\x28",
-            _FALSE_TRUE[entry.send_dont_have],
-        )
-    )
+def _entry(address: BlockAddress, wish: bytes) -> bytes:
+    if isinstance(address, LeafAddress):
+        index = varint.encode(address.index)
+        return _before_wanted(address.tree.raw, len(index), len(wish)) + index + wish
+    return b"\x0a" + _sized(b"\x0a" + _address(address) + wish)
+
+
+@lru_cache(maxsize=256)
+def _before_wanted(tree: bytes, index: int, wish: int) -> bytes:
+    """What stands in an entry before the index of a leaf; that and the wish have so many bytes."""
+    place = _before_index(tree, index)
+    return b"\x0a" + varint.encode(1 + len(place) + index + wish) + b"\x0a" + place
+
+
+@lru_cache(maxsize=256)
+def _wish(have: bool, cancel: bool, send_dont_have: bool, priority: int = 0) -> bytes:
+    """What an entry says of its address."""
+    said = b"\x10" + varint.encode(priority & _MAX_UINT64) + b"\x18" + _FALSE_TRUE[cancel]
+    return said + b"\x20" + _FALSE_TRUE[have] + b"\x28" + _FALSE_TRUE[send_dont_have]
 
 
 def _address(address: BlockAddress) -> bytes:

@@ -4,7 +4,7 @@ multistream-select for Noise, the Noise handshake, and multistream-select again,
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import trio
@@ -42,7 +42,7 @@ class Sealed:
         """Seal what goes into each frame, given in parts; what goes onto the wire, to be used up before the
         next call.
         """
-        size = sum(sum(map(len, parts)) for parts in batch) + noise.OVERHEAD * len(batch)
+        size = sum(map(len, chain.from_iterable(batch))) + noise.OVERHEAD * len(batch)
         if len(self._out) < size:
             self._out = bytearray(-(-size // _GRAIN) * _GRAIN)
         return memoryview(self._out)[: self._sending.seal_frames(batch, self._out)]

@@ -43,7 +43,7 @@ class BlockStore:
     async def get_many(self, addresses: Sequence[BlockAddress]) -> list[Block]:
         """The blocks, in order, each verified. Ask for 16 to 64 at once.
 
-        A block's data is a view into a buffer of up to 2 MiB that it shares with its neighbours. Raises
+        A block's data is a view into a buffer of up to 256 KiB that it shares with its neighbours. Raises
         BlockNotFound and CorruptData for the first that cannot be had.
         """
         return await self._mailbox.ask(calls.GetBlocks(addresses))

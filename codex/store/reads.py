@@ -7,6 +7,7 @@ more before it is called corrupt. Everything here may run in any number of threa
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from sqlite3 import Connection
 
 from attrs import frozen
@@ -25,8 +26,11 @@ from codex.store.trees import encoded
 from codex.store.values import ProvedBlock
 
 RUN_BYTES = 2 << 20
-"""Bytes that are read at once where blocks lie side by side, so that little is lost in going from one run to
-the next. A block keeps the whole of its run in memory."""
+"""Bytes that are read at once where leaves are handed on as they lie, so that little is lost in going from
+one run to the next."""
+BLOCKS_BYTES = 256 << 10
+"""Bytes that are read at once where blocks are wanted one by one and lie side by side. A block keeps the
+whole of its run in memory; and what is hashed before more is read is still in the processor's cache."""
 
 # Columns of a row here: id, cid, segment, offset, length, bad; of a leaf's row, its index and proof too.
 _COLUMNS = "b.id, b.cid, b.segment, b.offset, b.length, b.bad"
@@ -35,6 +39,7 @@ _LEAF_RUN = f"{_LEAF} WHERE l.tree = ? AND l.idx >= ? AND l.idx < ? ORDER BY l.i
 _PLACE_COLUMNS = ("id", "cid", "segment", "offset", "length", "bad", "idx")
 _LEAF_COLUMNS = (*_PLACE_COLUMNS, "proof")
 
+_BY_PLACE = itemgetter(2, 3)
 _EMPTY = Block(EMPTY_BLOCK, b"")
 
 Answer = Block | CorruptData | None
@@ -142,7 +147,7 @@ class Reader:
         """The bytes of the rows, in this order, as whole runs where they lie side by side."""
         buffers: list[memoryview] = []
         rows = [row for row in rows if row[4]]
-        for run in _runs(rows):
+        for run in _runs(rows, RUN_BYTES):
             whole = self._read(run)
             if whole is not None and all(_sound(row[1], view) for row, view in _cut(run, whole)):
                 buffers.append(whole)
@@ -173,7 +178,7 @@ class Reader:
         distinct = {row[0]: row for row in rows if not row[5]}
         data: dict[int, Buffer] = {}
         doubtful: list[int] = []
-        for run in _runs(sorted(distinct.values(), key=lambda row: (row[2], row[3]))):
+        for run in _runs(sorted(distinct.values(), key=_BY_PLACE), BLOCKS_BYTES):
             whole = self._read(run)
             if whole is None:
                 doubtful += [row[0] for row in run] if len(run) == 1 else self._one_by_one(run, data)
@@ -289,12 +294,12 @@ def _leaf_rows(
     return list(map(_checked, rows))
 
 
-def _runs(rows: Iterable[Row]) -> Iterable[list[Row]]:
-    """Cut rows into runs that lie side by side, in this order, of at most `RUN_BYTES` or one block."""
+def _runs(rows: Iterable[Row], most: int) -> Iterable[list[Row]]:
+    """Cut rows into runs that lie side by side, in this order, of at most so many bytes or one block."""
     run: list[Row] = []
     size = 0
     for row in rows:
-        if run and row[2] == run[-1][2] and row[3] == run[-1][3] + run[-1][4] and size + row[4] <= RUN_BYTES:
+        if run and row[2] == run[-1][2] and row[3] == run[-1][3] + run[-1][4] and size + row[4] <= most:
             run.append(row)
             size += row[4]
         else:

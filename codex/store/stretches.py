@@ -113,7 +113,7 @@ def _leaves_in(buffers: Iterable[memoryview], rows: Iterable[Row]) -> int:
     """How many of the rows' leaves, from the first on, these buffers hold."""
     left, leaves = sum(map(len, buffers)), 0
     for row in rows:
-        left -= row[4]
+        left -= row[4] or 0  # none of the empty block
         if left < 0:
             break
         leaves += 1

@@ -4,10 +4,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from codex.data import LeafAddress
-from codex.exchange.ledger import MAX_QUERIES, QUERIES, Ledger
+from codex.exchange.ledger import FIRST_BATCH, MAX_QUERIES, QUERIES, Ledger
 from codex.exchange.messages import Entry, decode
 from codex.exchange.peering import Session
-from codex.exchange.serving import _ANSWERS_BYTES, Server
+from codex.exchange.serving import _ANSWERS_BYTES, READS, Server
 from codex.p2p import Identity
 from codex.runtime import SeededEntropy
 
@@ -73,6 +73,34 @@ async def test_a_peer_that_takes_no_answers_has_no_more_questions_answered(nurse
     assert asked > MAX_QUERIES
     assert not ledger._accounts[ALICE].queries
     assert not session.answering
+
+
+async def test_so_many_batches_are_read_at_once_and_the_next_when_one_is_done(nursery, autojump_clock, world):
+    dataset, ledger, reading, most, read = world.dataset(1), Ledger(), 0, 0, 0
+
+    class Slow:
+        async def find_leaves(self, tree, indices):
+            nonlocal reading, most, read
+            reading += 1
+            most = max(most, reading)
+            await trio.sleep(1)
+            reading -= 1
+            read += len(indices)
+            return [None] * len(indices)
+
+    server = Server(Slow(), ledger, Sessions())
+    nursery.start_soon(server.run)
+    peers = [Identity.generate(SeededEntropy(f"peer {number}")).peer_id for number in range(2 * READS)]
+    for peer in peers:
+        ledger.joined(peer)
+        ledger.note(peer, [Entry(LeafAddress(dataset.cid, i)) for i in range(FIRST_BATCH)])
+        server.wake()
+    await trio.sleep(0.5)
+    assert reading == READS
+    await trio.sleep(1)
+    assert (reading, read) == (READS, READS * FIRST_BATCH)
+    await trio.sleep(1)
+    assert (reading, most, read) == (0, READS, len(peers) * FIRST_BATCH)
 
 
 async def test_a_peer_that_leaves_has_nobody_wait_for_it(nursery, autojump_clock, world):

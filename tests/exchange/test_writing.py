@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from codex.codec import block_cid
 from codex.codec.cid import root_cid
 from codex.data import Block, LeafAddress, MerkleProof
-from codex.exchange.messages import Delivery, Message
-from codex.exchange.writing import encode, encode_blocks
+from codex.exchange.messages import Delivery, Entry, Message
+from codex.exchange.writing import encode, encode_blocks, encode_wants
 
 digests = st.binary(min_size=32, max_size=32)
 blocks = st.sampled_from([0, 1, 127, 128, 300, 65536]).map(lambda size: Block.of(bytes(size)))
@@ -19,6 +19,16 @@ deliveries = st.one_of(
     st.builds(Delivery, digests.map(block_cid), blocks),
     st.builds(Delivery, leaves, blocks, st.none() | proofs),
 )
+
+
+addresses = st.one_of(digests.map(block_cid), leaves)
+
+
+@given(st.lists(addresses, max_size=8), st.booleans(), st.booleans(), st.booleans(), st.booleans())
+def test_wants_alone_are_written_as_a_message_with_nothing_else(addresses, have, cancel, deny, full):
+    parts = encode_wants(addresses, have=have, cancel=cancel, send_dont_have=deny, full=full)
+    entries = tuple(Entry(address, have, cancel, deny) for address in addresses)
+    assert b"".join(parts) == b"".join(encode(Message(entries, full)))
 
 
 @given(st.lists(deliveries, max_size=8).map(tuple))

@@ -126,6 +126,10 @@ def test_neighbours_are_read_at_once_and_share_a_buffer(
     monkeypatch.setattr(reads, "RUN_BYTES", 2500)
     read_run(repo, dataset, 1, 4)
     assert read == [(1, 1000, 2000), (1, 3000, 2000)]
+    read.clear()
+    monkeypatch.setattr(reads, "BLOCKS_BYTES", 3000)
+    repo.reader.find_leaves(dataset, [1, 2, 3, 4, 6, 8])
+    assert read == [(1, 1000, 3000), (1, 4000, 1000), (1, 6000, 1000), (2, 0, 1000)]
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 12), (3, 1), (0, 0), (7, 2), (11, 1)])

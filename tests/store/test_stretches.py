@@ -131,3 +131,17 @@ def test_a_long_stretch_ends_before_a_leaf_of_another_size(repo: Repo, upload: U
     assert fed.next == 9
     assert isinstance(fed.error, NotADataset)
     assert f"has {len(odd.data)} bytes, and 16" in fed.error.message
+
+
+def test_leaves_without_bytes_before_one_that_is_damaged_count(
+    repo: Repo, upload: Upload, rot: Callable[..., None]
+) -> None:
+    mixed = [EMPTY, BLOCKS[0], EMPTY, BLOCKS[1]]
+    tree, _ = make_dataset(mixed)
+    upload(repo, mixed)
+    rot(1500)
+    stretch = Stretch(repo.reader, tree.root_cid, 0, 4, 4, lambda _: True)
+    fed = read_alone(stretch)
+    assert isinstance(fed.error, CorruptData)
+    assert fed.next == 3
+    repo.mark_bad(fed.rotten)
