@@ -9,6 +9,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ PARAMETERS = 500
 """Values bound in one IN list: under the limit of every SQLite in use, long enough to make the statement
 cheap.
 """
-INSERTED = 16  # rows in one step: few statements to keep ready, and few steps
+INSERTED = (64, 16, 4, 1)  # rows in one step: few statements to keep ready, and few steps
 
 _CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the write-ahead log before they are carried over into the index: 16 MiB."""
@@ -269,8 +270,10 @@ def insert(tx: sqlite3.Connection, before: str, rows: Sequence[Sequence[Any]]) -
     if not rows:
         return
     one = f"({','.join('?' * len(rows[0]))})"
-    whole = len(rows) // INSERTED * INSERTED
-    several = f"{before} VALUES {','.join([one] * INSERTED)}"
-    for start in range(0, whole, INSERTED):
-        tx.execute(several, [value for row in rows[start : start + INSERTED] for value in row])
-    tx.executemany(f"{before} VALUES {one}", rows[whole:])
+    at = 0
+    for count in INSERTED:
+        if count <= len(rows) - at:
+            several = f"{before} VALUES {','.join([one] * count)}"
+        while count <= len(rows) - at:
+            tx.execute(several, list(chain.from_iterable(rows[at : at + count])))
+            at += count

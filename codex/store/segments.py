@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from attrs import define, frozen
+from attrs import define
 
 from codex.errors import CodexError, DiskFull
 from codex.store.disk import Buffer, Disk, File, disk_errors
@@ -42,8 +43,7 @@ def segment_number(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-@frozen(slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a block's bytes lie: `length` bytes at `offset` of a segment."""
 
     segment: int

@@ -182,7 +182,7 @@ def things() -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-@pytest.mark.parametrize("count", [0, 1, INSERTED - 1, INSERTED, 2 * INSERTED + 3])
+@pytest.mark.parametrize("count", [0, 1, *(size - 1 for size in INSERTED[:-1]), 64, 64 + 16 + 4 + 1, 211])
 def test_what_is_inserted_several_rows_in_a_step_is_all_there(things: sqlite3.Connection, count: int) -> None:
     rows = [(number, f"name {number}", bytes([number, 0, 255])) for number in range(count)]
     insert(things, "INSERT INTO things(number, name, bytes)", rows)
