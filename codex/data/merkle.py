@@ -15,6 +15,7 @@ byte.
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -149,9 +150,8 @@ class MerkleProof:
 
     def to_bytes(self) -> bytes:
         """Encode as it stands in block deliveries; leaf metadata has the same in hexadecimal."""
-        # Some twenty of these are written for every megabyte that goes between nodes.
-        code, index, count = map(varint.encode, (self.code, self.index, self.leaf_count))
-        return b"\x08" + code + b"\x10" + index + b"\x18" + count + self.steps
+        before, behind = _around_index(self.code, self.leaf_count)
+        return before + varint.encode(self.index) + behind + self.steps
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> "MerkleProof":
@@ -162,8 +162,8 @@ class MerkleProof:
         if usual is None:
             return cls._from_fields(data)
         code, index, leaf_count, steps = usual.groups()
-        known = _known(varint.decode(code)[0])
-        return cls(varint.decode(index)[0], varint.decode(leaf_count)[0], steps, known)
+        known, count = _of_tree(code, leaf_count)
+        return cls(varint.decode(index)[0], count, steps, known)
 
     @classmethod
     def _from_fields(cls, data: bytes | memoryview) -> "MerkleProof":
@@ -364,6 +364,20 @@ def is_usual_proof(data: bytes) -> bool:
 def steps_of(path: Iterable[bytes]) -> bytes:
     """Siblings from a leaf up to the root, of 32 bytes each, as they stand in an encoded proof."""
     return b"".join([_STEP_HEAD + node for node in path])
+
+
+# All proofs of a tree have these in common, and some twenty are read and written for every megabyte that goes
+# between nodes.
+@lru_cache(maxsize=64)
+def _of_tree(code: bytes, leaf_count: bytes) -> tuple[int, int]:
+    """The hash and the number of leaves. Raises DecodeError."""
+    return _known(varint.decode(code)[0]), varint.decode(leaf_count)[0]
+
+
+@lru_cache(maxsize=64)
+def _around_index(code: int, leaf_count: int) -> tuple[bytes, bytes]:
+    """What stands in a proof before the index, and what behind it."""
+    return b"\x08" + varint.encode(code) + b"\x10", b"\x18" + varint.encode(leaf_count)
 
 
 def _known(code: int) -> int:

@@ -62,7 +62,7 @@ class ProvenTree:
                 return leaf == beside[0] and steps == up
             # Each of the two nodes below that one is the sibling of the other.
             start, stop = STEP * meet - DIGEST_SIZE, STEP * meet
-            if steps[start:stop] != beside[meet - 1] or steps[stop:] != up[stop:]:
+            if steps[start:stop] != beside[meet - 1] or not steps.endswith(up[stop:]):
                 return False
             nodes = self._climb(index, leaf, steps, meet - 1) if meet > 1 else [leaf]
             if nodes is None or nodes[-1] != up[start:stop]:
