@@ -212,22 +212,18 @@ class Ledger:
         return account.forgotten < FLOOD
 
     def _note(self, account: Account, entry: Entry, most: int) -> None:
-        address = entry.address
-        if address in account.sending and (entry.cancel or not entry.have):
+        address, waiting, sending, absent = entry.address, account.waiting, account.sending, account.absent
+        if address in sending and (entry.cancel or not entry.have):
             # It may turn out not to be here: then it counts whether it is still wanted.
-            account.sending[address] = None if entry.cancel else entry.send_dont_have
-        elif (
-            address in account.waiting
-            or address in account.absent
-            or account.sending.get(address) is not None
-        ):
+            sending[address] = None if entry.cancel else entry.send_dont_have
+        elif address in waiting or address in absent or sending.get(address) is not None:
             if entry.cancel:
-                account.waiting.pop(address, None)
-                if account.absent.pop(address, None) is not None:
+                waiting.pop(address, None)
+                if absent.pop(address, None) is not None:
                     self._unseek(account, [address])
-            elif not entry.have and address in account.absent:
+            elif not entry.have and address in absent:
                 self._unseek(account, [address])
-                account.waiting[address] = account.absent.pop(address)
+                waiting[address] = absent.pop(address)
         elif entry.cancel:
             return
         elif entry.have:
@@ -236,7 +232,7 @@ class Ledger:
             else:
                 account.forgotten += 1
         elif account.wanted < MAX_WANTED and account.size < most:
-            account.waiting[address] = entry.send_dont_have
+            waiting[address] = entry.send_dont_have
         else:
             account.forgotten += 1
 
@@ -288,8 +284,7 @@ class Ledger:
 
     def asks(self, peer: PeerId) -> bool:
         """Whether questions of a peer wait for an answer."""
-        account = self._accounts.get(peer)
-        return account is not None and bool(account.queries)
+        return peer in self._accounts and bool(self._accounts[peer].queries)
 
     def take_queries(self, peer: PeerId) -> list[Query]:
         """The next questions of a peer, which the caller answers in one message."""

@@ -67,6 +67,8 @@ class Server:
                 while self._reads < READS and (batch := self._ledger.next_batch()) is not None:
                     self._reads += 1
                     nursery.start_soon(self._bring, batch)
+                    # Tasks that begin in the same turn do so in any order, and a peer waits for the first.
+                    await trio.lowlevel.checkpoint()
 
     async def _answer(self, session: Session) -> None:
         """Answer a peer's questions, a message at a time, no faster than it takes the answers."""

@@ -4,7 +4,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from codex.data import LeafAddress
-from codex.exchange.ledger import FIRST_BATCH, MAX_QUERIES, QUERIES, Ledger
+from codex.exchange.ledger import FIRST_BATCH, MAX_QUERIES, PEER_BATCHES, QUERIES, Ledger
 from codex.exchange.messages import Entry, decode
 from codex.exchange.peering import Session
 from codex.exchange.serving import _ANSWERS_BYTES, READS, Server
@@ -101,6 +101,28 @@ async def test_so_many_batches_are_read_at_once_and_the_next_when_one_is_done(nu
     assert (reading, read) == (READS, READS * FIRST_BATCH)
     await trio.sleep(1)
     assert (reading, most, read) == (0, READS, len(peers) * FIRST_BATCH)
+
+
+async def test_the_batches_of_a_peer_are_asked_of_the_store_in_their_order(nursery, autojump_clock, world):
+    dataset, ledger, asked = world.dataset(1), Ledger(), []
+
+    class Notes:
+        async def find_leaves(self, tree, indices):
+            asked.extend(indices)
+            await trio.sleep(1)
+            return [None] * len(indices)
+
+    server = Server(Notes(), ledger, Sessions())
+    nursery.start_soon(server.run)
+    for number in range(10):
+        peer = Identity.generate(SeededEntropy(f"peer {number}")).peer_id
+        ledger.joined(peer)
+        entries = [Entry(LeafAddress(dataset.cid, i)) for i in range(PEER_BATCHES * FIRST_BATCH)]
+        ledger.note(peer, entries)
+        server.wake()
+        await trio.sleep(2)
+        assert asked == list(range(len(entries)))
+        asked.clear()
 
 
 async def test_a_peer_that_leaves_has_nobody_wait_for_it(nursery, autojump_clock, world):
