@@ -33,7 +33,7 @@ class Limits:
     negotiating: int = 64
     """Streams of the peer's that are not agreed on yet. More are reset."""
 
-    read: int = 256 * KIB
+    read: int = 1024 * KIB
     """Taken from the connection at once. Larger gains nothing, and each connection in use holds so much."""
     batch: int = 512 * KIB
     """Sealed and sent at once at most: 0.3 ms of work. Larger gains nothing."""
