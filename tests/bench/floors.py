@@ -43,7 +43,7 @@ class Content:
         return self._base[: size // MIB]
 
 
-def hash_blocks(pieces: Sequence[bytes]) -> None:
+def hash_blocks(pieces: Sequence[bytes | bytearray]) -> None:
     """sha2-256 of every 64 KiB, and nothing else."""
     sha256 = hashlib.sha256
     for piece in pieces:

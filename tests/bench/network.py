@@ -163,11 +163,11 @@ def _by_parts(bench: Bench, directory: Path, tls: Row) -> Figure:
             gives,
             Row("the node that takes", "CPU ms/MB", tuple(taken[1:])),
             *rows,
-            Row("a to g together", "CPU ms/MB", together),
+            Row("a to f together", "CPU ms/MB", together),
             ceiling,
             Row("the same, over trio's TLS stream", "", quotients(ceiling, tls)),
         ],
-        notes=["who reads spends half of g; the nodes and it share the processors"],
+        notes=["who reads spends half of f; the nodes and it share the processors"],
     )
 
 
