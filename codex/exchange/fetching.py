@@ -185,7 +185,7 @@ class Fetcher:
                 nursery.start_soon(self._watch, run, f"the {what} {cid}")
                 await run.came.wait()
                 nursery.cancel_scope.cancel()
-            # The view would hold on to the whole message.
+            # The view would hold on to all that came with it.
             block = Block(cid, bytes(run.arrived.popleft().block.data))
             if cid.codec == CODEX_MANIFEST and run.giver is not None:
                 # Whoever has the manifest has, as a rule, the dataset.

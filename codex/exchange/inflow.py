@@ -23,6 +23,8 @@ SPARE_TOTAL = 32 << 20
 """Bytes of such messages that all peers may have begun together. Beyond, whoever has most loses it."""
 MESSAGE_TIME = 120.0
 """Seconds in which a message that has begun must have come whole; a slower one would be of no use."""
+TAKEN = 1 << 20
+"""Bytes that are taken from a stream at once: what waits there is counted, and holds the peer back."""
 _LOOK = 5.0
 """Seconds between two looks at how long messages take."""
 
@@ -141,7 +143,7 @@ class Inflow:
                 self._unfinished.hold(self, held)
             if held and self.since is None:
                 self.since = trio.current_time()
-            parts = await self.stream.receive_parts()
+            parts = await self.stream.receive_parts(TAKEN)
             if not parts:
                 if self._unpacker.midway:
                     raise PeerGone("the peer ended a stream in the middle of a message")
