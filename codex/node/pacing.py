@@ -61,11 +61,11 @@ class Pace:
     def doubtful(self, left: int) -> float | None:
         """The leaves that have come in a second since the last look, when it is time to see whether the
         `left` ones would come sooner by other rows; None when it is not. That is seen after twice as long
-        each time.
+        each time. Where none has come, one is taken to be on its way.
         """
         if not self.is_due:
             return None
-        rate = (self.came - self._came + 1) / (self.waited - self._waited)
+        rate = max(1, self.came - self._came) / (self.waited - self._waited)
         self._came, self._waited = self.came, self.waited
         if left <= rate * LONG:
             return None

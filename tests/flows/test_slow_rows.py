@@ -134,4 +134,4 @@ async def test_blocks_of_the_usual_size_that_take_seconds_each(autojump_clock: M
     async with open_test_network("alice", "carol") as people:
         await people.add("bob", upload_limit=10_000)
         await provide(people, dataset, alice=(1, 2), bob=(0,))
-        assert await read(people["carol"], dataset) < 25
+        assert await read(people["carol"], dataset) < 15

@@ -94,7 +94,7 @@ def test_what_is_here_soon_is_waited_for() -> None:
     pace.note(99, STALL - 0.1)
     assert pace.doubtful(10_000) is None
     pace.note(0, 0.1)
-    assert pace.doubtful(int(100 / STALL * LONG)) is None
+    assert pace.doubtful(int(99 / STALL * LONG)) is None
     # Looked at again after as long, and only what came since counts.
     assert pace.doubtful(10_000) is None
     pace.note(0, STALL)
