@@ -121,13 +121,17 @@ class Unpacker:
                 self._at = begin(self._view, self._at)
                 return True
             head = self._head + self._view[self._at : self._at + most - len(self._head)]
-            if len(head) < most and sum(byte < 0x80 for byte in head) < 1 + (self._left is not None):
+            if len(head) < most and sum(byte < 0x80 for byte in head) < self._numbers(head):
                 self._head, self._at = head, len(self._view)  # more of its numbers are to come
                 continue
             self._at += begin(head, 0) - len(self._head)
             self._head = b""
             return True
         return False
+
+    def _numbers(self, head: bytes) -> int:
+        """How many numbers stand there: no more of them is taken than that, since what follows is content."""
+        return 1 if self._left is None or head[0] & 7 in _FIXED else 2
 
     def _begin_message(self, data: Part, at: int) -> int:
         """Begin the message whose length stands in `data`; return where its content begins."""

@@ -128,6 +128,14 @@ def test_the_fields_of_a_message_are_counted(monkeypatch: pytest.MonkeyPatch) ->
         unpack(Unpacker(), framed(written([(5, 1)] * 5000 + [(1, LARGE)])))
 
 
-def test_fields_of_a_fixed_size_are_for_whoever_reads_the_message() -> None:
-    message = b"\x2d\1\2\3\4" + b"\x31" + bytes(8) + written([(1, LARGE)])
-    assert unpack(Unpacker(), framed(message)) == [Piece([], message)]
+@pytest.mark.parametrize("content", [bytes(12), b"\xff" * 12])
+def test_fields_of_a_fixed_size_are_for_whoever_reads_the_message(content: bytes) -> None:
+    message = (
+        b"\x2d" + content[:4] + b"\x31" + content[4:] + b"\xad\x7f" + content[:4] + written([(1, LARGE)])
+    )
+    wire = framed(message)
+    assert unpack(Unpacker(), wire) == [Piece([], message)]
+    for first in range(1, 30):
+        for second in (1, 2, 3, 40):
+            parts = wire[:first], wire[first : first + second], wire[first + second :]
+            assert unpack(Unpacker(), *parts) == [Piece([], message)]
