@@ -7,6 +7,7 @@ may come is bounded by what was ordered.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Protocol
 
 import trio
@@ -273,10 +274,16 @@ class Peering:
         try:
             with self.unfinished.listening(stream) as inflow:
                 heard, told = Heard(), -TOGETHER
-                while (piece := await inflow.receive()) is not None:
-                    heard.add(await self._listener.examine(piece))
+                while True:
+                    # What has come is passed on in its time, also when the peer says no more.
+                    with trio.CancelScope(deadline=told + TOGETHER if heard.deliveries else inf) as scope:
+                        piece = await inflow.receive()
+                        if piece is None:
+                            return
+                    if not scope.cancelled_caught:
+                        heard.add(await self._listener.examine(piece))
                     now = trio.current_time()
-                    much = len(heard.deliveries) >= AT_ONCE or now - told >= TOGETHER
+                    much = len(heard.deliveries) >= AT_ONCE or now >= told + TOGETHER
                     if much or heard.message is not None:
                         self._listener.received(stream.peer, heard)
                         heard, told = Heard(), now

@@ -104,38 +104,64 @@ def delivery(dataset, index):
     return Delivery(LeafAddress(dataset.cid, index), dataset.blocks[index], dataset.tree.proof(index))
 
 
-async def test_blocks_are_taken_while_the_rest_of_their_message_is_still_to_come(world, autojump_clock, bob):
-    dataset = world.dataset(20, 65536)
-    peer = world.actor("slow", lambda actor, message: None)
-    world.join(peer, bob)
-    came = []
+class Slow:
+    """Somebody who sends bob a message of blocks that were ordered, as a test will, and what came of it."""
 
-    async def fetch():
-        async with bob.exchange.fetch_leaves(dataset.cid, 20, range(20), block_size=65536) as arrivals:
+    def __init__(self, world, bob):
+        self.bob = bob
+        self.dataset = world.dataset(20, 65536)
+        self.peer = world.actor("slow", lambda actor, message: None)
+        world.join(self.peer, bob)
+        self.came = []
+
+    async def fetch(self):
+        fetch = self.bob.exchange.fetch_leaves
+        async with fetch(self.dataset.cid, 20, range(20), block_size=65536) as arrivals:
             async for batch in arrivals:
-                indices = [index for index, _ in batch]
-                came.append((trio.current_time(), indices))
+                self.came.append((trio.current_time(), [index for index, _ in batch]))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(fetch)
+    async def begin(self):
+        """The length of a message is sent; on which stream, what is in it, and the rest of its bytes."""
         await trio.sleep(1)
-        has = tuple([Presence(entry.address, True) for entry in peer.heard[0].entries])
-        await peer.say(bob.peer_id, Message(presences=has))
+        has = tuple([Presence(entry.address, True) for entry in self.peer.heard[0].entries])
+        await self.peer.say(self.bob.peer_id, Message(presences=has))
         await trio.sleep(1)
-        wanted = sorted(address.index for address in peer.wants())
+        wanted = sorted(address.index for address in self.peer.wants())
         assert len(wanted) > 10
-        data = b"".join(encode(Message(deliveries=tuple([delivery(dataset, index) for index in wanted]))))
-        stream = await peer.switch.open_stream(bob.peer_id, PROTOCOL)
+        deliveries = tuple([delivery(self.dataset, index) for index in wanted])
+        data = b"".join(encode(Message(deliveries=deliveries)))
+        stream = await self.peer.switch.open_stream(self.bob.peer_id, PROTOCOL)
         await stream.send_all(varint.encode(len(data)))
+        return stream, wanted, data
+
+
+async def test_blocks_are_taken_while_the_rest_of_their_message_is_still_to_come(world, autojump_clock, bob):
+    slow = Slow(world, bob)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(slow.fetch)
+        stream, wanted, data = await slow.begin()
         began, step = trio.current_time(), -(-len(data) // len(wanted))
         for at in range(0, len(data), step):
             await stream.send_all(data[at : at + step])
             await trio.sleep(3)
         nursery.cancel_scope.cancel()
-    assert [index for _, some in came for index in some] == wanted
-    assert max(len(some) for _, some in came) <= 2
-    assert came[0][0] - began < 7
+    assert [index for _, some in slow.came for index in some] == wanted
+    assert max(len(some) for _, some in slow.came) <= 2
+    assert slow.came[0][0] - began < 7
     assert bob.switch.dropped == []
+
+
+async def test_blocks_do_not_wait_for_a_peer_that_says_no_more(world, autojump_clock, bob):
+    slow = Slow(world, bob)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(slow.fetch)
+        stream, wanted, data = await slow.begin()
+        for part in (data[:140_000], data[140_000:700_000]):
+            await stream.send_all(part)
+            await trio.sleep(0.01)
+        await trio.sleep(1)
+        assert [index for _, some in slow.came for index in some] == wanted[:10]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_message_of_blocks_that_nobody_asked_for_ends_early(world, autojump_clock, bob):
