@@ -50,11 +50,14 @@ class _Content(Enum):
 class Unpacker:
     """Pieces of a byte stream in, what messages say out. What is held is what has come and cannot be handed
     on yet, whatever length a message claims to have.
+
+    A content that lies in one piece is a view of it; else its parts are copied together, once and as they
+    come: they would keep in memory all that came with them, and be many when each is small.
     """
 
     __slots__ = (
         *("_at", "_content", "_count", "_fields", "_head", "_lacking"),
-        *("_left", "_parts", "_rest", "_unread", "_view"),
+        *("_left", "_part", "_rest", "_unread", "_view", "_whole"),
     )
 
     def __init__(self) -> None:
@@ -65,7 +68,8 @@ class Unpacker:
         self._left: int | None = None  # bytes of the message that no field was seen of; None between two
         self._content: _Content | None = None
         self._lacking = 0  # bytes of the content
-        self._parts: list[memoryview] = []  # what is there of it
+        self._part = bytearray()  # what is there of it …
+        self._whole: memoryview | None = None  # … or all of it, in one piece
         self._rest = bytearray()  # what the message says besides its deliveries
         self._fields = self._count = 0  # of the message: fields, and deliveries among them
 
@@ -77,7 +81,7 @@ class Unpacker:
     @property
     def held(self) -> int:
         """Bytes of the message that has begun."""
-        return len(self._rest) + sum(map(len, self._parts))
+        return len(self._rest) + len(self._part)
 
     def feed(self, parts: Iterable[Part]) -> None:
         """Take what came."""
@@ -97,7 +101,7 @@ class Unpacker:
             if content is _Content.DELIVERY:
                 deliveries.append(self._gathered())
             if not self._left:
-                message = self._gathered() if content is _Content.MESSAGE else bytes(self._rest)
+                message = self._gathered() if content is _Content.MESSAGE else memoryview(self._rest)
                 self._left, self._rest = None, bytearray()
                 return Piece(deliveries, message)
             if len(deliveries) == AT_ONCE:
@@ -181,15 +185,19 @@ class Unpacker:
         """Take what is there of the content; whether that is all of it."""
         while self._lacking and self._has_more():
             part = self._view[self._at : self._at + self._lacking]
-            if self._content is _Content.OTHER:
-                self._rest += part
-            else:
-                self._parts.append(part)
             self._lacking -= len(part)
             self._at += len(part)
+            if self._content is _Content.OTHER:
+                self._rest += part
+            elif self._lacking or self._part:
+                self._part += part
+            else:
+                self._whole = part
         return not self._lacking
 
     def _gathered(self) -> Part:
         """The content, in one piece."""
-        parts, self._parts = self._parts, []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        whole, self._whole = self._whole, None
+        if whole is None:
+            whole, self._part = memoryview(self._part), bytearray()
+        return whole

@@ -1,6 +1,7 @@
 """Messages taken apart as they come: cut anywhere, they say the same; and what is held is bounded."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,19 @@ def test_what_lies_in_one_piece_is_not_copied() -> None:
     wire = framed(written([(3, LARGE), (3, LARGE)]))
     [piece] = unpack(Unpacker(), wire)
     assert [delivery.obj for delivery in piece.deliveries if isinstance(delivery, memoryview)] == [wire, wire]
+
+
+def test_what_has_begun_keeps_nothing_in_memory_but_itself() -> None:
+    wire = framed(written([(1, b"wants"), (3, LARGE), (3, LARGE), (3, LARGE)]))
+    cuts = [0, 2 * WHOLE + 100, 2 * WHOLE + 101, 3 * WHOLE]
+    unpacker, blocks = Unpacker(), 0
+    for start, end in pairwise(cuts):
+        piece = bytearray(wire[start:end])
+        unpacker.feed([piece])
+        blocks += sum(len(handed.deliveries) for handed in iter(unpacker.next, None))
+        piece.clear()  # which raises while there is a view of it
+    assert (blocks, unpacker.held > WHOLE // 2) == (2, True)
+    assert unpack(unpacker, wire[end:]) == [Piece([LARGE], written([(1, b"wants")]))]
 
 
 def test_much_is_handed_on_little_by_little() -> None:
