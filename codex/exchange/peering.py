@@ -278,9 +278,9 @@ class Peering:
                     # What has come is passed on in its time, also when the peer says no more.
                     with trio.CancelScope(deadline=told + TOGETHER if heard.deliveries else inf) as scope:
                         piece = await inflow.receive()
+                    if not scope.cancelled_caught:
                         if piece is None:
                             return
-                    if not scope.cancelled_caught:
                         heard.add(await self._listener.examine(piece))
                     now = trio.current_time()
                     much = len(heard.deliveries) >= AT_ONCE or now >= told + TOGETHER

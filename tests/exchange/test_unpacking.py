@@ -96,7 +96,7 @@ def test_what_has_begun_keeps_nothing_in_memory_but_itself() -> None:
     unpacker, blocks = Unpacker(), 0
     for start, end in pairwise(cuts):
         piece = bytearray(wire[start:end])
-        unpacker.feed([piece])
+        unpacker.feed([memoryview(piece)])
         blocks += sum(len(handed.deliveries) for handed in iter(unpacker.next, None))
         piece.clear()  # which raises while there is a view of it
     assert (blocks, unpacker.held > WHOLE // 2) == (2, True)
