@@ -210,7 +210,9 @@ class Stream:
         return limit - left, taken
 
     def arrive(self, data: memoryview) -> None:
-        """Bytes have come."""
+        """Bytes have come; none, in a frame without content, is nothing to whoever reads."""
+        if not data:
+            return
         pieces = self._pieces
         if len(data) >= SMALL:
             whole = data.obj

@@ -842,3 +842,20 @@ async def test_a_puppet_that_behaves_is_served(open_puppet: Opener, autojump_clo
         await trio.sleep(1)
         assert bob.streams() == ()
         assert not bob.why
+
+
+async def test_a_frame_without_content_is_not_the_end_of_its_stream(
+    open_puppet: Opener, autojump_clock: MockClock
+) -> None:
+    async with open_puppet({ECHO: echo}) as (puppet, bob):
+        await puppet.send(AGREED)
+        for part in (b"", b"one", b"", b"two"):
+            await trio.sleep(1)
+            await puppet.send(frame_of(Kind.DATA, 0, part))
+        said = b""
+        with trio.move_on_after(5):
+            while not said.endswith(b"two"):
+                said += await puppet.receive()
+        frames = list(Parser().feed(said))
+        assert b"".join(frame.data for frame in frames).endswith(b"onetwo")
+        assert {frame.kind for frame in frames} == {Kind.DATA}
