@@ -847,7 +847,7 @@ async def test_a_puppet_that_behaves_is_served(open_puppet: Opener, autojump_clo
 async def test_a_frame_without_content_is_not_the_end_of_its_stream(
     open_puppet: Opener, autojump_clock: MockClock
 ) -> None:
-    async with open_puppet({ECHO: echo}) as (puppet, bob):
+    async with open_puppet({ECHO: echo}) as (puppet, _):
         await puppet.send(AGREED)
         for part in (b"", b"one", b"", b"two"):
             await trio.sleep(1)
