@@ -228,7 +228,7 @@ class Connection:
 
     async def _read_some(self) -> bool:
         """Take what comes next; whether it is not the end. What came is let go of before the next wait."""
-        data = await self._stream.receive_some(self._limits.read)
+        data = await self._stream.receive_some(self._mux.appetite)
         self.bytes_in += len(data)
         self._last = trio.current_time()
         self.incoming.moved(len(data), self._last)

@@ -34,7 +34,8 @@ class Limits:
     """Streams of the peer's that are not agreed on yet. More are reset."""
 
     read: int = 1024 * KIB
-    """Taken from the connection at once. Larger gains nothing, and each connection in use holds so much."""
+    """Taken from the connection at once, but for a `share` where all hold too much. Larger gains nothing, and
+    each connection in use holds so much."""
     batch: int = 512 * KIB
     """Sealed and sent at once at most: 0.3 ms of work. Larger gains nothing."""
     batch_least: int = 64 * KIB

@@ -169,6 +169,11 @@ class Mux:
             or (self._budget.exceeded and self.unread > limits.share)
         )
 
+    @property
+    def appetite(self) -> int:
+        """Bytes that are taken from the peer at once: where all hold too much, no more than its share."""
+        return self._limits.share if self._budget.exceeded else self._limits.read
+
     def give_up_full(self, why: str) -> list[Stream]:
         """Reset the streams that are too full, or else the fullest; which they were."""
         held = list(self._full) or sorted(self._streams.values(), key=attrgetter("unread"))[-1:]

@@ -473,6 +473,29 @@ async def test_all_connections_have_a_budget_together(open_pair: Opener, autojum
         assert budget.used == 0
 
 
+async def test_no_more_than_a_share_is_taken_at_once_where_all_hold_too_much(
+    open_puppet: Opener, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, limits, asked = Budget(MIB), Limits(), list[int]()
+    async with open_puppet({ECHO: deaf}, budget=budget) as (puppet, bob):
+        receive = bob._stream.receive_some
+
+        async def receive_some(most: int) -> Any:
+            asked.append(most)
+            return await receive(most)
+
+        monkeypatch.setattr(bob._stream, "receive_some", receive_some)
+        await puppet.send(AGREED)
+        for others in (0, 2 * MIB, 0):
+            budget.used += others
+            for _ in range(2):
+                await puppet.send(frame_of(Kind.DATA, 0, b"more"))
+                await trio.sleep(1)
+            budget.used -= others
+    assert list(dict.fromkeys(asked)) == [limits.read, limits.share]
+    assert asked[-1] == limits.read
+
+
 async def test_the_budget_is_given_back_at_the_end(open_pair: Opener, autojump_clock: MockClock) -> None:
     budget = Budget(64 * MIB)
     async with open_pair({DEAF: deaf}, budget=budget) as (alice, bob):
