@@ -67,6 +67,7 @@ unknown.
 MAX_TREE = 128 * 1024 * 1024
 """Bytes of the largest encoded tree that is read: the tree of more than 100 GB of data."""
 
+_MAX_PROOF_FIELDS = 2 * (MAX_DEPTH + 3)  # and as many that are unknown
 # A node takes 36 bytes; every field but a few is one.
 _MAX_TREE_FIELDS = MAX_TREE // 32
 
@@ -170,7 +171,7 @@ class MerkleProof:
         """Decode a proof, in whatever order its fields are, and whatever stands between them."""
         numbers = dict.fromkeys((1, 2, 3), 0)
         path: list[bytes] = []
-        for number, wire, value in protobuf.fields(data, limit=MAX_PROOF):
+        for number, wire, value in protobuf.fields(data, limit=MAX_PROOF, max_fields=_MAX_PROOF_FIELDS):
             if wire == protobuf.VARINT and number in numbers:
                 numbers[number] = int(value)
             elif number == 4 and isinstance(value, bytes):
@@ -392,7 +393,7 @@ def _node(message: bytes) -> bytes:
     # What every writer writes; anything else is read the long way.
     if len(message) == len(_NODE_HEAD) + DIGEST_SIZE and message.startswith(_NODE_HEAD):
         return message[len(_NODE_HEAD) :]
-    node = protobuf.Message(message).bytes(1)
+    node = protobuf.Message(message, max_fields=_MAX_PROOF_FIELDS).bytes(1)
     if node is None or len(node) != DIGEST_SIZE:
         raise DecodeError(f"a node of a dataset's tree has {DIGEST_SIZE} bytes")
     return node

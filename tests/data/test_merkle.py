@@ -275,6 +275,8 @@ _NODE = protobuf.Writer().bytes(1, bytes(32))
         (protobuf.Writer().varint(1, 0x12).bytes(4, b"\x12\x20" + bytes(32)).finish(), "32 bytes"),
         (b"\x0b", "wire type"),
         (bytes(MAX_PROOF + 1), "more than"),
+        (b"\x28\x00" * 1000, "too many fields"),
+        (protobuf.Writer().varint(1, 0x12).bytes(4, b"\x28\x00" * 1000).finish(), "too many fields"),
     ],
 )
 def test_broken_proofs_are_refused(data: bytes, why: str) -> None:
