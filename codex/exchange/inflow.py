@@ -1,7 +1,8 @@
 """What peers have begun to say and not finished: bounded for each of them, for all together, and in time.
 
-A message is held until it is whole. What is on order from a peer may come, at any time; for all else there is
-little room, which the streams of a peer share, and all peers.
+Each block of a message is passed on when it is there, and the rest is held until the message is whole. What
+is on order from a peer may come, at any time; for all else there is little room, which the streams of a peer
+share, and all peers.
 """
 
 from collections.abc import Iterator
@@ -18,11 +19,12 @@ from codex.logs import get_logger
 from codex.p2p import PeerId
 
 SPARE_BYTES = 3 << 19
-"""Bytes of the largest message from a peer that nothing is on order from: want lists and presences."""
+"""Bytes that are held of messages from a peer that nothing is on order from: want lists and presences."""
 SPARE_TOTAL = 32 << 20
 """Bytes of such messages that all peers may have begun together. Beyond, whoever has most loses it."""
 MESSAGE_TIME = 120.0
-"""Seconds in which a message that has begun must have come whole; a slower one would be of no use."""
+"""Seconds in which more of a message must be complete, a block of it or its end; a slower one would be of no
+use."""
 TAKEN = 1 << 20
 """Bytes that are taken from a stream at once: what waits there is counted, and holds the peer back."""
 _LOOK = 5.0
