@@ -393,7 +393,7 @@ def _node(message: bytes) -> bytes:
     # What every writer writes; anything else is read the long way.
     if len(message) == len(_NODE_HEAD) + DIGEST_SIZE and message.startswith(_NODE_HEAD):
         return message[len(_NODE_HEAD) :]
-    node = protobuf.Message(message, max_fields=_MAX_PROOF_FIELDS).bytes(1)
+    node = protobuf.Message(message, max_fields=8).bytes(1)
     if node is None or len(node) != DIGEST_SIZE:
         raise DecodeError(f"a node of a dataset's tree has {DIGEST_SIZE} bytes")
     return node

@@ -276,7 +276,7 @@ _NODE = protobuf.Writer().bytes(1, bytes(32))
         (b"\x0b", "wire type"),
         (bytes(MAX_PROOF + 1), "more than"),
         (b"\x28\x00" * 1000, "too many fields"),
-        (protobuf.Writer().varint(1, 0x12).bytes(4, b"\x28\x00" * 1000).finish(), "too many fields"),
+        (protobuf.Writer().varint(1, 0x12).bytes(4, b"\x28\x00" * 9).finish(), "too many fields"),
     ],
 )
 def test_broken_proofs_are_refused(data: bytes, why: str) -> None:
