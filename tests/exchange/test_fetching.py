@@ -108,6 +108,22 @@ async def test_pieces_that_come_one_after_the_other_are_stored_together(every, l
     assert min(size for _, size in batches) >= least
 
 
+async def test_what_waits_for_more_is_stored_when_all_that_is_on_order_has_come(autojump_clock):
+    fetching = Fetching()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fetching.run, 16)
+        await trio.testing.wait_all_tasks_blocked()
+        fetching.send(1)
+        await trio.sleep(1)
+        while fetching.on_order() > 1:
+            fetching.send(1)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(GATHER / 2)
+        began = trio.current_time()
+        fetching.send(1)
+    assert [(taken - began <= 0, size) for taken, size in fetching.shelf.took] == [(True, 1), (True, 15)]
+
+
 async def test_what_comes_slowly_waits_no_longer_than_it_may(autojump_clock):
     fetching, sent = Fetching(), []
     async with trio.open_nursery() as nursery:

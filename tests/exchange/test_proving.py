@@ -26,7 +26,7 @@ def test_it_agrees_with_hashing_every_path(count, data):
     for _ in range(data.draw(st.integers(1, 12))):
         index = data.draw(st.integers(0, count - 1))
         proof, digest = tree.proof(index), tree.leaf(index)
-        match data.draw(st.integers(0, 5)):
+        match data.draw(st.integers(0, 6)):
             case 0:
                 digest = leaf(data.draw(st.integers(0, count)))
             case 1:
@@ -38,6 +38,8 @@ def test_it_agrees_with_hashing_every_path(count, data):
                 proof = evolve(proof, index=data.draw(st.integers(0, count)))
             case 3:
                 proof = evolve(proof, steps=steps_of(proof.path[:-1]))
+            case 4:
+                proof = evolve(proof, steps=steps_of((*proof.path, bytes(32))))
         true = proof.index == index and proof.verify(digest, tree.root)
         assert proven.proves(index, digest, proof) == true
 

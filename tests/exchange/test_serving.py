@@ -10,6 +10,7 @@ from codex.exchange.peering import Session
 from codex.exchange.serving import _ANSWERS_BYTES, READS, Server
 from codex.p2p import Identity
 from codex.runtime import SeededEntropy
+from codex.store import ProvedBlock
 
 ALICE = Identity.generate(SeededEntropy("alice")).peer_id
 
@@ -101,6 +102,32 @@ async def test_so_many_batches_are_read_at_once_and_the_next_when_one_is_done(nu
     assert (reading, read) == (READS, READS * FIRST_BATCH)
     await trio.sleep(1)
     assert (reading, most, read) == (0, READS, len(peers) * FIRST_BATCH)
+
+
+async def test_who_takes_no_blocks_does_not_keep_others_from_having_theirs_read(
+    nursery, autojump_clock, world
+):
+    dataset, ledger, sessions = world.dataset(1), Ledger(), {}
+
+    class Full:
+        async def find_leaves(self, tree, indices):
+            await trio.sleep(1)
+            return [ProvedBlock(dataset.blocks[0], b"") for _ in indices]
+
+    class Deaf:
+        def session(self, peer):
+            return sessions[peer]
+
+    server = Server(Full(), ledger, Deaf())
+    nursery.start_soon(server.run)
+    for number in range(2 * READS):
+        peer = Identity.generate(SeededEntropy(f"peer {number}")).peer_id
+        sessions[peer] = Session(peer, talking=True)
+        ledger.joined(peer)
+        ledger.note(peer, [Entry(LeafAddress(dataset.cid, 0))])
+    server.wake()
+    await trio.sleep(10)
+    assert [len(session.deliveries) for session in sessions.values()] == [1] * 2 * READS
 
 
 async def test_the_batches_of_a_peer_are_asked_of_the_store_in_their_order(nursery, autojump_clock, world):

@@ -144,3 +144,30 @@ async def test_cancelled_at_every_checkpoint_what_went_out_is_the_beginning_and_
             got.clear()
 
         assert await cancel_at_every_checkpoint(operation, check) > 3
+
+
+async def test_what_others_opened_under_the_same_number_is_not_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is closed, and its number given away, just when there is room again to send."""
+    alice, bob = await clogged()
+    number = alice._inner.socket.fileno()
+    others = list[socket.socket]()
+
+    async def wait(_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        alice._inner.socket.close()
+        while not others or others[-1].fileno() < number:
+            others.extend(socket.socketpair())
+
+    monkeypatch.setattr(trio.lowlevel, "wait_writable", wait)
+    async with bob:
+        with pytest.raises(trio.ClosedResourceError):
+            await alice.send_all(b"secret")
+    assert number in [other.fileno() for other in others]
+    for other in others:
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(1)
+    for other in others:
+        other.close()
