@@ -13,7 +13,15 @@ from codex.data import Block, LeafAddress, MerkleProof, MerkleTree
 from codex.errors import DecodeError
 from codex.exchange import messages
 from codex.exchange.forms import Forms
-from codex.exchange.messages import Delivery, Entry, Message, Presence, decode
+from codex.exchange.messages import (
+    MAX_DELIVERY_FIELDS,
+    Delivery,
+    Entry,
+    Message,
+    Presence,
+    decode,
+    decode_deliveries,
+)
 from codex.exchange.writing import encode
 
 TREE = MerkleTree.of([bytes([i]) * 32 for i in range(5)])
@@ -289,6 +297,14 @@ def test_counts_are_bounded(monkeypatch):
             patch.setattr(messages, name, 3)
             with pytest.raises(DecodeError, match=r"more than 3|too many"):
                 decode(raw)
+
+
+def test_the_fields_of_each_delivery_are_counted():
+    block = Writer().bytes(1, EMPTY_BLOCK.raw).bytes(2, b"").bytes(3, address_field()[2:]).finish()
+    spare = Writer().varint(9, 1).finish() * (MAX_DELIVERY_FIELDS - 5)
+    assert len(decode_deliveries([block + spare] * 3)) == 3
+    with pytest.raises(DecodeError, match="too many"):
+        decode_deliveries([block, block + spare + Writer().varint(9, 1).finish()])
 
 
 def test_of_a_field_that_may_stand_once_the_last_one_counts():
