@@ -42,6 +42,13 @@ class Heard:
     message: Message | None = None
     """All else that a message said, which has ended; its own deliveries are among those above."""
 
+    @property
+    def true(self) -> bool:
+        """Whether all that came belongs where it says. What there is to say about anything else holds only
+        as long as the same is fetched.
+        """
+        return self.findings.count(Finding.TRUE) == len(self.findings)
+
     def add(self, other: "Heard") -> None:
         """Add what was said next."""
         self.deliveries += other.deliveries

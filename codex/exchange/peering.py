@@ -284,7 +284,7 @@ class Peering:
                         heard.add(await self._listener.examine(piece))
                     now = trio.current_time()
                     much = len(heard.deliveries) >= AT_ONCE or now >= told + TOGETHER
-                    if much or heard.message is not None:
+                    if much or heard.message is not None or not heard.true:
                         self._listener.received(stream.peer, heard)
                         heard, told = Heard(), now
         except DecodeError as error:

@@ -135,6 +135,11 @@ class Slow:
         return stream, wanted, data
 
 
+async def cancelled_by(scope, task):
+    with scope:
+        await task()
+
+
 @pytest.mark.parametrize("pause", [3, 12])
 async def test_blocks_are_taken_while_the_rest_of_their_message_is_still_to_come(
     world, autojump_clock, bob, pause
@@ -152,6 +157,26 @@ async def test_blocks_are_taken_while_the_rest_of_their_message_is_still_to_come
     assert max(len(some) for _, some in slow.came) <= 2
     assert slow.came[0][0] - began < 2 * pause + 1
     assert bob.switch.dropped == []
+
+
+async def test_what_came_between_two_fetches_says_nothing_about_the_second(world, autojump_clock, bob):
+    slow = Slow(world, bob)
+    async with trio.open_nursery() as nursery:
+        first = trio.CancelScope()
+        nursery.start_soon(cancelled_by, first, slow.fetch)
+        stream, _, data = await slow.begin()
+        await stream.send_all(data[:70_000])
+        await trio.sleep(0.01)
+        first.cancel()
+        await trio.sleep(0.01)
+        await stream.send_all(data[70_000:200_000])
+        await trio.sleep(0.01)
+        nursery.start_soon(slow.fetch)
+        await trio.sleep(1)
+        [fetch] = bob.service._wants.fetches
+        assert fetch.presumed == {slow.peer.peer_id}
+        assert not any(want.lackers for want in fetch.wants)
+        nursery.cancel_scope.cancel()
 
 
 async def test_blocks_do_not_wait_for_a_peer_that_says_no_more(world, autojump_clock, bob):
