@@ -1,8 +1,8 @@
 """What a connection has to send, put together fairly into batches. Pure.
 
 Frames without content (opened, closed, reset) go first and together; then the streams that have something to
-send take turns, one frame each, which may fill the batch. So a huge message of one stream holds up a small
-one of another for a batch at most.
+send take turns, one frame each, and share the batch. So huge messages of one stream, or of some, hold up a
+small one of another for a batch at most.
 """
 
 from collections import deque
@@ -17,6 +17,9 @@ Part = bytes | memoryview
 
 _LEAST = 1024
 """Bytes that a frame may have though the batch is full then: a smaller one is not worth its header."""
+
+_SHARE = 65536
+"""Bytes of a batch that a stream may fill though others wait, and would have less each."""
 
 _NOTHING: Sequence[memoryview] = ()
 
@@ -76,7 +79,9 @@ class Outbox:
                 count, content = 0, _NOTHING
             else:
                 sender = self._senders.popleft()
-                count, content = sender.take(min(self._payload, max(size - total, _LEAST)))
+                left = size - total
+                share = max(min(left, max(left // (1 + len(self._senders)), _SHARE)), _LEAST)
+                count, content = sender.take(min(self._payload, share))
                 if not count:
                     continue  # it was reset while it waited
                 if sender.sending:
