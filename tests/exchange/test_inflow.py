@@ -12,6 +12,7 @@ from codex.exchange.messages import PROTOCOL, Delivery, Message, Presence
 from codex.exchange.unpacking import MESSAGE_BYTES
 from codex.exchange.wants import FORGIVING
 from codex.exchange.writing import encode
+from codex.testing.steps import watched_steps
 
 BEGINNING = b"\xff\xff\x7f\x0a\xf0\xff\x7f"  # of a message of 2 MiB, which is a want list
 
@@ -190,6 +191,24 @@ async def test_blocks_do_not_wait_for_a_peer_that_says_no_more(world, autojump_c
         await trio.sleep(1)
         assert [index for _, some in slow.came for index in some] == wanted[:10]
         nursery.cancel_scope.cancel()
+
+
+SMALL = b"\x28\x01"  # the least that a field may be
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [bytes(20_000), varint.encode(200_000) + SMALL * 100_000, varint.encode(200_000) + b"\x1a\0" * 2000],
+    ids=["messages", "fields", "deliveries"],
+)
+async def test_no_step_is_long_however_small_the_things_are_that_come(world, autojump_clock, bob, wire):
+    peer = world.actor("small", lambda actor, message: None)
+    world.join(peer, bob)
+    stream = await peer.switch.open_stream(bob.peer_id, PROTOCOL)
+    with watched_steps() as watch:
+        await stream.send_all(wire)
+        await trio.sleep(10)
+    assert watch.worst_cpu < 0.05, watch.worst_cpu_task
 
 
 async def test_a_message_of_blocks_that_nobody_asked_for_ends_early(world, autojump_clock, bob):
