@@ -206,6 +206,23 @@ def test_the_window_bounds_what_a_fetch_holds():
     assert not wants.source(ALICE).asked
 
 
+def test_what_has_come_is_not_kept_for_a_source_that_is_never_asked():
+    wants = Wants()
+    for peer in (ALICE, BOB):
+        wants.joined(peer, 0)
+        wants.hint(peer, TREE)
+    source = wants.source(BOB)
+    assert source is not None
+    source.resting = float("inf")
+    fetch = wants.open(TREE, 0)
+    for number in range(200):
+        wants.add(fetch, leaves(*range(4 * number, 4 * number + 4)))
+        wants.plan(number)
+        deliver(wants, ALICE, asked(wants, ALICE), number)
+    assert fetch.delivered == 800
+    assert len(fetch.ready[BOB]) < 100
+
+
 def test_many_fetches_share_the_memory():
     wants = Wants()
     fetches = [wants.open(root_cid(bytes([i]) * 32), 0) for i in range(100)]
