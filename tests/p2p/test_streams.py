@@ -11,6 +11,7 @@ from codex.errors import PeerGone
 from codex.p2p import Identity
 from codex.p2p.framing import MessageReader, write_message
 from codex.p2p.limits import Limits
+from codex.p2p.mplex import Key, Kind
 from codex.p2p.streams import SMALL, Stream
 from codex.runtime import SeededEntropy
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -314,3 +315,25 @@ async def test_cancelled_anywhere_a_message_is_whole_or_its_stream_is_reset(
     assert cancelled > 20
     assert set(messages) == {10, 300_000, 0}
     assert broken
+
+
+class Unlinked:
+    """A connection that nothing is asked of."""
+
+    def announce(self, kind: Kind, stream: Stream) -> None: ...
+    def enter(self, stream: Stream) -> None: ...
+    def leave(self, stream: Stream) -> None: ...
+    def taken(self, stream: Stream, count: int) -> None: ...
+
+
+async def test_what_is_unread_keeps_less_than_twice_as_much_in_memory() -> None:
+    stream = Stream(Unlinked(), ALICE.peer_id, Key(0, True))
+    came = bytearray(3 * SMALL)
+    stream.arrive(memoryview(came)[:SMALL])
+    stream.arrive(memoryview(came)[SMALL : SMALL + 100])
+    came.clear()  # which raises while anything is a part of it
+    most = bytes(3 * SMALL)
+    stream.arrive(memoryview(most)[: 2 * SMALL])
+    *_, last = await stream.receive_parts()
+    assert isinstance(last, memoryview)
+    assert last.obj is most
