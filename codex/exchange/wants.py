@@ -303,8 +303,8 @@ class Wants:
         return wants
 
     def alive(self, peer: PeerId, now: float) -> None:
-        """More of a message came from a peer, of which nothing is known before it is whole. A slow link takes
-        long for one block: that is on its way all the while.
+        """More of a message came from a peer, which says nothing yet. A slow link takes long for one block:
+        that is on its way all the while.
         """
         source = self._orders.sources.get(peer)
         if source is not None:

@@ -84,8 +84,7 @@ class Parser:
         is no mplex, and then all is over.
 
         The name that an opening carries is for the eyes of who opened, and is dropped; so is what stands in
-        frames of the other kinds. A DATA frame that is empty, or was cut just behind its header, gives one
-        with no data.
+        frames of the other kinds. A DATA frame that is empty gives one with no data.
         """
         view, at, end = memoryview(data), 0, len(data)
         while at < end:

@@ -63,7 +63,7 @@ def test_frames_are_read_however_the_bytes_are_cut(
         Frame(kind, seen_from_there(key), memoryview(data if kind is Kind.DATA else b""))
         for kind, key, data in frames
     ]
-    # A frame cut just behind its header is empty in its first part; an empty one stays.
+    # What is cut comes in parts; an empty frame is none of them.
     assert [item for item in told(came) if item[2] or item[0] is not Kind.DATA] == [
         item for item in told(wanted) if item[2] or item[0] is not Kind.DATA
     ]
