@@ -205,6 +205,13 @@ async def test_what_arrives_too_early_is_held_as_far_as_there_is_room(autojump_c
     assert set(range(BLOCKS)) > set(shelf.read) >= set(range(BLOCKS - 10 - OWN_BLOCKS))
 
 
+async def test_what_was_handed_on_makes_room_for_what_arrives_next(autojump_clock: MockClock) -> None:
+    shelf = Shelf(DATASET)
+    # There is room for a few of the small batches at once, and far from all.
+    assert await read(shelf, Elsewhere(shelf, batch=4), memory=20 * BLOCK_SIZE) == DATASET.content
+    assert shelf.read == []
+
+
 @pytest.mark.parametrize("network", [False, True])
 @pytest.mark.parametrize("memory", [0, 3 << 20, 20 << 20])
 async def test_readers_that_take_nothing_hold_no_more_than_the_budget(
