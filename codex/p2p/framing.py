@@ -109,11 +109,6 @@ class MessageReader:
         self._source = source
         self._decoder = MessageDecoder(limit)
 
-    @property
-    def held(self) -> int:
-        """Bytes of the message that has begun; exact while the source is asked for more."""
-        return self._decoder.held
-
     async def receive(self) -> Bytes | None:
         """Wait for the next message; None when the peer has ended the stream after a whole one.
 
