@@ -114,8 +114,9 @@ def _one_to_one(bench: Bench, directory: Path) -> Iterator[Figure]:
         python = _py_libp2p()
         if python is not None:
             contenders += [
-                Contender(f"{letter}: py-libp2p, Noise and {muxer.lower()}", _through(python, muxer))
-                for letter, muxer in (("c", "MPLEX"), ("d", "YAMUX"))
+                Contender("c: py-libp2p, Noise and mplex", _through(python, "MPLEX")),
+                Contender("d: py-libp2p, Noise and yamux", _through(python, "YAMUX")),
+                Contender("e: the same, a block in each write", _through(python, "YAMUX", rates.BLOCK)),
             ]
         rows = bench.interleave("MB/s", contenders)
     lines = [
@@ -127,6 +128,7 @@ def _one_to_one(bench: Bench, directory: Path) -> Iterator[Figure]:
         lines += [
             Line("the nodes / c", quotients(rows[0], rows[3]), OF_MPLEX),
             Line("the nodes / d", quotients(rows[0], rows[4]), OF_YAMUX),
+            Line("the nodes / e", quotients(rows[0], rows[5]), OF_YAMUX),
         ]
     else:
         notes.append("py-libp2p is not here: `make interop` says what it needs")
@@ -176,8 +178,8 @@ def _hashing(content: Content, bench: Bench) -> float:
     return rate(size, lambda: hash_blocks(content.part(size)))
 
 
-def _through(python: Path, muxer: str) -> Callable[[int], float]:
-    return lambda _: rates.measure(python, muxer) / MEGABYTE
+def _through(python: Path, muxer: str, kib: int = rates.WRITTEN) -> Callable[[int], float]:
+    return lambda _: rates.measure(python, muxer, kib) / MEGABYTE
 
 
 def _py_libp2p() -> Path | None:

@@ -1,7 +1,8 @@
 """How fast py-libp2p moves one stream, between two processes on loopback; runs with py-libp2p's Python.
 
-`rate.py listen MUXER` prints its address and serves until its input ends. `rate.py send MUXER ADDRESS MIB`
-sends so much over one stream, waits for the word that all has come, and prints bytes a second.
+`rate.py listen MUXER` prints its address and serves until its input ends. `rate.py send MUXER ADDRESS MIB
+KIB` sends so many MiB over one stream, so many KiB in each write, waits for the word that all has come, and
+prints bytes a second.
 """
 
 import sys
@@ -16,7 +17,7 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
 PROTOCOL = TProtocol("/rate/1.0.0")
-PIECE = 1 << 20  # bytes that are written at once
+PIECE = 1 << 20  # bytes that are read at once
 LOOPBACK = Multiaddr("/ip4/127.0.0.1/tcp/0")
 
 
@@ -40,16 +41,16 @@ async def take(stream: INetStream) -> None:
     await stream.close()
 
 
-async def send(muxer: str, address: str, size: int) -> None:
+async def send(muxer: str, address: str, size: int, written: int) -> None:
     host = new_host(key_pair=create_new_key_pair(), muxer_preference=muxer)
-    piece = bytes(PIECE)
+    piece = bytes(written)
     async with host.run(listen_addrs=[LOOPBACK]):
         peer = info_from_p2p_addr(Multiaddr(address))
         await host.connect(peer)
         stream = await host.new_stream(peer.peer_id, [PROTOCOL])
         begun = time.monotonic()
         await stream.write(size.to_bytes(8, "big"))
-        for _ in range(size // PIECE):
+        for _ in range(size // written):
             await stream.write(piece)
         if await stream.read(1) != b"!":
             raise RuntimeError("the stream ended before all was there")
@@ -60,8 +61,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["listen", muxer]:
             trio.run(listen, muxer)
-        case ["send", muxer, address, mib]:
-            trio.run(send, muxer, address, int(mib) * PIECE)
+        case ["send", muxer, address, mib, kib]:
+            trio.run(send, muxer, address, int(mib) << 20, int(kib) << 10)
         case _:
             sys.exit(__doc__)
 

@@ -8,18 +8,21 @@ from pathlib import Path
 from environment import HERE, Failed
 
 MUXERS = {"MPLEX": 24, "YAMUX": 128}  # MiB that are sent: some seconds each
+WRITTEN = 1024  # KiB in each write, with which py-libp2p is about as fast as it can be
+BLOCK = 64  # KiB: what an exchange of blocks would write
 LIMIT = 120  # seconds
 
 
-def measure(python: Path, muxer: str, mib: int | None = None) -> float:
-    """Bytes a second over one stream on Noise and `muxer` (MPLEX or YAMUX), between two processes, once.
+def measure(python: Path, muxer: str, kib: int = WRITTEN) -> float:
+    """Bytes a second over one stream on Noise and `muxer` (MPLEX or YAMUX), between two processes, once;
+    `kib` KiB are written at once.
 
     Everything is as py-libp2p has it by default. Raises Failed.
     """
     with listening(python, muxer) as address:
         try:
             done = subprocess.run(
-                [python, HERE / "rate.py", "send", muxer, address, str(mib or MUXERS[muxer])],
+                [python, HERE / "rate.py", "send", muxer, address, str(MUXERS[muxer]), str(kib)],
                 capture_output=True,
                 text=True,
                 timeout=LIMIT,
