@@ -27,7 +27,7 @@ WAITING = 1024
 """Datasets, and events of the switch, that wait to be told of."""
 MEETING = 64
 """Peers that wait for discovery to hear of them."""
-LOOK = 60.0
+LOOK = 15.0
 """Seconds between two looks at where the switch is reached: a restart of it, or another network, changes
 that.
 """

@@ -41,6 +41,8 @@ STOPPING = 3.0
 """Seconds in which connections end in good order; then they are cut."""
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 1.0
+LOOK = 15.0
+"""Seconds between two looks at where this machine is reached: networks come late, go, and change."""
 
 _SILENT = "no handshake came about in time"
 _CROWD = "too many begin a handshake at once"
@@ -101,6 +103,7 @@ class SwitchService:
             entropy=entropy,
             fuller=record,
         )
+        self._routes: dict[int, str] = {}
         self._strangers: dict[int, _Stranger] = {}
         self._dropped = Tally()
         self._some_dropped = trio.Event()
@@ -118,7 +121,9 @@ class SwitchService:
             for address in map(Multiaddr.parse, self._config.listen_addrs):
                 listener = await self._listen(address)
                 listeners.append(listener)
-            self._announce(listeners)
+            self._board.listening = tuple(listener.address for listener in listeners)
+            self._announce()
+            self._board.present = self._links
             with unwrapped():
                 async with trio.open_nursery() as nursery:
                     dialler = Dialler(
@@ -136,6 +141,7 @@ class SwitchService:
                         nursery.start_soon(self._accept, nursery, listener, throttle)
                     nursery.start_soon(self._wind_up, inbox, dialler)
                     nursery.start_soon(self._keep_telling)
+                    nursery.start_soon(self._keep_announcing)
                     await serve(inbox, partial(self._answer, dialler), limit=LIMIT, task_status=task_status)
                     await self._ended()
                     nursery.cancel_scope.cancel()
@@ -161,18 +167,31 @@ class SwitchService:
             self._board.ports[address] = listener.address
         return listener
 
-    def _announce(self, listeners: list[Listener]) -> None:
-        """Show where this node listens and what it tells others about that."""
-        listening = tuple(listener.address for listener in listeners)
-        found = announced(listening, self._config.nat, self._transport.source_address)
+    def _announce(self) -> None:
+        """Show what this node tells others about where it listens, as it is now."""
+        listening, record = self._board.listening, self._holder.record
+        found = announced(listening, self._config.nat, self._route)
+        if record is not None and found.addresses == self._board.announced:
+            return
         for note in found.notes:
             _log.info(note)
         _log.info("listening", listening=list(map(str, listening)), announced=list(map(str, found.addresses)))
         # The record with the higher number counts; with the time for a number, that of the last start.
-        number = int(self._clock.now())
+        number = max(int(self._clock.now()), 0 if record is None else record.record.seq + 1)
         self._holder.record = SignedPeerRecord.sign(self._identity, number, found.addresses)
-        self._board.listening, self._board.announced = listening, found.addresses
-        self._board.present = self._links
+        self._board.announced = found.addresses
+
+    def _route(self, version: int) -> str | None:
+        """Where this machine is reached; where it was, while it has no network: that may well come back."""
+        host = self._transport.source_address(version)
+        if host is not None:
+            self._routes[version] = host
+        return self._routes.get(version)
+
+    async def _keep_announcing(self) -> None:
+        while True:
+            await trio.sleep(LOOK)
+            self._announce()
 
     # -- connections that others make
 

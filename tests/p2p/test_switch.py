@@ -31,6 +31,7 @@ from codex.p2p import (
     write_message,
 )
 from codex.p2p.dialling import AT_ONCE
+from codex.p2p.service import LOOK
 from codex.runtime import Lagged, Policy, SeededEntropy, State
 from codex.testing.cancelling import cancel_at_every_checkpoint
 from codex.testing.counting import leak_check
@@ -965,7 +966,7 @@ class FragileTransport:
         self.listeners: list[FragileListener] = []
         self.bug: Exception | None = None
         self.dialled: list[Multiaddr] = []
-        self.source_address = inner.source_address
+        self.source_address: Callable[[int], str | None] = inner.source_address
         self._inner = inner
 
     async def listen(self, address: Multiaddr) -> FragileListener:
@@ -1116,6 +1117,48 @@ async def test_a_restart_keeps_the_port_unless_somebody_has_taken_it(
         assert len(alice.switch.announced()) == 1
         assert alice.switch.announced() != before
         await squatter.aclose()
+
+
+async def test_where_the_node_is_reached_is_told_as_it_changes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    transport = FragileTransport(network.host(ALICE).transport)
+    routes: dict[int, str | None] = {4: None, 6: None}
+    transport.source_address = lambda version: routes[version]
+    async with (
+        open_switch(transport, "alice") as alice,
+        open_switch(network.host(BOB).transport, "bob") as bob,
+    ):
+        # The node is started before the machine has a network.
+        [listening] = alice.switch.listening()
+        assert alice.switch.announced() == (Multiaddr.parse("/ip4/127.0.0.1/tcp/8070"),)
+        routes[4] = ALICE
+        await trio.sleep(LOOK + 1)
+        here = Multiaddr.parse(f"/ip4/{ALICE}/tcp/8070")
+        assert alice.addresses == (here,)
+        assert alice.switch.listening() == (listening,)
+        records = []
+
+        async def told() -> SignedPeerRecord:
+            await alice.switch.connect(bob.identity.peer_id, bob.addresses)
+            await trio.sleep(1)
+            [peer] = bob.switch.peers()
+            await alice.switch.disconnect(bob.identity.peer_id)
+            assert peer.record is not None
+            return peer.record
+
+        records.append(await told())
+        # A network that is gone may come back: nobody is told that it is not there.
+        routes[4] = None
+        await trio.sleep(2 * LOOK)
+        assert alice.addresses == (here,)
+        routes[4] = CAROL
+        await trio.sleep(LOOK + 1)
+        records.append(await told())
+    there = Multiaddr.parse(f"/ip4/{CAROL}/tcp/8070")
+    assert [one.record.addresses for one in records] == [(here,), (there,)]
+    assert records[0].record.seq < records[1].record.seq
 
 
 async def test_trouble_with_accepting_is_waited_out(
