@@ -2,7 +2,8 @@
 
 What the store holds is listed at the start and every ten minutes, which also finds what was deleted; who
 stores a dataset may say so at once. When each content was announced is written down, so that a restart goes
-on where it was. While nobody is there to be told, everything waits, and the first node that comes ends that.
+on where it was, unless the node is reached elsewhere now than others were told: then all is said again, in
+no more haste. While nobody is there to be told, everything waits, and the first node that comes ends that.
 When somebody is there and the announcements fall behind all the same, the service says that it is not well.
 """
 
@@ -21,6 +22,7 @@ from codex.discovery.handle import Discovery
 from codex.discovery.schedule import INTERVAL, SHORTEST_PAUSE, Schedule
 from codex.errors import CodexError, Problem
 from codex.logs import get_logger
+from codex.p2p import SignedPeerRecord
 from codex.runtime import Clock, Inbox, Offload, serve
 from codex.runtime.condition import Condition
 
@@ -32,6 +34,8 @@ PAGE = 500
 """Manifests listed with one call."""
 SAVING = 30.0
 """Seconds between two savings. What a crash takes away is announced once too often."""
+MOVED = 5.0
+"""Seconds between two looks at where the node is reached, and at the clock."""
 LOOK = 60.0
 """Seconds between two looks at how far the announcements are behind."""
 FIRST_REST = 1.0
@@ -76,18 +80,23 @@ class AdvertiserService:
         self._rest = 0.0
         self._announced = 0
         self._last_error = ""
+        self._addresses = ""
+        self._since = 0.0
+        self._moved = False  # and it is not written down yet
 
     async def run(
         self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Read what was written down, announce until `inbox` ends, and write down how far it came."""
-        archive, times, anew = await self._offload.run(partial(open_archive, self._path, Archive.announced))
+        archive, written, anew = await self._offload.run(partial(open_archive, self._path, Archive.announced))
         if anew:
             _log.warning("the times of announcements were damaged, and are begun anew", file=str(self._path))
-        self._schedule.restore(times)
+        self._addresses, self._since = written.addresses, written.since
+        self._schedule.restore(written.times, written.since)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._list_at_intervals)
+                nursery.start_soon(self._keep_true)
                 nursery.start_soon(self._announce_all)
                 nursery.start_soon(self._save_at_intervals, archive)
                 nursery.start_soon(self._watch, inbox)
@@ -139,6 +148,30 @@ class AdvertiserService:
 
     # -- telling
 
+    async def _keep_true(self) -> None:
+        """Say everything again when others were told of addresses that are no longer those of this node, and
+        when the clock was set back.
+        """
+        record, then = None, 0.0
+        while True:
+            now = self._clock.now()
+            moved = record is not (record := self._discovery.record()) and self._has_moved(record, now)
+            if moved or now < then:
+                for _ in self._schedule.renew(self._since, now):
+                    await trio.lowlevel.checkpoint()
+                self._news.unpark_all()
+            then = now
+            await trio.sleep(MOVED)
+
+    def _has_moved(self, record: SignedPeerRecord, now: float) -> bool:
+        """Whether connections reach this node elsewhere than others were told; from now on they are."""
+        told = [one for one in record.record.addresses if one.protocols[1:2] != ("udp",)]
+        addresses = " ".join(sorted(map(str, told)))
+        if not addresses or addresses == self._addresses:
+            return False
+        self._addresses, self._since, self._moved = addresses, now, True
+        return True
+
     async def _announce_all(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
@@ -168,6 +201,7 @@ class AdvertiserService:
             await self._discovery.wait_for_peers()
 
     async def _announce(self, cid: Cid, new: bool) -> None:
+        record = self._discovery.record()
         try:
             told = await self._discovery.provide(cid, again=not new)
         except CodexError as error:
@@ -181,10 +215,14 @@ class AdvertiserService:
         if told:
             self._announced += 1
             self._rest = 0.0
-            self._schedule.done(cid, self._clock.now())
+            # What was told while the node came to be reached elsewhere is told again.
+            if record is self._discovery.record():
+                self._schedule.done(cid, self._clock.now())
+                return
         else:
             self._rest = min(LONGEST_REST, max(FIRST_REST, 2 * self._rest))
-            self._schedule.failed(cid)
+        self._schedule.failed(cid)
+        self._news.unpark_all()
 
     def _failed(self, why: str) -> None:
         if why != self._last_error:
@@ -225,10 +263,12 @@ class AdvertiserService:
 
     async def _save(self, archive: Archive) -> None:
         times, dropped = self._schedule.take_changes()
-        if not times and not dropped:
+        moved, self._moved = self._moved, False
+        if not times and not dropped and not moved:
             return
         try:
-            await self._offload.run(archive.save_announced, times, dropped)
+            await self._offload.run(archive.save_announced, times, dropped, self._addresses, self._since)
         except CodexError as error:
             self._schedule.put_back(times, dropped)
+            self._moved = True
             _log.warning("the times of announcements cannot be written down", why=error.message)

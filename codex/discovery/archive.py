@@ -36,6 +36,7 @@ CREATE TABLE said (
 ) WITHOUT ROWID;
 CREATE TABLE announced (cid BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 """
+_REACHED = "CREATE TABLE IF NOT EXISTS reached (addresses TEXT NOT NULL, since REAL NOT NULL)"
 
 
 @frozen
@@ -45,6 +46,17 @@ class Remembered:
     seeds: tuple[Seed, ...]
     records: tuple[SignedPeerRecord, ...]
     said: tuple[Said, ...]
+
+
+@frozen
+class Announced:
+    """What was written down of our own contents: when each was announced last, and the addresses that others
+    are told of since then. Times are unix seconds.
+    """
+
+    times: dict[Cid, float]
+    addresses: str
+    since: float
 
 
 class Archive:
@@ -93,19 +105,26 @@ class Archive:
                 tx.execute("DELETE FROM said WHERE expiry <= ?", (now,))
                 tx.execute("DELETE FROM records WHERE peer NOT IN (SELECT peer FROM said)")
 
-    def announced(self) -> dict[Cid, float]:
-        """When each of our contents was announced last, unix seconds. Raises DiskFailed, CorruptData."""
+    def announced(self) -> Announced:
+        """Read what was written down of our own contents. Raises DiskFailed, CorruptData."""
         with _errors():
             rows = self._connection.execute("SELECT cid, at FROM announced").fetchall()
-            return {Cid.from_bytes(bytes(cid)): float(at) for cid, at in rows}
+            times = {Cid.from_bytes(bytes(cid)): float(at) for cid, at in rows}
+            reached = self._connection.execute("SELECT addresses, since FROM reached").fetchone()
+            addresses, since = reached or ("", 0.0)
+            return Announced(times, str(addresses), float(since))
 
-    def save_announced(self, times: Iterable[tuple[Cid, float]], dropped: Iterable[Cid]) -> None:
-        """Write when contents were announced, and drop those that are ours no more. Raises DiskFailed,
-        CorruptData.
+    def save_announced(
+        self, times: Iterable[tuple[Cid, float]], dropped: Iterable[Cid], addresses: str, since: float
+    ) -> None:
+        """Write when contents were announced, drop those that are ours no more, and write which addresses
+        others are told of, and since when. Raises DiskFailed, CorruptData.
         """
         with _errors(), self._transaction() as tx:
             tx.executemany("DELETE FROM announced WHERE cid = ?", [(cid.raw,) for cid in dropped])
             tx.executemany("INSERT OR REPLACE INTO announced VALUES (?, ?)", [(c.raw, at) for c, at in times])
+            tx.execute("DELETE FROM reached")
+            tx.execute("INSERT INTO reached VALUES (?, ?)", (addresses, since))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -156,6 +175,7 @@ def _open(path: Path, read: Callable[[Archive], T]) -> tuple[Archive, T]:
                 )
             elif (application, version) != (_APPLICATION, _VERSION):
                 raise CorruptData(f"{path} is another program's, or another version's")
+            connection.execute(_REACHED)
             archive = Archive(connection)
             return archive, read(archive)
         except BaseException:

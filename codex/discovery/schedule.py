@@ -60,6 +60,7 @@ class Schedule:
         self._urgent: deque[_Item] = deque()
         self._numbers = count()
         self._restored: dict[Cid, float] = {}
+        self._since = 0.0
         self._written: dict[Cid, float | None] = {}
 
     def __len__(self) -> int:
@@ -73,9 +74,26 @@ class Schedule:
         """Seconds between two announcements that are not of new contents."""
         return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self._interval / 2 / max(1, len(self._items))))
 
-    def restore(self, times: Mapping[Cid, float]) -> None:
-        """Remember when contents were announced, for when it turns out that they are still ours."""
+    def restore(self, times: Mapping[Cid, float], since: float = 0.0) -> None:
+        """Remember when contents were announced, for when it turns out that they are still ours; what was
+        before `since` does not count.
+        """
         self._restored.update(times)
+        self._since = since
+
+    def renew(self, since: float, now: float) -> Iterator[None]:
+        """Have what was announced before `since` announced again, and what will be added, too: it was told
+        with addresses that reach this node no more. So is what was announced at a time that still lies ahead,
+        by a clock that was wrong. Each step looks at a thousand contents.
+        """
+        self._since = since
+        for batch in _batches(list(self._items.values())):
+            for item in batch:
+                counts = item.last is None or since <= item.last <= now
+                if not counts and now < item.due and not item.taken:
+                    item.due = now
+                    self._push(item, False)
+            yield
 
     def add(self, cids: Iterable[Cid], now: float, *, urgent: bool = False) -> None:
         """Take contents in that are ours. `urgent`: before all others, also those known already."""
@@ -85,7 +103,8 @@ class Schedule:
                 last = self._restored.pop(cid, None)
                 # A time that lies ahead comes of a clock that was wrong.
                 last = None if last is None or last > now else last
-                item = _Item(cid, now, last, now if last is None else last + self._interval)
+                due = now if last is None or last < self._since else last + self._interval
+                item = _Item(cid, now, last, due)
                 self._items[cid] = item
                 self._push(item, urgent)
             elif urgent:

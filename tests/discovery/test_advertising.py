@@ -11,16 +11,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from codex.codec import Cid, manifest_cid, root_cid
+from codex.codec import Cid, Multiaddr, manifest_cid, root_cid
 from codex.data import Manifest
 from codex.discovery import Advertiser, Board, Discovery, Stats
 from codex.discovery.advertising import AT_ONCE, LISTING, LONGEST_REST, LOOK
 from codex.discovery.calls import Provide
+from codex.discovery.records import OwnRecords
 from codex.discovery.schedule import INTERVAL
 from codex.discovery.service import AdvertiserService
 from codex.errors import DiskFailed, ServiceUnavailable
 from codex.p2p import Identity
-from codex.runtime import Inline, Mailbox, SeededEntropy, VirtualClock, serve
+from codex.runtime import Clock, Inline, Mailbox, SeededEntropy, VirtualClock, serve
 from codex.testing.dht import EPOCH, open_dht
 from codex.testing.steps import watched_steps
 
@@ -89,16 +90,31 @@ class Network:
         return [at for at, one, _ in self.told if one == cid]
 
 
+class WrongClock(VirtualClock):
+    """A clock that is a year ahead until it is set right."""
+
+    def __init__(self) -> None:
+        super().__init__(EPOCH)
+        self.ahead = 365 * 86400.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
 @asynccontextmanager
 async def advertising(
-    directory: Path, network: Network, store: Store, mailbox: Mailbox | None = None
+    directory: Path,
+    network: Network,
+    store: Store,
+    mailbox: Mailbox | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Advertiser]:
     mailbox = mailbox or Mailbox("advertiser")
     service = AdvertiserService(
         discovery=network.discovery,
         source=store,
         directory=directory,
-        clock=VirtualClock(EPOCH),
+        clock=clock or VirtualClock(EPOCH),
         offload=Inline(),
     )
     async with trio.open_nursery() as nursery:
@@ -182,6 +198,88 @@ async def test_a_restart_goes_on_where_it_was_and_makes_no_storm(
     spread = [at - started for at, _, _ in network.told[400:600]]
     assert max(spread) - min(spread) > 150
     assert max(Counter(int(at) for at in spread).values()) <= 2
+
+
+async def test_where_the_node_is_not_reached_any_more_is_put_right_at_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    network, store = Network(), Store(5)
+    home, office, cafe = (Multiaddr.parse(f"/ip4/10.0.{number}.1/tcp/8070") for number in range(3))
+    network.board.records.announce([home], None)
+    async with advertising(tmp_path, network, store):
+        await trio.sleep(60)
+        assert len(network.told) == 10
+        # Another port for packets says nothing to those who look for contents.
+        network.board.records.announce([home], Multiaddr.parse("/ip4/10.0.0.1/udp/8090"))
+        await trio.sleep(60)
+        assert len(network.told) == 10
+        network.board.records.announce([office], None)
+        await trio.sleep(60)
+        assert len(network.told) == 20
+    # A restart at the same place goes on where it was, one at another place does not.
+    for place, told in ((office, 20), (cafe, 30)):
+        network.board.records = OwnRecords(ALICE, EPOCH)
+        async with advertising(tmp_path, network, store):
+            await trio.sleep(1)
+            network.board.records.announce([place], None)
+            await trio.sleep(60)
+            assert len(network.told) == told
+
+
+async def test_a_crash_in_the_middle_of_telling_anew_forgets_none(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    network, store = Network(), Store(30)
+    network.board.records.announce([Multiaddr.parse("/ip4/10.0.0.1/tcp/8070")], None)
+    async with advertising(tmp_path, network, store):
+        await trio.sleep(100)
+        assert len(network.told) == 60
+        network.board.records.announce([Multiaddr.parse("/ip4/10.0.0.1/tcp/8071")], None)
+        await trio.sleep(20)
+        before = len(network.told)
+        assert 60 < before < 100
+    async with advertising(tmp_path, network, store):
+        await trio.sleep(100)
+    assert len(network.told) == 120
+    assert set(Counter(cid for _, cid, _ in network.told).values()) == {2}
+
+
+async def test_what_is_told_while_the_node_moves_is_told_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    network, store = Network(), Store(1)
+    network.takes = 20.0
+    network.board.records.announce([Multiaddr.parse("/ip4/10.0.0.1/tcp/8070")], None)
+    async with advertising(tmp_path, network, store):
+        await trio.sleep(10)
+        network.board.records.announce([Multiaddr.parse("/ip4/10.0.0.1/tcp/8071")], None)
+        await trio.sleep(60)
+    assert len(network.told) == 4
+
+
+async def test_who_comes_after_the_last_one_failed_is_told_at_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    network, store = Network(), Store(1)
+    network.peers, network.takes = 0, 20.0
+    async with advertising(tmp_path, network, store):
+        await trio.sleep(30)
+        network.come(3)
+        await trio.sleep(40)
+        assert len(network.told) == 2
+
+
+async def test_a_clock_that_is_set_back_silences_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+    network, store = Network(), Store(5)
+    clock = WrongClock()
+    async with advertising(tmp_path, network, store, clock=clock):
+        await trio.sleep(60)
+        assert len(network.told) == 10
+        clock.ahead = 0.0
+        await trio.sleep(60)
+        assert len(network.told) == 20
+        await trio.sleep(INTERVAL)
+    assert len(network.told) == 30
 
 
 async def test_ten_thousand_datasets_hold_neither_the_loop_nor_each_other(

@@ -1,13 +1,14 @@
 """What is written down: it comes back, also in part; what is damaged is begun anew; a full disk is told."""
 
 import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from codex.codec import Cid, Multiaddr, manifest_cid
-from codex.discovery.archive import Archive, Remembered, open_archive
+from codex.discovery.archive import Announced, Archive, Remembered, open_archive
 from codex.discovery.providers import Changes, Said
 from codex.discovery.seeds import Seed
 from codex.errors import DiskFailed
@@ -75,15 +76,26 @@ def test_with_the_seeds_goes_what_has_expired_and_whom_nobody_needs(path: Path) 
 
 
 def test_times_of_announcements_come_back(path: Path) -> None:
-    archive, times, _ = open_archive(path, Archive.announced)
-    assert times == {}
-    archive.save_announced([(CIDS[0], 1.0), (CIDS[1], 2.0)], [])
-    archive.save_announced([(CIDS[0], 3.0)], [CIDS[1], CIDS[2]])
+    archive, found, _ = open_archive(path, Archive.announced)
+    assert found == Announced({}, "", 0.0)
+    archive.save_announced([(CIDS[0], 1.0), (CIDS[1], 2.0)], [], "/ip4/10.0.0.1/tcp/1", 0.5)
+    archive.save_announced([(CIDS[0], 3.0)], [CIDS[1], CIDS[2]], "/ip4/10.0.0.1/tcp/2", 2.5)
     archive.close()
-    archive, times, _ = open_archive(path, Archive.announced)
+    archive, found, _ = open_archive(path, Archive.announced)
     archive.close()
-    assert times == {CIDS[0]: 3.0}
-    assert all(isinstance(cid, Cid) for cid in times)
+    assert found == Announced({CIDS[0]: 3.0}, "/ip4/10.0.0.1/tcp/2", 2.5)
+    assert all(isinstance(cid, Cid) for cid in found.times)
+
+
+def test_a_file_from_before_addresses_were_written_down_still_counts(path: Path) -> None:
+    archive, _, _ = open_archive(path, Archive.announced)
+    archive.save_announced([(CIDS[0], 1.0)], [], "/ip4/10.0.0.1/tcp/1", 0.5)
+    archive.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE reached")
+    archive, found, anew = open_archive(path, Archive.announced)
+    archive.close()
+    assert (found, anew) == (Announced({CIDS[0]: 1.0}, "", 0.0), False)
 
 
 DAMAGE = {

@@ -74,6 +74,35 @@ def test_a_restart_goes_on_where_it_was() -> None:
     assert schedule.take_changes() == ([], [CIDS[3]])
 
 
+def test_what_was_told_with_other_addresses_is_told_again() -> None:
+    schedule = Schedule()
+    schedule.restore({CIDS[0]: NOW - 10, CIDS[1]: NOW - 3, CIDS[2]: NOW - 10}, NOW - 5)
+    schedule.add(CIDS[:2], NOW)
+    assert drain(schedule, NOW) == [CIDS[0]]  # it is under way, and not renewed
+    assert schedule.take(NOW) is None
+    for _ in schedule.renew(NOW, NOW):
+        pass
+    schedule.add(CIDS[2:3], NOW)
+    assert schedule.take(NOW) == (CIDS[1], False)
+    assert schedule.take(NOW) == (CIDS[2], False)
+    schedule.done(CIDS[1], NOW)
+    schedule.failed(CIDS[0])
+    for _ in schedule.renew(NOW, NOW):
+        pass
+    assert drain(schedule, NOW) == [CIDS[0]]
+
+
+def test_what_was_told_by_a_clock_that_was_ahead_is_told_again() -> None:
+    schedule = Schedule()
+    schedule.add(CIDS[:2], NOW)
+    assert drain(schedule, NOW) == CIDS[:2]
+    schedule.done(CIDS[0], NOW + 10**6)
+    schedule.done(CIDS[1], NOW)
+    for _ in schedule.renew(0.0, NOW + 1):
+        pass
+    assert drain(schedule, NOW + 1) == [CIDS[0]]
+
+
 def test_what_is_gone_is_not_announced_nor_written_down() -> None:
     schedule = Schedule()
     schedule.add(CIDS[:4], NOW)
