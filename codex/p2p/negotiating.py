@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 import trio
 
 from codex.errors import DecodeError, PeerGone, ProtocolRefused
-from codex.p2p.multistream import Dialer, Listener
+from codex.p2p.multistream import MAX_LINE, Dialer, Listener
 from codex.p2p.streams import Stream
 from codex.p2p.upgrade import EndedEarly, run
 
@@ -80,7 +80,8 @@ def _settle(stream: Stream, negotiation: Dialer | Listener) -> None:
 
 def _receiving(stream: Stream) -> Callable[[], Awaitable[bytes]]:
     async def receive() -> bytes:
-        data = bytes(await stream.receive_some())
+        # What is left with the stream is counted, and holds a peer back that sends without end.
+        data = bytes(await stream.receive_some(MAX_LINE))
         if not data:
             raise EndedEarly
         return data

@@ -759,6 +759,30 @@ async def test_streams_that_are_not_agreed_on(open_puppet: Opener, autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+async def test_what_comes_before_a_stream_is_agreed_on_counts_as_unread(
+    open_puppet: Opener, autojump_clock: MockClock
+) -> None:
+    """A peer reads nothing, so that no answer gets out, and sends content all the while."""
+
+    async def talk(stream: Stream) -> None:
+        await stream.send_all(bytes(8 * MIB))
+
+    limits = Limits(connection_high=MIB, read=256 * KIB)
+    async with open_puppet({ECHO: talk}, limits=limits) as (puppet, bob):
+        await puppet.send(AGREED)
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            content = line("/multistream/1.0.0") + line(ECHO) + bytes(128 * KIB)
+            opened = (
+                frame_of(Kind.OPEN, number) + frame_of(Kind.DATA, number, content) for number in range(1, 64)
+            )
+            nursery.start_soon(puppet.send, *opened)
+            await trio.sleep(3)
+            assert limits.connection_high < bob.unread
+            assert bob.bytes_in < limits.connection_high + 2 * limits.read
+            nursery.cancel_scope.cancel()
+
+
 async def test_what_comes_late_for_a_reset_stream_is_dropped(
     open_puppet: Opener, autojump_clock: MockClock
 ) -> None:
