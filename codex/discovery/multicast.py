@@ -63,14 +63,16 @@ class MulticastSocket:
 
     def hosts(self) -> tuple[str, ...]:
         """The machine's own IPv4 address on each of its networks, as they are now; the group is joined on
-        those that are new. A machine that is in no network has one with itself.
+        those that are new. A machine that is in no network has one with itself. Where no file is left to look
+        with, they are taken to be those of the last look.
         """
-        indices = [index for index, _ in socket.if_nameindex()]
-        # The machine's network with itself comes first, and has the address of one that follows or none.
-        found = {self._own_address(index): index for index in indices}
-        if not any(found):
-            found = {self._own_address(index, _ITSELF): index for index in indices}
-        self._networks = {host: index for host, index in found.items() if host is not None}
+        with suppress(OSError):
+            indices = [index for index, _ in socket.if_nameindex()]
+            # The machine's network with itself comes first, and has the address of one that follows or none.
+            found = {self._own_address(index): index for index in indices}
+            if not any(found):
+                found = {self._own_address(index, _ITSELF): index for index in indices}
+            self._networks = {host: index for host, index in found.items() if host is not None}
         for index in self._networks.values():
             self._join(index)
         return tuple(self._networks)
@@ -106,16 +108,17 @@ class MulticastSocket:
 
     def _own_address(self, index: int, wanted: str = _ANY) -> str | None:
         """The address that the machine has on a network interface; None when it cannot send to a group there,
-        or only to itself, or, where one is `wanted`, not from that one.
+        or only to itself, or, where one is `wanted`, not from that one. Raises OSError when there is no file
+        to look with.
         """
-        try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
                 probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _interface(index, wanted))
                 # Nothing is sent by this; it only chooses the address to send from.
                 probe.connect(self.group)
                 host = str(probe.getsockname()[0])
-        except OSError:
-            return None
+            except OSError:
+                return None
         if wanted != _ANY:
             return host if host == wanted else None
         return None if host.startswith(_LOOPBACK) or host == _ANY else host

@@ -1,5 +1,6 @@
 """The socket of multicast DNS: shared by the programs of a machine, on the networks that it is in."""
 
+import resource
 import socket
 from collections.abc import AsyncIterator
 
@@ -77,6 +78,23 @@ async def test_a_network_that_goes_away_ends_nothing(
     await alice.send(b"hello")
     monkeypatch.undo()
     assert alice.hosts() == hosts
+
+
+async def test_without_a_file_to_look_with_the_networks_are_those_of_before(
+    alice: MulticastSocket, bob: MulticastSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts, networks = alice.hosts(), socket.if_nameindex()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert bob.hosts() == ()
+        assert alice.hosts() == hosts
+        # The list of networks is had through a file, too.
+        monkeypatch.setattr(socket, "if_nameindex", lambda: networks)
+        assert alice.hosts() == hosts
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert bob.hosts() == hosts
 
 
 async def test_the_machine_itself_is_a_network_where_there_is_no_other(
