@@ -99,7 +99,10 @@ class TcpTransport:
                 f"{address} is no address to listen on",
                 remedy="Give --listen-addrs an address as /ip4/0.0.0.0/tcp/8070.",
             )
-        bound = trio.socket.socket(_FAMILIES[target.version], socket.SOCK_STREAM)
+        try:
+            bound = trio.socket.socket(_FAMILIES[target.version], socket.SOCK_STREAM)
+        except OSError as error:
+            raise _listen_refusal(address, error) from error
         try:
             # Connections of an earlier node on this port may linger in the system for a minute.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -154,6 +157,8 @@ async def _resolve(target: Endpoint) -> list[tuple[int, tuple[str, int]]]:
             )
         except (socket.gaierror, UnicodeError):
             raise PeerUnreachable(f"the name {target.host} is unknown") from None
+        except OSError as error:
+            raise PeerUnreachable(_words(error)) from error
         return [(family, (str(name[0]), target.port)) for family, _, _, _, name in found[:_PER_NAME]]
     return [(_FAMILIES[target.version], (target.host, target.port))]
 

@@ -1,6 +1,7 @@
 """TCP: real sockets on the loopback interface, both versions of IP, and what refusals say."""
 
 import errno
+import resource
 import socket
 
 import pytest
@@ -79,8 +80,8 @@ async def test_small_packets_leave_at_once(text: str) -> None:
         for stream in (near, far):
             assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert remote.parts[0] == listener.address.parts[0]
-        for resource in (near, far, listener):
-            await resource.aclose()
+        for one in (near, far, listener):
+            await one.aclose()
 
 
 async def test_names_are_dialled() -> None:
@@ -103,6 +104,20 @@ async def test_what_cannot_be_listened_on_says_why() -> None:
     for text in ("/ip4/127.0.0.1/udp/1", "/dns4/localhost/tcp/0"):
         with pytest.raises(ConfigError, match="no address to listen on"):
             await transport.listen(Multiaddr.parse(text))
+
+
+async def test_without_a_file_for_it_nothing_is_dialled_nor_listened_on() -> None:
+    transport = TcpTransport()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        for host in ("/ip4/127.0.0.1", "/dns4/localhost"):
+            with pytest.raises(PeerUnreachable, match="as many files and connections open as it may"):
+                await transport.dial(Multiaddr.parse(f"{host}/tcp/9"))
+        with pytest.raises(ConfigError, match="Too many open files"):
+            await transport.listen(Multiaddr.parse("/ip4/127.0.0.1/tcp/0"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_dial_that_is_cancelled_leaves_no_descriptor() -> None:
@@ -134,8 +149,8 @@ async def test_a_listener_outlives_connections_that_fail(monkeypatch: pytest.Mon
     monkeypatch.setattr(listener, "_socket", inner)
     near = await transport.dial(listener.address)
     far, _ = await listener.accept()
-    for resource in (near, far, listener):
-        await resource.aclose()
+    for one in (near, far, listener):
+        await one.aclose()
 
 
 @pytest.mark.parametrize("text", LOOPBACKS)
