@@ -15,6 +15,11 @@ from codex.discovery.sessions import Address
 from codex.errors import CodexError, ConfigError, PortTaken
 
 MAX_DATAGRAM = 65535
+TURN = 16384
+"""Bytes of datagrams that are received before others have their turn: a datagram each turn would leave most
+of them lying where other tasks have much to do …"""
+_EACH = 512
+"""… and what each counts besides."""
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 1.0
 
@@ -52,7 +57,7 @@ def open_udp(port: int, ip: str = "0.0.0.0") -> "UdpSocket":
     try:
         plain.setblocking(False)
         plain.bind((ip, port))
-        return UdpSocket(trio.socket.from_stdlib_socket(plain))
+        return UdpSocket(plain)
     except OSError as error:
         plain.close()
         raise refusal(ip, port, error) from error
@@ -70,38 +75,59 @@ def refusal(ip: str, port: int, error: OSError) -> CodexError:
 
 
 class UdpSocket:
-    """A UDP socket; it takes ownership of a bound one. `lost` counts what was refused on the way out."""
+    """A UDP socket; it takes ownership of a bound one that does not block. `lost` counts what was refused on
+    the way out.
+    """
 
-    def __init__(self, bound: trio.socket.SocketType) -> None:
+    def __init__(self, bound: socket.socket) -> None:
         self._socket = bound
         self.address: Address = bound.getsockname()[:2]
         self.lost = 0
+        self._taken = 0  # bytes since others had their turn
 
     async def send(self, data: bytes, to: Address) -> None:
-        """Hand over one datagram. Raises trio.ClosedResourceError."""
-        try:
-            await self._socket.sendto(data, to)
-        except OSError:
-            self.check_open()
-            self.lost += 1
+        """Hand over one datagram; waits only where the system takes none for now. Raises
+        trio.ClosedResourceError.
+        """
+        while True:
+            try:
+                self._socket.sendto(data, to)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+                continue
+            except OSError:
+                self.check_open()
+                self.lost += 1
+            return
 
     async def receive(self) -> tuple[bytes, Address]:
-        """The next datagram, and where it comes from. Raises trio.ClosedResourceError."""
+        """The next datagram, and where it comes from. Of those that are here, `TURN` bytes come without a
+        wait. Raises trio.ClosedResourceError.
+        """
+        if self._taken >= TURN:
+            self._taken = 0
+            await trio.lowlevel.checkpoint()
         pause = _FIRST_PAUSE
         while True:
             try:
-                data, source = await self._socket.recvfrom(MAX_DATAGRAM)
+                data, source = self._socket.recvfrom(MAX_DATAGRAM)
+            except BlockingIOError:
+                self._taken = 0
+                await trio.lowlevel.wait_readable(self._socket)
             except OSError:
                 self.check_open()
                 # Told once about each datagram that came back, or again and again while a network is down.
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
+                self._taken += len(data) + _EACH
                 return data, source[:2]
 
     def close(self) -> None:
         """Free the port; a receive in progress raises trio.ClosedResourceError."""
-        self._socket.close()
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
     def check_open(self) -> None:
         """Raise trio.ClosedResourceError if the socket is closed; any other trouble is that of a network."""

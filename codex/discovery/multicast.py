@@ -40,7 +40,7 @@ def open_multicast(group: str = GROUP, port: int = PORT) -> "MulticastSocket":
         # Several nodes of one machine are neighbours too.
         plain.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
         plain.bind((group, port))
-        return MulticastSocket(trio.socket.from_stdlib_socket(plain))
+        return MulticastSocket(plain)
     except OSError as error:
         plain.close()
         raise refusal(group, port, error) from error
@@ -49,7 +49,7 @@ def open_multicast(group: str = GROUP, port: int = PORT) -> "MulticastSocket":
 class MulticastSocket:
     """A member of a group on every network that the machine is in; it takes ownership of a bound socket."""
 
-    def __init__(self, bound: trio.socket.SocketType) -> None:
+    def __init__(self, bound: socket.socket) -> None:
         self._socket = bound
         self._udp = UdpSocket(bound)
         self._networks: dict[str, int] = {}

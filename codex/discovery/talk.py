@@ -20,7 +20,6 @@ from codex.discovery.nodes import Node
 
 UNDER_WAY = 512
 """Requests of ours at once; further ones wait. The messenger refuses at twice that."""
-_TURN = 32
 
 Ended: TypeAlias = Callable[[Node, Request, Sequence[Answer] | None], None]
 """Told how a request to a node ended: with its answer, which is empty for requests that have none; or with
@@ -67,14 +66,9 @@ class Talk:
         """Receive and keep time until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
-            turns = 0
             while True:
                 data, source = await self._socket.receive()
                 await self._do(self._messenger.receive(data, source, trio.current_time()))
-                turns += 1
-                if turns % _TURN == 0:
-                    # A flood must not keep the loop from everybody else.
-                    await trio.lowlevel.checkpoint()
 
     async def ask(self, node: Node, message: Request) -> Sequence[Answer] | None:
         """Ask a node and wait for its answer; None when there is none in time.

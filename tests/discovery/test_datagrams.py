@@ -86,8 +86,7 @@ class Troubled:
     def getsockname(self) -> tuple[str, int]:
         return ("192.0.2.1", 8090)
 
-    async def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
-        await trio.lowlevel.checkpoint()
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
         match next(self._troubles):
             case OSError() as error:
                 raise error
@@ -110,6 +109,27 @@ async def test_a_network_that_is_down_is_not_asked_all_the_time(autojump_clock: 
     troubled = UdpSocket(Troubled(iter([down] * 100 + [b"hello"])))
     assert await troubled.receive() == (b"hello", ("192.0.2.2", 8090))
     assert 60 < trio.current_time() < 100
+
+
+async def test_what_is_here_is_received_whatever_others_do(alice: UdpSocket, bob: UdpSocket) -> None:
+    """One after the other without a turn of the loop in between, which may take long; but not for ever."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    for number in range(60):
+        await alice.send(number.to_bytes(100), bob.address)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        with trio.fail_after(5):
+            got = [int.from_bytes((await bob.receive())[0]) for _ in range(60)]
+        nursery.cancel_scope.cancel()
+    assert got == list(range(60))
+    assert 1 <= turns <= 5
 
 
 async def test_closing_ends_a_receive(alice: UdpSocket) -> None:
