@@ -834,6 +834,7 @@ async def test_many_streams_at_random(open_pair: Opener, autojump_clock: MockClo
 
         async def talk(name: bytes) -> None:
             nonlocal most
+            random = Random(f"{seed}/{name!r}")  # its own, or chance would be the order of the tasks
             sent = hashlib.sha256()
             with trio.move_on_after(random.choice([0.05, 0.5, 60])):
                 try:
