@@ -118,8 +118,8 @@ async def test_what_is_here_is_received_whatever_others_do(alice: UdpSocket, bob
     async def others() -> None:
         nonlocal turns
         while True:
-            await trio.lowlevel.checkpoint()
             turns += 1
+            await trio.lowlevel.checkpoint()
 
     for number in range(60):
         await alice.send(number.to_bytes(100), bob.address)
