@@ -95,11 +95,7 @@ class Server:
         """Read a batch and hand it to the peer's session."""
         addresses: Sequence[BlockAddress] = batch.addresses
         try:
-            try:
-                read = await self._read(addresses)
-            except CodexError as error:
-                _log.warning("could not read blocks that a peer wants", why=error.message)
-                read = [None] * len(addresses)
+            read = await self._read(addresses)
             blocks = [found for found in read if found is not None]
             denied: Sequence[BlockAddress] = ()
             if len(blocks) < len(read):
@@ -135,16 +131,22 @@ class Server:
         self._due.set()
 
     async def _read(self, addresses: Sequence[BlockAddress]) -> list[Proved | None]:
-        """The blocks at these addresses, leaves with their proofs; None for each that is not here."""
+        """The blocks at these addresses, leaves with their proofs; None for each that is not here, or of a
+        tree that cannot be read.
+        """
         read: list[Proved | None] = []
         for tree, group in groupby(addresses, _tree_of):
             some = list(group)
-            if tree is None:
-                blocks = await self._store.find_many(some)
-                read += [None if block is None else (block, None) for block in blocks]
-            else:
-                indices = [address.index for address in some if isinstance(address, LeafAddress)]
-                read += await self._store.find_leaves(tree, indices)
+            try:
+                if tree is None:
+                    blocks = await self._store.find_many(some)
+                    read += [None if block is None else (block, None) for block in blocks]
+                else:
+                    indices = [address.index for address in some if isinstance(address, LeafAddress)]
+                    read += await self._store.find_leaves(tree, indices)
+            except CodexError as error:
+                _log.warning("could not read blocks that a peer wants", why=error.message)
+                read += [None] * len(some)
         return read
 
 

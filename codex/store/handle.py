@@ -86,8 +86,8 @@ class BlockStore:
     # -- leaves of datasets
 
     async def find_leaves(self, tree: Cid, indices: Sequence[int]) -> list[ProvedBlock | None]:
-        """The blocks of these leaves, each verified, with its proof; None for each that is not here or
-        damaged.
+        """The blocks of these leaves, each verified, with its proof; None for each that is not here, damaged,
+        or cannot be proved. Raises CorruptData when there are some and none can be proved.
 
         As `find_many` and `leaves` in one. The proof is as it is stored, or as it follows from the tree's
         nodes that are: whether it leads to the root is for whoever is given it to see.

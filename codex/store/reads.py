@@ -7,6 +7,7 @@ more before it is called corrupt. Everything here may run in any number of threa
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from sqlite3 import Connection
 
@@ -14,13 +15,13 @@ from attrs import frozen
 
 from codex.codec import BLOCK_PREFIX, CODEX_MANIFEST, EMPTY_BLOCK, Cid, is_empty
 from codex.data import Block, BlockAddress, LeafAddress
-from codex.errors import BlockNotFound, CorruptData, NotADataset
+from codex.errors import BlockNotFound, CorruptData, IndexDamaged, NotADataset
 from codex.store import manifests
 from codex.store.disk import Buffer
 from codex.store.index import Readers, Row, at_once, select_in
 from codex.store.lifetime import tree_of
 from codex.store.segments import SegmentFiles
-from codex.store.sense import is_cid, is_place
+from codex.store.sense import is_cid, is_place, sensible
 from codex.store.staging import SEEN
 from codex.store.trees import encoded
 from codex.store.values import ProvedBlock
@@ -58,10 +59,13 @@ class Found:
 
 @frozen(slots=True)
 class FoundLeaves:
-    """As `Found`, of leaves with their proofs; None for one that is not here or damaged."""
+    """As `Found`, of leaves with their proofs; None for one that is not here, damaged, or cannot be proved,
+    for which `unproved` gives the reason.
+    """
 
     answers: list[ProvedBlock | None]
     rotten: tuple[int, ...] = ()
+    unproved: CorruptData | None = None
 
 
 @frozen(slots=True)
@@ -99,15 +103,26 @@ class Reader:
         return Found(answers, tuple(rotten))
 
     def find_leaves(self, tree: Cid, indices: Sequence[int]) -> FoundLeaves:
-        """The blocks of these leaves with their proofs, as far as they are here and sound."""
+        """The blocks of these leaves with their proofs, as far as they are here and sound. Raises CorruptData
+        when there are some and none can be proved.
+        """
         rows: list[Row] = []
         proved: list[bytes] = []
+        unproved: CorruptData | None = None
         with self._readers.snapshot() as connection:
             number = tree_of(connection, tree)
             if number is not None:
                 rows = _leaf_rows(connection, number, sorted(set(indices)), _LEAF_COLUMNS)
                 rows = [row for row in rows if not row[5]]
-                proved = encoded(connection, number, [(row[6], row[7]) for row in rows])
+                try:
+                    proved = _proofs(connection, number, rows)
+                except IndexDamaged:
+                    raise
+                except CorruptData as error:
+                    unproved = error
+                    rows, proved = _provable(connection, number, rows)
+                    if not rows:
+                        raise
         data, rotten = self._fetch([row for row in rows if row[0] is not None])
         found: dict[int, ProvedBlock] = {}
         for row, proof in zip(rows, proved, strict=True):
@@ -115,7 +130,7 @@ class Reader:
                 found[row[6]] = ProvedBlock(_EMPTY, proof)
             elif row[0] in data:
                 found[row[6]] = ProvedBlock(Block(Cid(row[1]), data[row[0]]), proof)
-        return FoundLeaves([found.get(index) for index in indices], tuple(rotten))
+        return FoundLeaves([found.get(index) for index in indices], tuple(rotten), unproved)
 
     def places(
         self, tree: Cid, first: int, count: int, block_size: int | None
@@ -292,6 +307,23 @@ def _leaf_rows(
     else:
         rows = list(select_in(connection, f"{_LEAF} WHERE l.tree = {tree:d} AND l.idx", indices))
     return list(map(_checked, rows))
+
+
+def _proofs(connection: Connection, tree: int, rows: Iterable[Row]) -> list[bytes]:
+    """The proofs of leaves by their rows. Raises CorruptData when one cannot be proved."""
+    with sensible("prove leaves"):
+        return encoded(connection, tree, [(row[6], row[7]) for row in rows])
+
+
+def _provable(connection: Connection, tree: int, rows: Iterable[Row]) -> tuple[list[Row], list[bytes]]:
+    """Those of the rows whose leaves can be proved, and their proofs."""
+    kept: list[Row] = []
+    proved: list[bytes] = []
+    for row in rows:
+        with suppress(CorruptData):
+            proved += _proofs(connection, tree, [row])
+            kept.append(row)
+    return kept, proved
 
 
 def _runs(rows: Iterable[Row], most: int) -> Iterable[list[Row]]:

@@ -120,7 +120,10 @@ class _Desk:
                 found = await self._read(self._repo.reader.find, addresses)
                 return [answer if isinstance(answer, Block) else None for answer in found.answers]
             case calls.FindLeaves(tree, indices):
-                return (await self._read(self._repo.reader.find_leaves, tree, indices)).answers
+                proved = await self._read(self._repo.reader.find_leaves, tree, indices)
+                if proved.unproved is not None:
+                    _log.error("some leaves on this disk cannot be proved", why=proved.unproved.message)
+                return proved.answers
             case calls.ReadOn():
                 return await self._read_on(call)
             case calls.HasBlocks(addresses):

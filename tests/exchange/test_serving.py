@@ -4,8 +4,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from codex.data import LeafAddress
+from codex.errors import CorruptData
 from codex.exchange.ledger import FIRST_BATCH, MAX_QUERIES, PEER_BATCHES, QUERIES, Ledger
-from codex.exchange.messages import Entry, decode
+from codex.exchange.messages import Entry, Presence, decode
 from codex.exchange.peering import Session
 from codex.exchange.serving import _ANSWERS_BYTES, READS, Server
 from codex.p2p import Identity
@@ -192,3 +193,31 @@ async def test_a_peer_that_takes_no_answers_is_not_told_without_end_what_is_not_
         await wait_all_tasks_blocked()
     assert told == set(wanted)
     assert not ledger._accounts[ALICE].queries
+
+
+async def test_a_tree_that_cannot_be_read_is_denied_and_what_else_is_wanted_is_sent(
+    nursery, autojump_clock, world
+):
+    sound, damaged = world.dataset(4), world.dataset(4, seed=1)
+    ledger, sessions = Ledger(), Sessions()
+    proved = [ProvedBlock(block, sound.tree.proof(i).to_bytes()) for i, block in enumerate(sound.blocks)]
+
+    class Damaged:
+        async def find_leaves(self, tree, indices):
+            await trio.lowlevel.checkpoint()
+            if tree == damaged.cid:
+                raise CorruptData("the index lacks nodes")
+            return [proved[index] for index in indices]
+
+    ledger.joined(ALICE)
+    server = Server(Damaged(), ledger, sessions)
+    nursery.start_soon(server.run)
+    trees = [LeafAddress(dataset.cid, i) for dataset in (damaged, sound) for i in range(2)]
+    ledger.note(ALICE, [Entry(address, send_dont_have=True) for address in trees])
+    server.wake()
+    await wait_all_tasks_blocked()
+    sent = [decode(b"".join(parts[1:])) for _, parts in sessions.alice.deliveries]
+    assert [(told.address, told.block) for message in sent for told in message.deliveries] == list(
+        zip(trees[2:], sound.blocks[:2], strict=True)
+    )
+    assert _presences(sessions.alice) == [Presence(address, False) for address in trees[:2]]

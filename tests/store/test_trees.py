@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from codex.codec import Cid
 from codex.data import Block, MerkleTree
-from codex.errors import CorruptData, InvalidInput
+from codex.errors import CorruptData, IndexDamaged, InvalidInput
 from codex.store import Hold, Leaf
 from codex.store.manifests import Record, record_of
 from codex.store.planning import Stage
@@ -73,8 +73,46 @@ def test_proofs_that_came_from_the_network_stand_beside_those_that_follow(repo: 
     with repo._ledger.change("damage") as change:
         change.tx.execute("UPDATE leaves SET proof = x'1234' WHERE idx = 4")
     with pytest.raises(CorruptData):
-        repo.reader.find_leaves(tree.root_cid, range(20))
+        repo.reader.find_leaves(tree.root_cid, [4])
     assert repo.reader.find_leaves(tree.root_cid, [3, 5]).answers == [found.answers[3], found.answers[5]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        ("UPDATE leaves SET proof = x'1234' WHERE idx = 4", {4}),
+        ("UPDATE leaves SET proof = 'text' WHERE idx = 4", {4}),
+        ("UPDATE leaves SET proof = 7 WHERE idx IN (4, 9)", {4, 9}),
+        ("DELETE FROM tree_nodes WHERE layer = 0 AND page = 1", set(range(256, 512))),
+        ("UPDATE tree_nodes SET nodes = x'00' WHERE layer = 1 AND page = 1", set(range(512, 700))),
+    ],
+)
+def test_a_leaf_that_cannot_be_proved_is_left_out_and_no_other(
+    repo: Repo, upload: Upload, damage: str, lost: set[int]
+) -> None:
+    blocks = make_blocks(range(700), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    with repo._ledger.change("damage") as change:
+        change.tx.execute(damage)
+    found = repo.reader.find_leaves(tree.root_cid, range(700))
+    assert {index for index, answer in enumerate(found.answers) if answer is None} == lost
+    proved = [(block, tree.proof(index).to_bytes()) for index, block in enumerate(blocks)]
+    assert [answer or kept for answer, kept in zip(found.answers, proved, strict=True)] == proved
+    assert found.rotten == ()
+    assert isinstance(found.unproved, CorruptData)
+
+
+def test_an_index_without_a_table_is_not_taken_for_damaged_leaves(repo: Repo, upload: Upload) -> None:
+    blocks = make_blocks(range(5), 8)
+    tree, _ = make_dataset(blocks)
+    upload(repo, blocks)
+    with repo._ledger.change("damage") as change:
+        change.tx.execute("ALTER TABLE tree_nodes RENAME TO lost")
+    with pytest.raises(IndexDamaged):
+        repo.reader.find_leaves(tree.root_cid, range(5))
+    with repo._ledger.change("mend") as change:
+        change.tx.execute("ALTER TABLE lost RENAME TO tree_nodes")
 
 
 def test_a_proof_costs_a_few_rows(repo: Repo, upload: Upload) -> None:
