@@ -217,7 +217,7 @@ class Reader:
         return doubtful
 
     def _read(self, run: Sequence[Row]) -> memoryview | None:
-        """The bytes of blocks that lie side by side; None when the segment has not all of them."""
+        """The bytes of blocks that lie side by side; None when not all of them can be read."""
         segment, offset = run[0][2:4]
         size = run[-1][3] + run[-1][4] - offset
         data = self._files.read(segment, offset, size)

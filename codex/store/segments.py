@@ -229,6 +229,16 @@ def _unwritten(buffers: list[Buffer], written: int) -> list[Buffer]:
     return []
 
 
+def _is_readable(file: File) -> bool:
+    """Whether the disk gives the first or the last byte of a file: then what it refuses of it is a damaged
+    place, as wrong bytes are, and the rest can be had.
+    """
+    for end in (0, max(0, file.size() - 1)):
+        with suppress(OSError):
+            return bool(file.pread(1, end))
+    return False
+
+
 class SegmentFiles:
     """The reading end: open segments, shared by all threads, about 64 of them kept open.
 
@@ -242,13 +252,20 @@ class SegmentFiles:
         self._open: dict[int, File] = {}
 
     def read(self, segment: int, offset: int, size: int) -> bytes:
-        """Read `size` bytes; fewer when the segment ends there or is gone. Raises DiskFailed."""
+        """Read `size` bytes; fewer when the segment ends there or is gone, or has a place there that the disk
+        does not give. Raises DiskFailed when it gives nothing of the segment.
+        """
         with disk_errors(f"read {segment_name(segment)}"):
             try:
                 file = self._file(segment)
             except FileNotFoundError:
                 return b""
-            return file.pread(size, offset)
+            try:
+                return file.pread(size, offset)
+            except OSError:
+                if not _is_readable(file):
+                    raise
+                return b""
 
     def _file(self, segment: int) -> File:
         file = self._open.get(segment)

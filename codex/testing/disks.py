@@ -40,7 +40,7 @@ class FaultyFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         self._disk.reading(self._path)
-        return self._file.pread(size, offset)
+        return self._file.pread(self._disk.readable(self._path, offset, size), offset)
 
     def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
         self._disk.changing(f"write {self._path.name}")
@@ -87,6 +87,10 @@ class FaultyDisk(OsDisk):
         """Bytes that the files opened here and the SQLite files beside them may have together."""
         self.unreadable: set[str] = set()
         """Names of files of which every read fails with EIO."""
+        self.damaged: dict[str, range] = {}
+        """Of files by name, the bytes that cannot be read: a read ends before them, and fails with EIO if it
+        begins in them.
+        """
         self.unflushed: dict[Path, list[_Write]] = {}
         self._fail_at = 0
         self._fail_until = 0
@@ -107,6 +111,7 @@ class FaultyDisk(OsDisk):
         """Let nothing fail any more."""
         self._fail_at = self._fail_until = 0
         self.unreadable.clear()
+        self.damaged.clear()
 
     def changing(self, what: str) -> None:
         """Count a change; raise if its turn to fail has come."""
@@ -132,6 +137,13 @@ class FaultyDisk(OsDisk):
         """Raise if this file cannot be read."""
         if path.name in self.unreadable:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def readable(self, path: Path, offset: int, size: int) -> int:
+        """How many of these bytes of a file can be read. Raises when the first one cannot."""
+        place = self.damaged.get(path.name, range(0))
+        if offset in place:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return min(size, place.start - offset) if place and offset < place.start else size
 
     def flushed(self, path: Path) -> None:
         """All of the file is on the medium now."""

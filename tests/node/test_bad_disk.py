@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from codex.codec import Cid
 from codex.data import BLOCK_SIZE
 from codex.errors import CodexError, CorruptData, DiskFailed, DiskFull, IndexDamaged
 from codex.testing.content import damage, noise
@@ -83,6 +84,25 @@ async def test_a_disk_that_cannot_be_read_is_named(tmp_path: Path) -> None:
                 await dataset.read()
         assert caught.value.remedy
         disk.heal()
+        async with node.retrieve(cid) as dataset:
+            assert await dataset.read() == CONTENT
+
+
+async def test_a_place_that_cannot_be_read_is_damage_and_parity_brings_back_what_was_there(
+    tmp_path: Path,
+) -> None:
+    disk = FaultyDisk()
+    async with open_test_node(tmp_path, disk=disk) as node:
+        cid = await node.store(CONTENT)
+        view = await (await node.protect(cid, 2, 1)).wait()
+        assert isinstance(view.result, dict)
+        verifiable = Cid.parse(view.result["verifiableCid"])
+        disk.damaged["00000001.seg"] = range(BLOCK_SIZE, BLOCK_SIZE + 4096)
+        view = await (await node.scrub()).wait()
+        assert isinstance(view.result, dict)
+        assert view.result["corruptBlocks"] == 1
+        async with node.retrieve(verifiable) as dataset:
+            assert await dataset.read() == CONTENT
         async with node.retrieve(cid) as dataset:
             assert await dataset.read() == CONTENT
 

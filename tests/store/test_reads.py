@@ -312,6 +312,25 @@ def test_a_disk_that_does_not_read_is_an_answer_and_no_damage(
     assert repo.reader.find([BLOCKS[0].cid]).answers == [BLOCKS[0]]
 
 
+@pytest.mark.parametrize("place", [range(2000, 2001), range(2500, 2501), range(1900, 3100)])
+def test_what_lies_where_the_disk_does_not_read_is_damaged_and_nothing_else(
+    repo: Repo, dataset: Cid, disk: FaultyDisk, place: range
+) -> None:
+    disk.damaged["00000001.seg"] = place
+    lost = set(range(place.start // 1000, -(-place.stop // 1000)))
+    found = repo.reader.find([block.cid for block in BLOCKS])
+    for number, (answer, block) in enumerate(zip(found.answers, BLOCKS, strict=True)):
+        assert isinstance(answer, CorruptData) if number in lost else answer == block
+    assert len(found.rotten) == len(lost)
+    run = read_run(repo, dataset, 0, 12)
+    assert b"".join(run.buffers) == b"".join(bytes(block.data) for block in BLOCKS[: min(lost)])
+    assert isinstance(run.error, CorruptData)
+    repo.mark_bad(found.rotten)
+    assert repo.take_in([Put([BLOCKS[number] for number in lost], 1e12)]) == [None]
+    assert read_run(repo, dataset, 0, 12).error is None
+    disk.heal()
+
+
 def test_blocks_of_other_hashes_are_verified_too(repo: Repo, rot: Callable[..., None]) -> None:
     block = Block(Cid(bytes.fromhex("01829a031340") + hashlib.sha512(b"alice").digest()), b"alice")
     assert block.verify()

@@ -209,6 +209,21 @@ def test_reading_gives_what_is_there(disk: FaultyDisk, tmp_path: Path) -> None:
     files.close()
 
 
+def test_a_place_that_the_disk_does_not_give_is_not_all_of_the_disk(disk: FaultyDisk, tmp_path: Path) -> None:
+    (tmp_path / "00000001.seg").write_bytes(b"alicebobcarol")
+    files = SegmentFiles(disk, tmp_path)
+    for damaged in (range(5, 8), range(8), range(5, 13)):
+        disk.damaged["00000001.seg"] = damaged
+        assert files.read(1, 5, 3) == b""
+    disk.damaged["00000001.seg"] = range(6, 8)
+    assert files.read(1, 5, 3) == b"b"
+    assert files.read(1, 8, 5) == b"carol"
+    disk.damaged["00000001.seg"] = range(13)
+    with pytest.raises(DiskFailed, match="could not read"):
+        files.read(1, 5, 3)
+    files.close()
+
+
 def test_few_files_are_kept_open(disk: FaultyDisk, tmp_path: Path) -> None:
     files = SegmentFiles(disk, tmp_path)
     for number in range(1, 101):
