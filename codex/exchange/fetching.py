@@ -19,7 +19,7 @@ from codex.exchange.peering import Signal
 from codex.exchange.proving import ProvenTree
 from codex.exchange.searching import Search, Searcher
 from codex.exchange.sources import Fetch, Want
-from codex.exchange.wants import Wants
+from codex.exchange.wants import LEAST, Wants
 from codex.p2p import PeerId
 from codex.runtime import unwrapped
 from codex.store import Leaf
@@ -252,7 +252,7 @@ class Fetcher:
                 raise NotADataset.of_size(call.tree, proof.index, size, call.block_size)
             leaves.append(Leaf(proof.index, block.cid, proof))
             blocks.append(block)
-            total += size
+            total += size if size > LEAST else LEAST
         try:
             if call.keep:
                 await self._store.put_leaves(call.tree, leaves, blocks, ttl=call.ttl)

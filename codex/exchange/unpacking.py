@@ -20,6 +20,8 @@ MESSAGE_BYTES = 100 << 20
 """Bytes of the largest message of the network."""
 WHOLE = 1 << 16
 """Bytes up to which a message is handed on whole."""
+SMALL = 1 << 14
+"""Bytes up to which a content is copied: it would keep in memory all that came with it."""
 AT_ONCE = 64
 """Deliveries that are handed on at once at most."""
 LOOKED_AT = 1024
@@ -51,8 +53,8 @@ class Unpacker:
     """Pieces of a byte stream in, what messages say out. What is held is what has come and cannot be handed
     on yet, whatever length a message claims to have.
 
-    A content that lies in one piece is a view of it; else its parts are copied together, once and as they
-    come: they would keep in memory all that came with them, and be many when each is small.
+    A content that lies in one piece is a view of it, unless it is small; else its parts are copied together,
+    once and as they come: they would keep in memory all that came with them, and be many when each is small.
     """
 
     __slots__ = (
@@ -189,7 +191,7 @@ class Unpacker:
             self._at += len(part)
             if self._content is _Content.OTHER:
                 self._rest += part
-            elif self._lacking or self._part:
+            elif self._lacking or self._part or len(part) <= SMALL:
                 self._part += part
             else:
                 self._whole = part

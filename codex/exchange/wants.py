@@ -25,6 +25,10 @@ from codex.exchange.planning import LONGEST, REFRESH_FIRST, Planner
 from codex.exchange.sources import Fetch, Source, Want
 from codex.p2p import PeerId
 
+LEAST = 2048
+"""Bytes that a block counts for at least while it is held: its proof and all that belongs to it take as much,
+and a hostile dataset has blocks of a byte.
+"""
 FORGIVING = 60.0
 """Seconds for which a peer may send what it was asked for before this service restarted."""
 
@@ -119,7 +123,7 @@ class Wants:
         return added
 
     def taken(self, fetch: Fetch, size: int) -> None:
-        """The caller took bytes away that had come."""
+        """The caller took bytes away that had come: of each block as many as count, see `LEAST`."""
         fetch.held -= size
 
     def close(self, fetch: Fetch) -> None:
@@ -275,7 +279,7 @@ class Wants:
             self._pending.remove(want)
             for fetch in (want.fetch, *want.followers):
                 del fetch.wants[want]
-                fetch.held += size
+                fetch.held += size if size > LEAST else LEAST
                 owed[fetch].append(what)
         for fetch, some in owed.items():
             fetch.delivered += len(some)

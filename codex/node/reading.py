@@ -32,6 +32,7 @@ from codex.runtime import Feed, Share
 
 RUN_BLOCKS = 64  # blocks read at once, by two threads: 2 MiB each, from which to the next little is lost
 AHEAD = 8 << 20  # bytes that wait for the reader; the run that passes it is the last until some are taken
+PIECE = 256  # bytes that a piece of content takes beside its own
 OWN_BLOCKS = 2  # that every reader may hold: one that waits for it, and one in its hands
 HOP_RUNS = 64  # runs of one hop to the store at most: it looks up more leaves ahead than it reads
 GIVEN = 32  # blocks from the network that are handed on between two looks at the room there is
@@ -126,7 +127,9 @@ class Reader:
         self._ahead = max(least, min(most, self._share.most - self._kept))
         self._share.hold(self._ahead + self._kept)
         blocks = min(RUN_BLOCKS, max(1, self._ahead // (4 * self._block_size)))
-        self._feed.limit(max(1, self._ahead - 2 * blocks * self._block_size))
+        # Of small blocks, the pieces themselves take more than what is in them.
+        ahead = (self._ahead - 2 * blocks * self._block_size) * self._block_size
+        self._feed.limit(max(1, ahead // (self._block_size + PIECE)))
         return blocks
 
     # -- from this node

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 
 import trio
+from attrs import evolve
 
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE, Block, BlockAddress, LeafAddress, Manifest, MerkleTree
@@ -19,14 +20,14 @@ from codex.store import Space
 class Dataset:
     """Content cut into blocks, with its tree and its manifest."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, block_size: int = BLOCK_SIZE) -> None:
         self.content = content
-        padded = content + bytes(-len(content) % BLOCK_SIZE)
+        padded = content + bytes(-len(content) % block_size)
         self.blocks = [
-            Block.of(padded[start : start + BLOCK_SIZE]) for start in range(0, len(padded), BLOCK_SIZE)
+            Block.of(padded[start : start + block_size]) for start in range(0, len(padded), block_size)
         ]
         tree = MerkleTree.of([block.cid.digest for block in self.blocks])
-        self.manifest = Manifest.of_upload(tree.root_cid, len(content))
+        self.manifest = evolve(Manifest.of_upload(tree.root_cid, len(content)), block_size=block_size)
 
 
 class Shelf:

@@ -12,7 +12,9 @@ from codex.config import ExchangeConfig, StoreConfig
 from codex.data import BLOCK_SIZE, Block, LeafAddress, Manifest, MerkleTree
 from codex.errors import InvalidInput, NotOnNetwork, PeerGone, QuotaExceeded, ServiceUnavailable
 from codex.exchange import planning, service
+from codex.exchange.fetching import SPAN
 from codex.exchange.messages import Delivery, Entry, Message, Presence, decode
+from codex.exchange.wants import LEAST
 from codex.exchange.writing import encode
 from codex.store import Leaf
 from codex.testing.stores import make_dataset
@@ -316,6 +318,25 @@ async def test_the_consumer_sets_the_pace_and_memory_is_bounded(world, autojump_
             assert all(fetch.held <= window for fetch in bob.service._wants.fetches)
             assert bob.exchange.ledger()[alice.peer_id].blocks_in - count <= 64
     assert count == 300
+
+
+async def test_blocks_of_a_few_bytes_that_nobody_takes_are_no_more_than_others_would_be(
+    world, autojump_clock, monkeypatch
+):
+    window = 8 * BLOCK_SIZE
+    monkeypatch.setattr(planning, "FETCH_WINDOW", window)
+    alice, bob = await world.person("alice"), await world.person("bob")
+    dataset = world.dataset(3000, 8)
+    await alice.keep(dataset)
+    world.join(alice, bob)
+    count = 0
+    fetch = bob.exchange.fetch_leaves(dataset.cid, 3000, range(3000), block_size=8)
+    async with fetch as arrivals:
+        async for batch in arrivals:
+            count += len(batch)
+            await trio.sleep(10)
+            assert bob.exchange.ledger()[alice.peer_id].blocks_in - count <= window // LEAST + SPAN
+    assert count == 3000
 
 
 async def test_peers_that_come_later_are_asked(world, autojump_clock):

@@ -90,6 +90,13 @@ def test_what_lies_in_one_piece_is_not_copied() -> None:
     assert [delivery.obj for delivery in piece.deliveries if isinstance(delivery, memoryview)] == [wire, wire]
 
 
+def test_what_is_small_does_not_keep_in_memory_what_it_came_with() -> None:
+    wire = bytearray(framed(written([(3, b"small"), (1, LARGE)])))
+    [piece] = unpack(Unpacker(), memoryview(wire))
+    assert piece.deliveries == [b"small"]
+    wire.clear()  # which raises while there is a view of it
+
+
 def test_what_has_begun_keeps_nothing_in_memory_but_itself() -> None:
     wire = framed(written([(1, b"wants"), (3, LARGE), (3, LARGE), (3, LARGE)]))
     cuts = [0, 2 * WHOLE + 100, 2 * WHOLE + 101, 3 * WHOLE]

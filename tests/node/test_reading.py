@@ -17,7 +17,7 @@ from codex.codec import EMPTY_BLOCK, Cid
 from codex.data import BLOCK_SIZE, Block
 from codex.errors import BlockNotFound, NotADataset, QuotaExceeded
 from codex.node.job import Progress
-from codex.node.reading import AHEAD, GIVEN, OWN_BLOCKS, RUN_BLOCKS
+from codex.node.reading import AHEAD, GIVEN, OWN_BLOCKS, PIECE, RUN_BLOCKS
 from codex.node.retrieving import TOGETHER, open_dataset
 from codex.runtime import Budget, Feed
 from codex.testing.cancelling import cancel_at_every_checkpoint
@@ -98,6 +98,18 @@ async def test_pieces_are_handed_out_together_where_they_are_there(autojump_cloc
         assert await dataset.some() == []
     assert b"".join(taken) == DATASET.content
     assert most == TOGETHER // BLOCK_SIZE
+
+
+async def test_of_small_blocks_no_more_wait_for_the_reader_than_memory_is_counted_for(
+    autojump_clock: MockClock,
+) -> None:
+    small = Dataset(noise(40_000), block_size=1)
+    shelf = Shelf(small)
+    network = Elsewhere(shelf, batch=64, delay=0)
+    async with open_dataset(shelf, small.manifest, budget=Budget(MEMORY), network=network) as dataset:
+        await wait_all_tasks_blocked(0.01)
+        assert len(shelf.here) <= AHEAD // PIECE + 64 + GIVEN
+        assert await dataset.read() == small.content
 
 
 async def test_a_reader_that_takes_nothing_has_only_so_much_fetched(autojump_clock: MockClock) -> None:
