@@ -1,7 +1,7 @@
 """What every agent of the sales works with, and what they have learnt together."""
 
 import trio
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from codex.market import Address, MarketplaceConfig, SlotId
 from codex.runtime import Broadcast, Clock, Entropy
@@ -9,11 +9,9 @@ from codex.sales.duties import Duties
 from codex.sales.history import History
 from codex.sales.journal import Journal
 from codex.sales.ports import Chain, ChainTime, Marketplace
+from codex.sales.reserved import Reserved
 from codex.sales.states import State
 from codex.store import MarketBook
-
-RESERVED = 1000
-"""Slots of which it is remembered that they were reserved."""
 
 
 @frozen
@@ -83,31 +81,6 @@ class Pace:
         self.seconds = max(seconds, 0.8 * self.seconds)
 
 
-@define
-class Reserved:
-    """The slots that were reserved on the chain in this life, the newest thousand: who has reserved a slot is
-    not told by the marketplace.
-    """
-
-    _slots: dict[SlotId, None] = field(factory=dict)
-
-    def __contains__(self, slot: SlotId) -> bool:
-        return slot in self._slots
-
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    def note(self, slot: SlotId) -> None:
-        """This account has reserved it."""
-        self._slots[slot] = None
-        if len(self._slots) > RESERVED:
-            del self._slots[next(iter(self._slots))]
-
-    def forget(self, slot: SlotId) -> None:
-        """It is not reserved (any more)."""
-        self._slots.pop(slot, None)
-
-
 @frozen(kw_only=True)
 class Bench:
     """Shared by all agents of one life of the sales."""
@@ -125,7 +98,7 @@ class Bench:
     leave_out: int = 0
     """Of so many proofs one is left out, for test networks; 0 leaves out none."""
     pace: Pace = field(factory=Pace)
-    reserved: Reserved = field(factory=Reserved)
+    reserved: Reserved = field(default=Factory(lambda bench: Reserved(bench.book), takes_self=True))
     taking: trio.Lock = field(factory=trio.Lock)
     """Whoever sets something aside for a slot has it: what there is of tokens is counted once."""
     proving: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(2))

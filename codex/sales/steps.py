@@ -136,7 +136,7 @@ async def reserve(sale: Sale) -> Event:
                 sale.reason = error.message
                 return Event.REFUSED
         else:
-            reserved.note(sale.slot)
+            await reserved.note(sale.slot)
     elif not ours:
         return Event.REFUSED
     # One that was sent before may be among those that there are. If it is not, filling will tell.
@@ -211,7 +211,7 @@ async def fill(sale: Sale) -> Event:
     except ChainRefused as error:
         if error.reason != "Marketplace_ReservationRequired":
             raise
-        sale.bench.reserved.forget(sale.slot)
+        await sale.bench.reserved.forget(sale.slot)
         sale.reason = error.message
         return Event.REFUSED
     return Event.FILLED

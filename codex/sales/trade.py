@@ -93,6 +93,7 @@ class Trade:
         """Take up what was begun, then follow the marketplace."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            await self._insist(self._bench.reserved.load)
             await self._insist(self._resume)
             await self._insist(self._tidy)
             nursery.start_soon(self._tend)
@@ -227,7 +228,7 @@ class Trade:
                     agent.interrupt(Event.OUTDONE)
             case SlotFreed(request, index):
                 if self._bench.reserved:
-                    self._bench.reserved.forget(SlotId.of(request, index))
+                    await self._bench.reserved.forget(SlotId.of(request, index))
                 agent = self._agents.get(SlotId.of(request, index)) if self._agents else None
                 if agent is not None and await self._host(agent) != self._bench.account:
                     agent.interrupt(Event.SLOT_FREED)

@@ -916,6 +916,35 @@ async def test_who_was_outdone_fills_the_slot_when_the_other_filling_is_taken_ba
         assert await bob.untouched()
 
 
+async def test_who_was_outdone_fills_the_slot_in_its_next_life_when_the_other_filling_is_taken_back(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    market.remembers = True
+    request = a_request(duration=900, expiry=600)
+    slot = request.slot(0)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        bob.duties.store_seconds = 60
+        await post(market, request)
+        await trio.sleep(20)
+        rival = MarketDoor(market, account("carol"))
+        await rival.reserve_slot(slot.request.id, slot.index)
+        await MarketDoor(market, account("dave")).reserve_slot(slot.request.id, slot.index)
+        await trio.sleep(5)
+        await rival.fill_slot(slot, proof_for(await rival.get_challenge(slot.id)))
+        await trio.sleep(5)
+        assert (await verdicts(bob, slot.id))[0] == "outdone"
+    async with open_host(market, tmp_path) as bob:
+        await trio.sleep(5)
+        market.reorganise(8)
+        assert market.slot_state(slot.id) is SlotState.FREE
+        await trio.sleep(200)
+        assert market.slot(slot.id).host == account("bob")
+        assert "reserve_slot" not in bob.door.sent
+        await trio.sleep(900)
+        assert await bob.untouched()
+
+
 async def test_a_slot_that_was_lost_is_not_reserved_any_more(
     market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
