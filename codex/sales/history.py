@@ -116,6 +116,13 @@ class History:
         if before is not None and before.verdict not in ENDS:
             await self._book.drop_record(KIND, held.key)
 
+    async def was_lost(self, slot: SlotId, reason: str) -> bool:
+        """Whether a slot was once lost, for that reason."""
+        found = [_read(record.value) for record in await self._book.records(KIND, prefix=slot.raw)]
+        return any(
+            held is not None and (held.verdict, held.reason) == (Verdict.LOST, reason) for held in found
+        )
+
     async def _find(self, held: Held) -> Held | None:
         records = await self._book.records(KIND, prefix=held.key, limit=1)
         return _read(records[0].value) if records else None

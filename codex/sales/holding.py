@@ -21,8 +21,10 @@ CLOSE = 0.1
 PROVED_FROM_NOW_ON = "the slot is filled, and proved from now on"
 HELD_TO_THE_END = "the slot was held to the end and is paid"
 NOT_FILLED_IN_TIME = "the request was not filled in time"
+NEVER_PAID = "the slot was filled in the second of the expiry, and its collateral is never given back"
 ALREADY = "Proofs_ProofAlreadySubmitted"
 PAID = "Marketplace_AlreadyPaid"
+UNPAYABLE = "Marketplace_StartNotBeforeExpiry"
 
 _log = get_logger("sales")
 
@@ -236,7 +238,15 @@ async def cancel(sale: Sale) -> Event:
     market = sale.bench.market
     if await sale.is_mine():
         if await market.slot_state(sale.slot) is not SlotState.PAID:
-            await _release(sale)
+            try:
+                await _release(sale)
+            except ChainRefused as error:
+                if error.reason != UNPAYABLE:
+                    raise
+                # The contract finds no second to pay for, and refuses it all: now and for ever.
+                await sale.advance(Stage.STAKED)
+                sale.reason = NEVER_PAID
+                return Event.LOST
         _tell_paid(sale)
         await sale.bench.history.end(
             sale.held(Verdict.CANCELLED, NOT_FILLED_IN_TIME, returned=_returned(sale))

@@ -33,6 +33,11 @@ from codex.store import NEVER, Stage
 ATTEMPTS = 5
 """Proofs made for one filling, each for a challenge that was over when it was ready."""
 
+BEFORE_EXPIRY = 15.0
+"""Seconds in which no slot is filled any more, which is more than a block takes: of one that is filled in the
+very second of the expiry the contract never gives the collateral back, unless it was the last.
+"""
+
 UNHOSTABLE = (InvalidInput, NotADataset, NotAManifest)
 """What the node raises over a slot that nobody can host, now or later."""
 
@@ -199,6 +204,11 @@ async def fill(sale: Sale) -> Event:
     slot = await sale.known()
     if sale.proof is None:
         return Event.STALE
+    if await market.request_state(sale.request_id) is RequestState.NEW:
+        left = await market.request_expiry(sale.request_id) - await sale.bench.time.now()
+        if left < BEFORE_EXPIRY:
+            sale.reason = f"its request expires in {left:.0f} s, in which the slot may not be filled in time"
+            return Event.FAULT
     await sale.advance(Stage.FILLING)
     try:
         await market.fill_slot(slot, sale.proof)

@@ -30,6 +30,7 @@ from codex.sales.agent import Agent
 from codex.sales.bench import Bench
 from codex.sales.bookmark import Bookmark
 from codex.sales.deciding import Check, Decision, Judgement, Verdict, judge
+from codex.sales.holding import NEVER_PAID
 from codex.sales.openings import MOST, Opening, Openings
 from codex.sales.queue import Item, Rank, SlotQueue
 from codex.sales.standing import Standing
@@ -135,6 +136,8 @@ class Trade:
             if slot in self._agents:
                 continue
             known = await self._bench.market.get_active_slot(slot)
+            if await self._bench.history.was_lost(slot, NEVER_PAID):
+                continue  # the marketplace counts it as ours for ever
             if known is not None and slot not in self._agents:
                 _log.warning("a slot is held for which nothing is reserved", slot=str(slot))
                 self._begin(slot, known=known)

@@ -412,11 +412,14 @@ class SimulatedMarket:
         if state is SlotState.FILLED:
             self.free(id)
             return 0
-        self.books.hosted[host].remove(id)
         if state is SlotState.FAILED:
+            self.books.hosted[host].remove(id)
             return 0
         request = self.request(slot.request)
         end = request.ends if state is SlotState.FINISHED else request.expires
+        if slot.filled_at >= end:
+            raise ChainRefused("no time to pay for", reason="Marketplace_StartNotBeforeExpiry")
+        self.books.hosted[host].remove(id)
         paid = payout(request.request.ask, slot.filled_at, end) + slot.collateral
         self.pay(host, paid)
         slot.state, slot.collateral = SlotState.PAID, 0

@@ -13,6 +13,7 @@ from codex.errors import ChainRefused
 from codex.logs import configured
 from codex.market import Groth16Proof, RequestState, SlotId
 from codex.sales import Held, ProofMissed, ProofSent, SaleMoved, SlotLost, State, Verdict
+from codex.sales.holding import NEVER_PAID
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
 from codex.testing.market import SimulatedMarket, proof_for
 
@@ -96,6 +97,35 @@ async def test_of_a_failed_request_what_it_has_cost(
         assert amounts(lost) == (Verdict.LOST, SIZE, 0, 0, SIZE)
         assert lost.reason == "the request failed: too many of its slots were lost"
         assert (await bob.sales.decisions())[0].reason == lost.reason
+
+
+async def test_a_slot_that_the_contract_never_pays_back_is_lost_once(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """It was filled in the second of the expiry: to free it is refused for ever, and it stays its host's."""
+    async with open_host(market, tmp_path) as bob, bob.sales.events(100) as events:
+        await bob.offer(total=SIZE)
+        request = a_request(slots=2)
+        await post(market, request)
+        await trio.sleep(100)
+        [slot] = market.books.hosted[BOB]
+        market.slot(slot).filled_at = market.request(request.id).expires
+        async for event in events:
+            if event == SlotLost(slot):
+                break
+        await trio.sleep(300)
+        lost = await the_one(bob)
+        assert amounts(lost) == (Verdict.LOST, SIZE, 0, 0, SIZE)
+        assert lost.reason == NEVER_PAID
+        assert await bob.untouched()
+        assert (await bob.sales.availabilities())[0].lost == SIZE
+    async with open_host(market, tmp_path) as bob:
+        await trio.sleep(300)
+        assert market.books.hosted[BOB] == [slot]
+        assert await the_one(bob) == lost
+        assert await bob.untouched()
+        told = [decision.verdict for decision in await bob.sales.decisions(slot)]
+        assert told == [Verdict.LOST, Verdict.CANCELLED, Verdict.FILLED, Verdict.TAKEN]
 
 
 @pytest.mark.parametrize("blocks", [1, 2])

@@ -195,6 +195,25 @@ async def test_what_the_chain_refuses_is_not_tried_again(
         assert await bob.untouched()
 
 
+async def test_no_slot_is_filled_where_it_might_be_in_the_second_of_the_expiry(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The contract would keep its collateral, should the request not be filled."""
+    async with open_host(market, tmp_path) as bob:
+        before = market.books.balances[account("bob")]
+        await bob.offer()
+        bob.duties.store_seconds = 70
+        request = a_request(expiry=85, slots=2)
+        await post(market, request)
+        await trio.sleep(120)
+        assert bob.door.sent == ["reserve_slot"] * 2
+        failed = (await bob.sales.decisions())[0]
+        assert failed.verdict is Verdict.FAILED
+        assert failed.reason.startswith("its request expires in ")
+        assert await bob.untouched()
+        assert market.books.balances[account("bob")] == before
+
+
 # -- what was sent by a former life
 
 
