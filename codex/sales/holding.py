@@ -18,6 +18,8 @@ from codex.store import NEVER, Stage
 
 CLOSE = 0.1
 """Of a period: a proof that has less than this to spare is warned of."""
+SURELY_OVER = 30.0
+"""Seconds that are waited for a block after the end, before the collateral is asked for."""
 PROVED_FROM_NOW_ON = "the slot is filled, and proved from now on"
 HELD_TO_THE_END = "the slot was held to the end and is paid"
 NOT_FILLED_IN_TIME = "the request was not filled in time"
@@ -197,17 +199,17 @@ async def make_proof(sale: Sale, slot: Slot, challenge: bytes) -> Groth16Proof:
 
 async def pay_out(sale: Sale) -> Event:
     """Take the payment and the collateral."""
-    bench = sale.bench
-    while True:
-        state = await bench.market.slot_state(sale.slot)
-        if state is SlotState.PAID:
-            break
-        if state is SlotState.FILLED:
-            # The newest block is not as late as the clock says.
-            await bench.time.until(await bench.time.now() + 1)
-            continue
-        await _release(sale)
-        break
+    market, time = sale.bench.market, sale.bench.time
+    if not await sale.is_mine():
+        return Event.LOOK
+    while (state := await market.slot_state(sale.slot)) is SlotState.FILLED:
+        # The newest block is not as late as the clock says.
+        await time.until(await time.now() + 1)
+    if state is SlotState.FINISHED:
+        if not await _release(sale, await market.request_end(sale.request_id)):
+            return Event.LOOK
+    elif state is not SlotState.PAID:
+        return Event.LOOK
     _tell_paid(sale)
     return Event.PAID
 
@@ -237,9 +239,11 @@ async def cancel(sale: Sale) -> Event:
     """The request was not filled in time: take what was earned until then, and the collateral."""
     market = sale.bench.market
     if await sale.is_mine():
-        if await market.slot_state(sale.slot) is not SlotState.PAID:
+        state = await market.slot_state(sale.slot)
+        if state is SlotState.CANCELLED:
             try:
-                await _release(sale)
+                if not await _release(sale, await market.request_expiry(sale.request_id)):
+                    return Event.LOOK
             except ChainRefused as error:
                 if error.reason != UNPAYABLE:
                     raise
@@ -247,11 +251,13 @@ async def cancel(sale: Sale) -> Event:
                 await sale.advance(Stage.STAKED)
                 sale.reason = NEVER_PAID
                 return Event.LOST
+        elif state is not SlotState.PAID:
+            return Event.LOOK
         _tell_paid(sale)
         await sale.bench.history.end(
             sale.held(Verdict.CANCELLED, NOT_FILLED_IN_TIME, returned=_returned(sale))
         )
-    elif sale.stage is Stage.STAKED and await market.get_active_slot(sale.slot) is not None:
+    elif sale.is_staked and await market.get_active_slot(sale.slot) is not None:
         # Taken away before; and not one that the chain has forgotten to be filled, of which the collateral
         # never left.
         return Event.LOST
@@ -267,16 +273,36 @@ async def fail(sale: Sale) -> Event:
     return Event.LOST
 
 
-async def _release(sale: Sale) -> None:
-    """Have the contract pay, and give back what it has, after a note of how much that is."""
+async def _release(sale: Sale, over: int) -> bool:
+    """Have the contract pay, and give back what it has, after a note of how much that is. `over` is the last
+    second of the request. Whether it has paid: where it counts the slot as held it takes it, and all of the
+    collateral.
+    """
+    await _past(sale, over)
     collateral = await sale.bench.market.current_collateral(sale.slot)
     see_stake(sale, collateral)
     await sale.advance(Stage.RELEASING, collateral)
     try:
-        sale.reward = await sale.bench.market.free_slot(sale.slot) - collateral
+        paid = await sale.bench.market.free_slot(sale.slot)
     except ChainRefused as error:
         if error.reason != PAID:
             raise
+        return True
+    if paid < collateral:
+        return False
+    sale.reward = paid - collateral
+    return True
+
+
+async def _past(sale: Sale, moment: int) -> None:
+    """Wait for a block after a moment. What is said of the one in the making goes by the provider's clock,
+    which may be ahead. But not for long, for some chains make none unless something is sent.
+    """
+    chain = sale.bench.chain
+    with trio.move_on_after(SURELY_OVER):
+        head = chain.head
+        while head is None or head.timestamp <= moment:
+            head = await chain.next_head(head)
 
 
 async def clean_up(sale: Sale) -> Event:
@@ -302,15 +328,15 @@ async def clean_up(sale: Sale) -> Event:
 
 async def clean_up_after_error(sale: Sale) -> Event:
     """As `clean_up`, where the collateral may be gone. A slot that turns out to be ours is not given up."""
-    if sale.stage in (Stage.FILLING, Stage.STAKED):
+    if sale.stage is Stage.FILLING or sale.is_staked:
         state = await sale.bench.market.slot_state(sale.slot)
         mine = await sale.is_mine()
-        reserved = sale.reservation is not None and sale.stage is Stage.STAKED
+        reserved = sale.reservation is not None and sale.is_staked
         if (reserved and state is SlotState.FREE) or (
             mine and state in (SlotState.FILLED, SlotState.FINISHED)
         ):
             return Event.LOOK
-        if mine or sale.stage is Stage.STAKED:
+        if mine or sale.is_staked:
             sale.bench.events.publish(SlotLost(sale.slot))
             await sale.bench.history.end(sale.held(Verdict.LOST, sale.reason, returned=0))
             await sale.advance(Stage.RELEASING, 0)

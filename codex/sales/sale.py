@@ -60,6 +60,13 @@ class Sale:
             return self.reservation.stage
         return Stage.STAKED if self.item is None else Stage.TAKEN
 
+    @property
+    def is_staked(self) -> bool:
+        """Whether the contract has the collateral, for all that is known: it may have been asked for it."""
+        there = self.reservation
+        asked_for = there is not None and self.stage is Stage.RELEASING and bool(there.returned)
+        return self.stage is Stage.STAKED or asked_for
+
     def went_well(self) -> None:
         """The present step has done something of what it is to do."""
         self.trouble, self.failures = "", 0

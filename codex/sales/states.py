@@ -142,13 +142,16 @@ SALE: Table[State, Event, None] = validate(
                 moves={Event.LOST: State.ERRORED, **_again(State.PROVING)},
                 interrupts=_STAKED,
             ),
-            State.PAYOUT: Row(moves={Event.PAID: State.FINISHED, **_again(State.PAYOUT)}),
+            State.PAYOUT: Row(
+                moves={Event.PAID: State.FINISHED, Event.LOOK: State.UNKNOWN, **_again(State.PAYOUT)}
+            ),
             State.FINISHED: Row(moves={Event.CLEAN: State.CLEANED_UP, **_again(State.FINISHED)}),
             State.FAILED: Row(moves={Event.LOST: State.ERRORED, **_again(State.FAILED)}),
             State.CANCELLED: Row(
                 moves={
                     Event.CLEAN: State.CLEANED_UP,
                     Event.LOST: State.ERRORED,
+                    Event.LOOK: State.UNKNOWN,
                     **_again(State.CANCELLED),
                 }
             ),

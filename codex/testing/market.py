@@ -137,6 +137,8 @@ class SimulatedMarket:
         """What every account has for gas. Nothing is taken of it."""
         self.gas_price = 10**9
         self.books = _Books()
+        self.ahead = 0
+        """Seconds by which providers' clocks are ahead: so late is the block in the making to them."""
         self.remembers = False
         """Whether the books are kept block by block, for `reorganise`; it takes time."""
         self.forks: list[int] = []
@@ -240,15 +242,16 @@ class SimulatedMarket:
             raise SlotStateMismatch("the slot is free", reason="Marketplace_SlotIsFree")
         return slot
 
-    def request_state(self, id: RequestId) -> RequestState:
-        there = self.request(id)
-        if there.state is RequestState.NEW and self.time > there.expires:
+    def request_state(self, id: RequestId, later: int = 0) -> RequestState:
+        """As of the newest block, or so many seconds later."""
+        there, time = self.request(id), self.time + later
+        if there.state is RequestState.NEW and time > there.expires:
             return RequestState.CANCELLED
-        if there.state in (RequestState.NEW, RequestState.STARTED) and self.time > there.ends:
+        if there.state in (RequestState.NEW, RequestState.STARTED) and time > there.ends:
             return RequestState.FINISHED
         return there.state
 
-    def slot_state(self, id: SlotId) -> SlotState:
+    def slot_state(self, id: SlotId, later: int = 0) -> SlotState:
         slot = self.books.slots.get(id)
         if slot is None or slot.request not in self.books.requests:
             return SlotState.FREE
@@ -259,7 +262,7 @@ class SimulatedMarket:
             RequestState.FINISHED: SlotState.FINISHED,
             RequestState.FAILED: SlotState.FAILED,
         }
-        return over.get(self.request_state(slot.request), slot.state)
+        return over.get(self.request_state(slot.request, later), slot.state)
 
     # -- proofs
 

@@ -93,7 +93,7 @@ class MarketDoor:
 
     async def request_state(self, id: RequestId) -> RequestState | None:
         await self._look("request_state")
-        return self.market.request_state(id) if id in self.market.books.requests else None
+        return self.market.request_state(id, self.market.ahead) if id in self.market.books.requests else None
 
     async def request_expiry(self, id: RequestId) -> int:
         await self._look("request_expiry")
@@ -131,7 +131,7 @@ class MarketDoor:
 
     async def slot_state(self, id: SlotId) -> SlotState:
         await self._look("slot_state")
-        return self.market.slot_state(id)
+        return self.market.slot_state(id, self.market.ahead)
 
     async def current_collateral(self, id: SlotId) -> int:
         await self._look("current_collateral")

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from codex.config import LogConfig
 from codex.errors import ChainRefused
 from codex.logs import configured
-from codex.market import Groth16Proof, RequestState, SlotId
+from codex.market import Groth16Proof, RequestState, SlotId, SlotState
 from codex.sales import Held, ProofMissed, ProofSent, SaleMoved, SlotLost, State, Verdict
 from codex.sales.holding import NEVER_PAID
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
@@ -126,6 +126,79 @@ async def test_a_slot_that_the_contract_never_pays_back_is_lost_once(
         assert await bob.untouched()
         told = [decision.verdict for decision in await bob.sales.decisions(slot)]
         assert told == [Verdict.LOST, Verdict.CANCELLED, Verdict.FILLED, Verdict.TAKEN]
+
+
+@pytest.mark.parametrize("end", [Verdict.FINISHED, Verdict.CANCELLED])
+async def test_no_slot_is_given_back_before_a_block_is_past_the_end(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock, end: Verdict
+) -> None:
+    """Where the provider's clock is ahead it says so too early; the contract would take all."""
+    market.ahead = 12
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE)
+        id = await post(market, a_request(slots=1 if end is Verdict.FINISHED else 2))
+        await trio.sleep(100)
+        soon = market.config.proofs.period_at(market.time + 100).start + 5
+        if end is Verdict.FINISHED:
+            market.request(id).ends = soon
+        else:
+            market.request(id).expires = soon
+        await trio.sleep(900)
+        paid = await the_one(bob)
+        assert (paid.verdict, paid.lost) == (end, 0)
+        assert market.books.balances[BOB] == RICH + (paid.reward or 0) > RICH
+        assert await bob.untouched()
+
+
+async def test_a_request_that_starts_at_its_expiry_keeps_its_hosts(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE)
+        request = a_request(slots=2, expiry=240)
+        await post(market, request)
+        await trio.sleep(200)
+        [mine] = market.books.hosted[BOB]
+        other = next(request.slot(index) for index in range(2) if request.slot(index).id != mine)
+        market.ahead = 30
+        async with bob.sales.events(100) as events:
+            async for event in events:
+                if isinstance(event, SaleMoved) and event.state is State.CANCELLED:
+                    break
+        carol = account("carol")
+        market.fund(carol, RICH)
+        market.reserve(request.id, other.index, carol)
+        market.fill(other.id, carol, proof_for(market.challenge(other.id, market.period.number)))
+        assert market.request_state(request.id) is RequestState.STARTED
+        market.ahead = 0
+        await trio.sleep(500)
+        assert (await the_one(bob)).verdict is Verdict.FINISHED
+        assert await bob.untouched()
+
+
+async def test_what_is_given_back_while_it_counts_as_held_is_lost(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The chain has taken back the blocks by which it was over."""
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer(total=SIZE, collateral=SIZE)
+        request = a_request(loss=1)
+        await post(market, request)
+        await trio.sleep(100)
+        [slot] = market.books.hosted[BOB]
+        give_back = bob.door.free_slot
+
+        async def too_early(id: SlotId) -> int:
+            market.request(request.id).ends = market.time + 50
+            return int(await give_back(id))
+
+        bob.door.free_slot = too_early
+        await trio.sleep(600)
+        assert market.slot(slot).state is SlotState.REPAIR
+        lost = await the_one(bob)
+        assert amounts(lost) == (Verdict.LOST, SIZE, 0, 0, SIZE)
+        assert (await bob.sales.availabilities())[0].lost == SIZE
+        assert await bob.untouched()
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
