@@ -17,13 +17,14 @@ import codex.cli.node_commands  # noqa: F401 - all add their commands to the gro
 from codex.cli.exits import Exit, Failed, Interrupted, WrongCall, ending_signals, exit_code
 from codex.cli.group import VARIABLE
 from codex.cli.group import codex as group
-from codex.cli.output import complain, drained, unwritten
+from codex.cli.output import complain, drained, prepare_streams, unwritten
 from codex.config import split
 from codex.errors import CodexError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `codex` with `argv` (by default the process's own) and return its exit code."""
+    prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     json = "--json" in arguments
     try:

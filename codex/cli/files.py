@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -25,6 +26,7 @@ NAME_LIMIT = 200
 """Bytes of a file name that is taken from elsewhere; file systems allow 255."""
 KEPT = MIB
 """Bytes of a broken download that are kept, at least: less is fetched again sooner than it is explained."""
+_ENCODING = sys.getfilesystemencoding()
 
 
 @define
@@ -173,6 +175,8 @@ def safe_name(disposition: str, fallback: str) -> str:
     for name in (given, fallback):
         last = re.split(r"[/\\]", name)[-1]
         kept = "".join(char for char in last if char.isprintable()).strip()
+        # Letters that the locale has not cannot be in a name either.
+        kept = kept.encode(_ENCODING, "replace").decode(_ENCODING)
         kept = re.sub(r"^\.+", "_", kept)
         # Cut between characters: a name is bytes to the file system, and half a letter is none.
         kept = kept.encode()[:NAME_LIMIT].decode("utf-8", "ignore")

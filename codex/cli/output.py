@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from io import TextIOWrapper
 from typing import TextIO
 
 from attrs import frozen
@@ -18,6 +19,25 @@ from codex.errors import CodexError
 
 ELLIPSIS = "…"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_STREAMS = (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
+"""The standard streams in the order of their descriptors, and what stands in for one that is closed: reading
+input and writing output go on to fail, so that nobody takes for done what was not.
+"""
+
+
+def prepare_streams() -> None:
+    """Make the standard streams fit for whatever is to be said, before anything else is opened.
+
+    Those that are closed (`>&-`) get something in their place: their descriptors would go to the next files
+    and sockets, and what others write to them with it. What the encoding of standard output lacks is shown as
+    a question mark.
+    """
+    for name, mode, way in _STREAMS:
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, way)
+            setattr(sys, name, os.fdopen(descriptor, mode, errors="backslashreplace"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def printable(text: str) -> str:
@@ -97,12 +117,22 @@ def _say(words: str) -> None:
 
 def as_json(value: object) -> str:
     """`value` for other programs."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return _json(value, 2)
 
 
 def as_line(value: object) -> str:
     """`value` for other programs, on a line: for commands that tell one thing after the other."""
-    return json.dumps(value, ensure_ascii=False)
+    return _json(value, None)
+
+
+def _json(value: object, indent: int | None) -> str:
+    """`value` as JSON, its letters as they are where the output has them all."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def brief_time(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """The command line as a whole: help, exit codes, what is loaded, and what happens when there is no node."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -17,7 +18,8 @@ from codex.cli.exits import MEANINGS, Exit
 from codex.cli.group import CHAPTERS
 from codex.cli.group import codex as group
 from codex.config import OPTIONS
-from codex.lock import open_data_dir
+from codex.lock import open_data_dir, running_node
+from codex.testing.nodes import ALONE
 from codex.version import VERSION
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -320,6 +322,72 @@ def test_errors_that_nobody_can_be_told_have_their_exit_code(environ: dict[str, 
             timeout=60,
         )
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        (["rm", CID], "0 1 2", 0),
+        (["ls"], "2", 0),
+        (["ls"], "1", 1),
+        (["ls"], "0 1 2", 1),
+        (["ls", "--json"], "1", 1),
+        (["--help"], "1", 1),
+        (["absent"], "2", 2),
+        (["put", "-"], "0", 1),
+    ],
+    ids=str,
+)
+def test_a_stream_that_is_closed_is_no_traceback(
+    words: list[str], closed: str, code: int, node: Any, environ: dict[str, str]
+) -> None:
+    manifest = {"datasetSize": 1, "filename": "x", "mimetype": None}
+    node.json("GET /data", {"content": [{"cid": CID, "manifest": manifest}]})
+    node.replies[f"DELETE /data/{CID}"] = (204, {}, b"")
+    closing = " ".join(f"{number}>&-" for number in closed.split())
+    command = f'exec "$@" {closing}'
+    called = [sys.executable, "-m", "codex", f"--api-port={node.port}", *words]
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *called], env=environ, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    assert bool(done.stderr) == ("2" not in closed and code != 0)
+
+
+def test_a_node_runs_without_standard_streams(environ: dict[str, str], tmp_path: Path) -> None:
+    options = ["--data-dir=alice", "--api-port=0", "--log-level=fatal", *ALONE]
+    called = [sys.executable, "-m", "codex", *options]
+    with subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *called], cwd=tmp_path, env=environ
+    ) as process:
+        while running_node(tmp_path / "alice") is None:
+            assert process.poll() is None
+            time.sleep(0.01)
+        opened = Path(f"/proc/{process.pid}/fd")
+        stand_ins = {os.readlink(opened / str(number)) for number in range(3)} if opened.exists() else set()
+        process.terminate()
+    assert process.returncode == 0
+    assert stand_ins <= {os.devnull}
+
+
+@pytest.mark.parametrize("command", ["ls", "jobs", "info"])
+def test_letters_that_the_output_lacks_are_no_traceback(
+    command: str, node: Any, environ: dict[str, str], job: Any
+) -> None:
+    manifest = {"datasetSize": 1, "filename": "日", "mimetype": None}
+    node.json("GET /data", {"content": [{"cid": CID, "manifest": manifest}]})
+    node.json("GET /jobs", {"jobs": [job(subject="日")]})
+    node.json("GET /debug/info", {"codex": {"version": "日"}})
+    node.json("GET /space", {})
+    node.json("GET /peers", {"peers": []})
+    called = [sys.executable, "-m", "codex", f"--api-port={node.port}", command]
+    narrow = environ | {"PYTHONIOENCODING": "ascii"}
+    for_programs = subprocess.run([*called, "--json"], env=narrow, capture_output=True, check=True)
+    assert "日" in str(json.loads(for_programs.stdout.decode("ascii")))
+    if command != "info":
+        done = subprocess.run(called, env=narrow, capture_output=True, check=True)
+        assert b"?" in done.stdout
 
 
 def test_a_wrong_environment_ends_with_2(codex: Run) -> None:

@@ -53,6 +53,12 @@ def test_any_name_stays_in_the_directory(given_name: str, fallback: str) -> None
     assert Path("/a", name).parent == Path("/a")
 
 
+def test_a_name_has_letters_of_the_locale_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codex.cli.files._ENCODING", "ascii")
+    sent = "été.jpg".encode().decode("latin-1")
+    assert safe_name(f'attachment; filename="{sent}"', CID) == "?t?.jpg"
+
+
 def fetched(path: Path, content: bytes, force: bool = False) -> None:
     """Write `content` to `path` as a download does."""
     with open_part(path, CID) as part:

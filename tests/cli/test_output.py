@@ -1,5 +1,7 @@
 """What goes to the terminal: columns that fit, words that are harmless, times that can be read."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,10 @@ def test_an_error_says_what_to_do_as_a_sentence() -> None:
 def test_json_keeps_letters_and_is_one_line_where_it_must() -> None:
     assert as_json({"a": ["日"]}) == '{\n  "a": [\n    "日"\n  ]\n}'
     assert as_line({"a": ["日\n"]}) == '{"a": ["日\\n"]}'
+
+
+def test_json_can_be_printed_whatever_is_in_it() -> None:
+    assert as_line({"file": os.fsdecode(b"\xff")}) == '{"file": "\\udcff"}'
 
 
 @pytest.mark.parametrize(
