@@ -16,6 +16,7 @@ When full: a thousand jobs run at once, and further ones are refused. Ended ones
 kind the last 200, so that a flood of downloads does not push out what a scrub has found.
 """
 
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -295,6 +296,7 @@ class Jobs:
             raise
         if job._scope.cancelled_caught:
             self._settle(job, JobEnd.CANCEL)
+            _forget_way(sys.exception())
             raise JobCancelled(job._why)
         self._settle(job, JobEnd.FINISH)
 
@@ -311,6 +313,19 @@ class Jobs:
         for past in self._past.values():
             while past and (len(past) > self._kept or past[0]._ended_at <= horizon):
                 del self._jobs[past.popleft().id]
+
+
+def _forget_way(ended: BaseException | None) -> None:
+    """Drop the frames that exceptions went through which nobody gets to see.
+
+    As from Python 3.12 on, a frame keeps its caller's, and that of a context manager the exception itself: in
+    that circle all that was being sent stayed until the next collection of garbage.
+    """
+    if ended is not None:
+        ended.__traceback__ = None
+    if isinstance(ended, BaseExceptionGroup):
+        for each in ended.exceptions:
+            _forget_way(each)
 
 
 def _not_taking() -> ServiceUnavailable:
