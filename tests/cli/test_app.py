@@ -256,6 +256,23 @@ def test_an_interruption_is_told_to_programs_too(
     assert (code, json.loads(said)) == (130, {"code": "interrupted", "message": "interrupted", "remedy": ""})
 
 
+def test_an_interruption_of_the_loading_is_no_traceback(environ: dict[str, str]) -> None:
+    program = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from codex.cli import main
+sys.exit(main(["ls"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
+
+
 FULL = Path("/dev/full")
 
 
