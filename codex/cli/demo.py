@@ -82,7 +82,7 @@ async def _run(directory: Path, content: "Content", keep: bool, json: bool) -> N
     from codex.runtime import unwrapped
 
     plan = demo.Plan()
-    stopped = False
+    stopped: int | None = None
     with (
         trio.open_signal_receiver(signal.SIGINT, *ending_signals()) as signals,
         _screen(json) as screen,
@@ -92,8 +92,7 @@ async def _run(directory: Path, content: "Content", keep: bool, json: bool) -> N
 
             async def stop() -> None:
                 nonlocal stopped
-                await anext(aiter(signals))
-                stopped = True
+                stopped = await anext(aiter(signals))
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(stop)
@@ -113,8 +112,11 @@ async def _run(directory: Path, content: "Content", keep: bool, json: bool) -> N
                     _say_where(cluster.addresses(), json)
                     await trio.sleep_forever()
             nursery.cancel_scope.cancel()
-    if stopped and not keep:
+    if stopped is None or keep:
+        return
+    if stopped == signal.SIGINT:
         raise Interrupted("interrupted")
+    raise SystemExit(128 + stopped)
 
 
 def _screen(json: bool) -> Screen:

@@ -114,7 +114,12 @@ def test_nothing_stays_when_it_is_told_to_stop_or_its_terminal_is_closed(
             await trio.sleep_forever()
 
     monkeypatch.setattr(demo, "perform", perform)
-    assert main(["demo", *(["--keep"] if keep else [])]) == (Exit.DONE if keep else Exit.INTERRUPTED)
+    if keep or number == signal.SIGINT:
+        assert main(["demo", *(["--keep"] if keep else [])]) == (Exit.DONE if keep else Exit.INTERRUPTED)
+    else:
+        with pytest.raises(SystemExit) as caught:
+            main(["demo"])
+        assert caught.value.code == 128 + number
     assert not list(tmp_path.iterdir())
 
 
