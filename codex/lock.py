@@ -203,7 +203,12 @@ def _refusal(path: Path, purpose: str, error: OSError) -> CodexError:
                 f"{start}: no permission",
                 remedy="Make this user its owner, or name another directory with --data-dir.",
             )
-        case errno.ENOENT | errno.ELOOP:
+        case errno.ENOENT:
+            return ConfigError(
+                f"{start}: the directory that it lies in is gone, or takes none",
+                remedy="Change to one that is there, or name another directory with --data-dir.",
+            )
+        case errno.ELOOP:
             return ConfigError(
                 f"{start}: a symbolic link stands in the way",
                 remedy="Remove it, or name another directory with --data-dir.",

@@ -249,6 +249,15 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
     assert isinstance(refused(tmp_path / "circle"), ConfigError)
 
 
+def test_a_directory_below_one_that_is_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "is gone" in refused(Path("data")).message
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("precious")

@@ -6,7 +6,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -133,7 +133,10 @@ def _pieces(stream: FileIO, source: str, size: int | None, moved: Callable[[int]
 def _unreadable(source: str, error: OSError) -> Failed:
     remedy = ""
     if error.errno == errno.EISDIR:
-        name = shlex.quote(f"{Path(source).resolve().name or 'files'}.tar")
+        whole = Path(source)
+        with suppress(OSError):  # the present directory may be gone
+            whole = whole.resolve()
+        name = shlex.quote(f"{whole.name or 'files'}.tar")
         remedy = f"Put it as an archive: tar c {shlex.quote(source)} | codex put - --name={name}"
     elif error.errno == errno.EACCES:
         remedy = "Let this user read it first."

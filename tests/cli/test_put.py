@@ -197,6 +197,16 @@ def test_a_directory_can_be_put_as_an_archive(codex: Run, storing: Any, work: Pa
     assert b"tar c 'my photos' | codex put - --name='my photos.tar'" in done.stderr
 
 
+def test_a_directory_that_is_gone_is_none_of_the_output(
+    here: Callable[..., tuple[int, str, str]], storing: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "work").rmdir()
+    code, _, said = here(f"--api-port={storing.port}", "put", ".")
+    assert code == 1
+    assert said.startswith("error: . cannot be read: Is a directory")
+    assert "--name=files.tar" in said
+
+
 def test_a_full_node_says_what_to_do(codex: Run, node: Any, work: Path) -> None:
     (work / "f.txt").write_text("x")
     node.problem("POST /data", 500, "no space left", remedy="make room on the disk")
