@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from codex.cli import main
+from codex.cli.app import group
 from codex.cli.exits import MEANINGS, Exit
 from codex.cli.group import CHAPTERS
-from codex.cli.group import codex as group
 from codex.config import OPTIONS
 from codex.lock import open_data_dir, running_node
 from codex.testing.nodes import ALONE
