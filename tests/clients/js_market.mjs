@@ -18,7 +18,7 @@ const DAY = 24 * 3600;
 const ABSENT = "0x" + "ab".repeat(32);
 const CONTENT = Buffer.concat(Array.from({ length: 16 }, (_, i) => Buffer.alloc(65536, `block ${i}.`))); // 1 MiB
 const OFFER = {
-  totalSize: 10 * 2 ** 20,
+  totalSize: 2 ** 20, // for two of the three slots: each host has one at least
   duration: DAY,
   minPricePerBytePerSecond: 1,
   totalCollateral: 100_000_000,
@@ -102,14 +102,14 @@ const checks = {
   async "an offer is changed, a field at a time"() {
     const { marketplace } = hosts[BOB];
     const { id } = offers[BOB];
-    const changes = [{ totalSize: 12 * 2 ** 20 }, { minPricePerBytePerSecond: 2n }, { duration: 2 * DAY }];
+    const changes = [{ totalSize: 1.25 * 2 ** 20 }, { minPricePerBytePerSecond: 2n }, { duration: 2 * DAY }];
     for (const change of [...changes, { totalCollateral: 200_000_000n }, { enabled: false }, { enabled: true }]) {
       assert.equal(await answered(marketplace.updateAvailability({ id, ...change })), "");
       const [changed] = await answered(marketplace.availabilities());
       for (const [key, value] of Object.entries(change)) assert.equal(changed[key], value);
     }
     [offers[BOB]] = await answered(marketplace.availabilities());
-    assert.equal(offers[BOB].freeSize, 12 * 2 ** 20);
+    assert.equal(offers[BOB].freeSize, 1.25 * 2 ** 20);
     assert.equal(offers[BOB].totalRemainingCollateral, 200_000_000n);
   },
 
@@ -173,6 +173,7 @@ const checks = {
   async "slots are held"() {
     for (const [url, host] of sellers) {
       held[url] = await answered(host.activeSlots());
+      assert.notDeepEqual(held[url], []);
       for (const slot of held[url]) {
         assert.equal(slot.request.id, purchase);
         const agent = await answered(host.activeSlot(slot.id));
@@ -237,7 +238,8 @@ const checks = {
     assert.deepEqual([requestId, state], [purchase, "finished"]);
     for (const [url, host] of sellers) {
       const { slots } = await plain("GET", `${url}${PREFIX}/sales/history`);
-      assert.ok(slots.some((slot) => slot.verdict === "finished"));
+      const told = slots.map((slot) => [slot.slotIndex, slot.verdict]).sort();
+      assert.deepEqual(told, held[url].map((slot) => [slot.slotIndex, "finished"]).sort());
       await plain("DELETE", `${url}${PREFIX}/sales/availability/${offers[url].id}`);
       assert.deepEqual(await answered(host.availabilities()), []);
     }

@@ -22,7 +22,7 @@ ABSENT = "0x" + "ab" * 32
 CONTENT = b"".join(number.to_bytes(4, "big") * 16_384 for number in range(16))  # 1 MiB
 PRICE, COLLATERAL, DURATION = 3, 2, 3600
 OFFER = {
-    "totalSize": 10 << 20,
+    "totalSize": 1 << 20,  # for two of the three slots: each host has one at least
     "duration": DAY,
     "minPricePerBytePerSecond": "1",
     "totalCollateral": "100000000",
@@ -69,10 +69,10 @@ class Trade:
     def an_offer_is_changed(self) -> None:
         bob, id = self.hosts["bob"], self.offers["bob"]
         # The client sends every field, whatever is to change.
-        wanted = OFFER | {"totalSize": 12 << 20, "minPricePerBytePerSecond": "2"}
+        wanted = OFFER | {"totalSize": 5 << 18, "minPricePerBytePerSecond": "2"}
         bob.update_offered_storage(id, client.SalesAvailability.from_dict(wanted))
         (changed,) = bob.get_availabilities()
-        assert (changed.id, changed.total_size, changed.free_size) == (id, 12 << 20, 12 << 20)
+        assert (changed.id, changed.total_size, changed.free_size) == (id, 5 << 18, 5 << 18)
         assert changed.min_price_per_byte_per_second == "2"
 
     def offers_that_are_none(self) -> None:
@@ -145,6 +145,7 @@ class Trade:
         assert {slot.request.id for slot in slots} == {self.purchase}
         for name, host in self.hosts.items():
             held = self.held[name]
+            assert held
             for slot in held:
                 agent = host.get_active_slot_by_id(slot.id)
                 assert (agent.request_id, agent.slot_index) == (self.purchase, slot.slot_index)
@@ -196,7 +197,8 @@ class Trade:
         assert (bought["requestId"], bought["state"]) == (self.purchase, "finished")
         for name, host in self.hosts.items():
             sold = plain("GET", f"{self.urls[name]}/{PREFIX}/sales/history")["slots"]
-            assert [one["slotIndex"] for one in sold if one["verdict"] == "finished"]
+            told = sorted((one["slotIndex"], one["verdict"]) for one in sold)
+            assert told == sorted((slot.slot_index, "finished") for slot in self.held[name]), told
             plain("DELETE", f"{self.urls[name]}/{PREFIX}/sales/availability/{self.offers[name]}")
             assert host.get_availabilities() == []
         return BY_HTTP
