@@ -209,7 +209,7 @@ async def begin(
     cid: Cid,
     *,
     find: Callable[[], Awaitable[Manifest]],
-    whole: Callable[[], None],
+    whole: Callable[[Manifest], Awaitable[None]],
     rows: Callable[[Manifest], Rows | None] = lambda manifest: None,
 ) -> Job:
     """Begin to fetch the dataset `cid`, whose manifest `find` brings; the job, once it is known what is
@@ -242,7 +242,7 @@ async def begin(
             return {"blocks": 0}
         underway.set()
         result = await fetch_dataset(store, network, manifest, job, rows(manifest))
-        whole()
+        await whole(manifest)
         return result
 
     job = jobs.start(JobKind.FETCH, work, subject=str(cid))

@@ -118,9 +118,11 @@ class Network:
         log.info("manifest fetched", cid=str(cid), blocks=manifest.block_count)
         return manifest, block
 
-    def leaves(self) -> "NetworkLeaves":
-        """What one flow gets its leaves through."""
-        return NetworkLeaves(self.exchange)
+    def leaves(self, ttl: float | None = None) -> "NetworkLeaves":
+        """What one flow gets its leaves through; those that are kept are wanted for their own sake for `ttl`
+        seconds, by default as long as the store keeps what it is given.
+        """
+        return NetworkLeaves(self.exchange, ttl)
 
     async def fetch_block(self, cid: Cid) -> Block:
         """A block that is not here; it is kept. Raises NotOnNetwork."""
@@ -130,8 +132,9 @@ class Network:
 class NetworkLeaves:
     """The exchange, for one flow; `used` tells afterwards whether it needed it."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, ttl: float | None) -> None:
         self._exchange = exchange
+        self._ttl = ttl
         self.used = False
 
     def fetch_leaves(
@@ -139,7 +142,7 @@ class NetworkLeaves:
     ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[int, Block]]]]:
         """See `Exchange.fetch_leaves`."""
         self.used = True
-        return self._exchange.fetch_leaves(tree, leaf_count, indices, block_size=block_size)
+        return self._exchange.fetch_leaves(tree, leaf_count, indices, ttl=self._ttl, block_size=block_size)
 
     def fetch_proved(
         self,
@@ -152,7 +155,9 @@ class NetworkLeaves:
     ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[Leaf, Block]]]]:
         """See `Exchange.fetch_proved`."""
         self.used = True
-        return self._exchange.fetch_proved(tree, leaf_count, indices, keep=keep, block_size=block_size)
+        return self._exchange.fetch_proved(
+            tree, leaf_count, indices, keep=keep, ttl=self._ttl, block_size=block_size
+        )
 
 
 def _parsed(text: str) -> Multiaddr | None:

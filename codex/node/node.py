@@ -6,7 +6,7 @@ that somebody else owns. Inside, errors are raised (`CodexError`); the edges abo
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from codex.node.info import NodeInfo, about
 from codex.node.job import JobKind, JobState
 from codex.node.jobs import Job, Jobs
 from codex.node.network import Network, NetworkStats, PeerView
+from codex.node.restoring import AT_ONCE
 from codex.node.retrieving import Retrieval
 from codex.node.rows import has_rows, lost
 from codex.node.storing import Source
@@ -39,7 +40,7 @@ from codex.runtime.broadcast import Subscription
 from codex.runtime.groups import unwrapped
 from codex.runtime.supervisor import Policy, ServiceState
 from codex.slots import SlotTree
-from codex.store import Space
+from codex.store import NEVER, Space
 
 if TYPE_CHECKING:
     from codex.node.desk import MarketDesk
@@ -169,7 +170,7 @@ class Node:
             if dataset:
                 job.phase = "finding"
                 manifest = here or await parts.finder.find(cid, local=local, use=not local)
-                others = None if local or parts.network is None else parts.network.leaves()
+                others = None if local or parts.network is None else parts.network.leaves(AT_ONCE)
                 opened = retrieving.open_dataset(
                     parts.store,
                     manifest,
@@ -189,8 +190,13 @@ class Node:
                 await self._note_fetched(cid, manifest)
 
     async def _note_fetched(self, cid: Cid, manifest: Manifest) -> None:
-        """Have a dataset announced if it has become whole."""
+        """Keep a dataset, of which there is more here now, as long as if it were new, and have it announced
+        if it has become whole.
+        """
         parts = self._running
+        ttl = self.config.store.block_ttl
+        with suppress(BlockNotFound):  # it may have been deleted meanwhile
+            await parts.store.ensure_expiry([cid], self._seams.clock.now() + ttl if ttl else NEVER)
         missing = await parts.store.missing(manifest.tree_cid, 0, manifest.block_count)
         if parts.network is not None and not missing:
             parts.network.stored(cid)
@@ -227,13 +233,18 @@ class Node:
     async def delete(self, cid: Cid) -> None:
         """Delete a dataset (by its manifest's CID) or a single block; nothing to do when it is not here.
 
-        What another dataset shares stays. Raises BlockInUse for a block that a dataset needs.
+        What another dataset shares stays. A job that fetches the dataset is cancelled; whoever reads it goes
+        on. Raises BlockInUse for a block that a dataset needs.
         """
         parts = self._running
         if cid.codec == CODEX_MANIFEST:
             gone = await parts.store.delete_dataset(cid)
             if gone:
                 parts.events.publish(ManifestDeleted(cid))
+                for job in parts.jobs.list(JobKind.FETCH, JobState.RUNNING):
+                    if job.subject == str(cid):
+                        log.info("what was being fetched was deleted", job=job.id, cid=str(cid))
+                        parts.jobs.cancel(job.id)
         else:
             gone = await parts.store.delete(cid)
         if gone:
@@ -315,14 +326,15 @@ class Node:
             if job.subject == str(cid) and job.bytes_total is not None:
                 return job
         network = parts.network
+        leaves = None if network is None else network.leaves(AT_ONCE)
         return await fetching.begin(
             parts.jobs,
             parts.store,
-            None if network is None else network.exchange,
+            leaves,
             cid,
             find=lambda: parts.finder.find(cid, use=True),
-            whole=lambda: None if network is None else network.stored(cid),
-            rows=lambda manifest: parts.mending.rows(manifest, None if network is None else network.leaves()),
+            whole=lambda manifest: self._note_fetched(cid, manifest),
+            rows=lambda manifest: parts.mending.rows(manifest, leaves),
         )
 
     async def protect(self, cid: Cid, k: int, m: int) -> Job:
@@ -348,7 +360,7 @@ class Node:
         """
         parts = self._running
         manifest = await parts.finder.find(cid, local=True, use=repair)
-        network = None if parts.network is None else parts.network.leaves()
+        network = None if parts.network is None else parts.network.leaves(AT_ONCE)
         rows = parts.mending.rows(manifest, network) if repair else None
         if repair and rows is None:
             raise InvalidInput(

@@ -1,7 +1,7 @@
 """Two nodes that know each other, and a third: what one holds the others get, and are told why when not."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trio
@@ -16,6 +16,7 @@ from codex.testing.content import noise
 from codex.testing.neighbourhood import LISTEN, Neighbourhood, open_test_network
 from codex.testing.network import MemoryNetwork
 from codex.testing.nodes import store_of
+from codex.units import DAY
 
 BLOCKS = 41
 CONTENT = noise((BLOCKS - 1) * BLOCK_SIZE + 17)
@@ -93,6 +94,31 @@ async def test_what_is_missing_here_is_got_and_only_that(
     assert await retrieved(people["bob"], cid) == CONTENT
     [after] = people["bob"].peers()
     assert after.trade.bytes_in - before.trade.bytes_in == (BLOCKS - 20) * BLOCK_SIZE
+
+
+async def read_in_part(bob: Node, cid: Cid) -> None:
+    async with bob.retrieve(cid, length=BLOCK_SIZE) as part:
+        await part.read()
+
+
+async def fetch(bob: Node, cid: Cid) -> None:
+    await (await bob.fetch_dataset_async_task(cid)).wait()
+
+
+@pytest.mark.parametrize("get", [read_in_part, fetch])
+async def test_what_is_got_late_stays_as_long_as_what_is_stored_now(
+    people: Neighbourhood, autojump_clock: MockClock, get: Callable[[Node, Cid], Awaitable[None]]
+) -> None:
+    cid = await people["alice"].store(CONTENT)
+    bob = people["bob"]
+    await bob.fetch_manifest(cid)
+    before = await store_of(bob).expiry(cid)
+    await trio.sleep(DAY)
+    await get(bob, cid)
+    after = await store_of(bob).expiry(cid)
+    assert before + DAY <= after <= before + DAY + 60
+    await get(bob, cid)
+    assert await store_of(bob).expiry(cid) == after
 
 
 # -- what nobody has

@@ -78,8 +78,16 @@ async def the_manifest() -> Manifest:
     return DATASET.manifest
 
 
+async def nothing(manifest: Manifest) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 async def begun(node: Node, shelf: Shelf, network: Leaves | None, whole: list[str]) -> Job:
-    return await begin(node.jobs, shelf, network, CID, find=the_manifest, whole=lambda: whole.append("whole"))
+    async def note(manifest: Manifest) -> None:
+        await trio.lowlevel.checkpoint()
+        whole.append("whole")
+
+    return await begin(node.jobs, shelf, network, CID, find=the_manifest, whole=note)
 
 
 async def test_a_fetch_goes_on_as_a_job_once_it_is_known_what_is_missing(
@@ -111,7 +119,7 @@ async def test_what_cannot_be_found_is_told(node: Node) -> None:
         raise NotOnNetwork("nobody has it")
 
     with pytest.raises(NotOnNetwork, match="nobody has it"):
-        await begin(node.jobs, Shelf(DATASET), None, CID, find=find, whole=lambda: None)
+        await begin(node.jobs, Shelf(DATASET), None, CID, find=find, whole=nothing)
     assert [job.state for job in node.jobs.list(JobKind.FETCH)] == [JobState.FAILED]
 
 
@@ -121,7 +129,7 @@ async def test_a_job_that_is_cancelled_while_it_begins_is_told(node: Node, autoj
         await trio.sleep_forever()
 
     with pytest.raises(JobCancelled, match="was cancelled"):
-        await begin(node.jobs, Shelf(DATASET), None, CID, find=find, whole=lambda: None)
+        await begin(node.jobs, Shelf(DATASET), None, CID, find=find, whole=nothing)
 
 
 async def test_who_gives_up_while_a_fetch_begins_ends_the_job(node: Node) -> None:
