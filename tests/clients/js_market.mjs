@@ -18,7 +18,9 @@ const DAY = 24 * 3600;
 const ABSENT = "0x" + "ab".repeat(32);
 const CONTENT = Buffer.concat(Array.from({ length: 16 }, (_, i) => Buffer.alloc(65536, `block ${i}.`))); // 1 MiB
 const OFFER = {
-  totalSize: 2 ** 20, // for two of the three slots: each host has one at least
+  // For two of the three slots, so that each host has one at least; and a little more, as the client leaves out
+  // a freeSize that is 0.
+  totalSize: 1.125 * 2 ** 20,
   duration: DAY,
   minPricePerBytePerSecond: 1,
   totalCollateral: 100_000_000,
