@@ -144,17 +144,26 @@ async def test_though_a_process_lies_the_truth_arrives_and_the_liar_is_sent_away
 ) -> None:
     content = noise(SIZE)
     await trio.Path(tmp_path / "content").write_bytes(content)
-    # So slow that some of it is asked of the liar, too.
-    alice = await join(start, tmp_path / "alice", options=("--upload-limit=512KiB",))
+    alice = await join(start, tmp_path / "alice")
     cid = await put(alice, content)
     words = (lie, str(tmp_path / "content"), await spr(alice), str(tmp_path / "liar"), cid)
     liar = await start(*words, program=(LYING,), says="announced")
     bob = await join(start, tmp_path / "bob", alice)
     name = liar.said.partition("announced by ")[2].split()[0]
     assert (await bob.client.get(f"/connect/{name}")).status == 200
-    assert await get(bob, cid) == content
-    if lie != "boast":  # whoever only boasts is passed over
-        await bob.hear("sent away")
+    assert (await bob.client.get(f"/data/{cid}/network/manifest")).status == 200
+
+    async def download() -> None:
+        assert await get(bob, cid) == content
+
+    async with trio.open_nursery() as nursery:
+        if lie != "boast":  # whoever only boasts is passed over
+            # Whoever is fast would have given everything before the liar has said a word.
+            alice.process.send_signal(signal.SIGSTOP)
+        nursery.start_soon(download)
+        if lie != "boast":
+            await bob.hear("sent away")
+            alice.process.send_signal(signal.SIGCONT)
     told = [line for line in bob.said.splitlines() if "sent away" in line]
     assert [name in line for line in told] == [True] * (lie != "boast")
     assert liar.process.returncode is None
