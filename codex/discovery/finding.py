@@ -117,6 +117,10 @@ class Finder:
             if fresh is not None:
                 return max([*found, fresh], key=_seq)
         found += [node.record for node in await self.lookup(target) if node.node_id == target]
+        # One that has moved was asked where it was; others may have told meanwhile where it is.
+        known = self._table.get(target)
+        if known is not None:
+            found.append(known.node.record)
         return max(found, key=_seq, default=None)
 
     async def ask_record(self, node: Node) -> SignedPeerRecord | None:

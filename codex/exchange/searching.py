@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from codex.codec import Cid
 from codex.errors import CodexError
 from codex.exchange.peering import Signal
 from codex.exchange.ports import Discovery, Switch
 from codex.exchange.sources import Fetch
-from codex.exchange.verdict import Tried
+from codex.exchange.verdict import Story
 from codex.exchange.wants import Wants
 from codex.logs import get_logger
 from codex.p2p import PeerId, SignedPeerRecord
@@ -46,6 +46,15 @@ _LOOK = 0.5
 _REMEMBERED = 1024
 
 _log = get_logger("exchange")
+
+
+@define(eq=False)
+class _Newest:
+    """The newest record of a peer, as it was looked up last."""
+
+    lock: trio.Lock = field(factory=trio.Lock)
+    since: float = -INTERVAL
+    record: SignedPeerRecord | None = None
 
 
 @define(eq=False)
@@ -119,6 +128,7 @@ class Searcher:
         self._wants = wants
         self.turns = Turns()
         self._last: OrderedDict[Cid, float] = OrderedDict()
+        self._newest: OrderedDict[PeerId, _Newest] = OrderedDict()
 
     async def pursue(self, fetch: Fetch, search: Search) -> None:
         """Search as long as too few sources are known, none has what is left, or nothing comes of those who
@@ -174,21 +184,49 @@ class Searcher:
         fetch.tried.of(peer).found = True
         if self._shunned(peer):
             return
-        source = self._wants.source(peer)
-        if source is None:
+        if self._wants.source(peer) is None:
             async with dials:
-                await self._connect(peer, record, fetch.tried)
+                await self._reach(record, fetch.tried.of(peer))
         self._wants.hint(peer, fetch.subject)
 
-    async def _connect(self, peer: PeerId, record: SignedPeerRecord, tried: Tried) -> None:
+    async def _reach(self, record: SignedPeerRecord, story: Story) -> None:
+        """Connect to a provider. What it said of itself together with what it has may be old: it is looked up
+        by its name when it is not where that was.
+        """
+        peer, story.elsewhere = record.record.peer_id, ""
+        story.refused = await self._connect(peer, record)
+        if not story.refused:
+            return
+        await self._discovery.forget_provider(peer)
+        newer = await self._look_up(peer)
+        if newer is not None and newer.record.seq > record.record.seq:
+            story.elsewhere = await self._connect(peer, newer)
+            if not story.elsewhere:
+                story.refused = ""
+
+    async def _connect(self, peer: PeerId, record: SignedPeerRecord) -> str:
+        """Connect to a peer where that record says; why it did not come about, or nothing."""
         why = f"no connection within {DIAL_TIME:g} s"
         with trio.move_on_after(DIAL_TIME):
             try:
                 await self._switch.connect(peer, record.record.addresses)
-                tried.of(peer).refused = ""
-                return
+                return ""
             except CodexError as error:
                 why = error.message
-        tried.of(peer).refused = why
         _log.debug("a provider cannot be reached", peer=str(peer), why=why)
-        await self._discovery.forget_provider(peer)
+        return why
+
+    async def _look_up(self, peer: PeerId) -> SignedPeerRecord | None:
+        """The newest record of a peer; who asks meanwhile, or soon behind, is given the same."""
+        newest = self._newest.setdefault(peer, _Newest())
+        self._newest.move_to_end(peer)
+        if len(self._newest) > _REMEMBERED:
+            self._newest.popitem(last=False)
+        async with newest.lock:
+            if trio.current_time() >= newest.since + INTERVAL:
+                try:
+                    newest.record = await self._discovery.find_peer(peer)
+                except CodexError as error:
+                    _log.debug("a provider cannot be looked up", peer=str(peer), why=error.message)
+                newest.since = trio.current_time()
+            return newest.record

@@ -15,7 +15,8 @@ _SHOWN = 160  # characters of a reason, which may come from far away
 
 @define(eq=False)
 class Story:
-    """How it went with one peer. `refused` says why no connection came about; the others count or mark.
+    """How it went with one peer. `refused` says why no connection came about, `elsewhere` why none did either
+    where a newer record says that it is; the others count or mark.
 
     `has` and `lacks`: it said so of some of what is wanted. `stalled`: it let orders lie until they
     were taken back.
@@ -23,6 +24,7 @@ class Story:
 
     found: bool = False
     refused: str = ""
+    elsewhere: str = ""
     asked: bool = False
     has: bool = False
     lacks: bool = False
@@ -111,7 +113,14 @@ def _plural(count: int, one: str, many: str) -> str:
 def _names(peers: Sequence[tuple[PeerId, Story]]) -> str:
     named = []
     for peer, story in peers[:NAMED]:
-        reason = story.refused if _kind_of(story) == "refused" else ""
-        named.append(f"{peer}: {reason[:_SHOWN]}" if reason else str(peer))
+        reason = _reason(peer, story) if _kind_of(story) == "refused" else ""
+        named.append(f"{peer}: {reason}" if reason else str(peer))
     rest = len(peers) - len(named)
     return "; ".join(named) + (f"; and {rest} more" if rest else "")
+
+
+def _reason(peer: PeerId, story: Story) -> str:
+    # The sentence that a dial ends with begins with the peer, who is named already.
+    name = f"{peer} cannot be reached: "
+    refused, elsewhere = (why.removeprefix(name)[:_SHOWN] for why in (story.refused, story.elsewhere))
+    return f"{refused}; by its newest record: {elsewhere}" if elsewhere else refused

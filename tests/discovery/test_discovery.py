@@ -120,6 +120,25 @@ async def test_what_was_told_to_nobody_is_told_to_newcomers(
         assert await found(bob, CIDS[0]) == {alice.peer_id}
 
 
+async def test_one_that_moved_is_found_where_others_say_that_it_is(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_dht(tmp_path) as world:
+        carol, bob, alice = await grow(world, 3)
+        old = alice.record
+        assert await bob.discovery.find_peer(alice.peer_id) == old
+        await world.die(alice)
+        world._identities["10.0.0.9"] = alice.identity
+        # Bob does not hear that she comes back elsewhere, and will ask her where she was.
+        world.network.partition([bob.ip])
+        alice = await world.join("10.0.0.9", [carol.record])
+        await alice.discovery.wait_for_peers()
+        await trio.sleep(1)
+        world.network.heal()
+        assert alice.record.record.seq > old.record.seq
+        assert await bob.discovery.find_peer(alice.peer_id) == alice.record
+
+
 async def test_a_bootstrap_node_that_comes_late_is_found(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_dht(tmp_path) as world:
         boot = await world.join("10.0.0.1")

@@ -153,8 +153,8 @@ class MemorySwitch:
     def add(self, name: str, handler: Callable[[Any], Awaitable[None]], *, limit: int) -> None:
         self.handlers[name] = handler
 
-    def record(self) -> SignedPeerRecord:
-        return SignedPeerRecord.sign(self.identity, 1, [Multiaddr.parse("/ip4/10.0.0.1/tcp/8070")])
+    def record(self, seq: int = 1) -> SignedPeerRecord:
+        return SignedPeerRecord.sign(self.identity, seq, [Multiaddr.parse(f"/ip4/10.0.0.{seq}/tcp/8070")])
 
     def peers(self) -> list[Info]:
         return [Info(peer) for peer in self.links]
@@ -164,7 +164,7 @@ class MemorySwitch:
         await trio.sleep(2 * self.world.latency)
         other = self.world.switches.get(peer)
         if other is None or not other.up:
-            raise PeerUnreachable(f"{peer} did not answer at {addresses[0]}")
+            raise PeerUnreachable(f"{peer} cannot be reached: {addresses[0]}: nobody is there")
         self.world.link(self, other)
 
     async def disconnect(self, peer: PeerId, why: str = "") -> None:
@@ -198,6 +198,7 @@ class MemoryDiscovery:
         self.world = world
         self.searched: list[tuple[float, Cid]] = []
         self.forgotten: list[PeerId] = []
+        self.looked_up: list[PeerId] = []
         self.error: CodexError | None = None
 
     async def find_providers(self, cid: Cid) -> list[SignedPeerRecord]:
@@ -206,6 +207,11 @@ class MemoryDiscovery:
         if self.error is not None:
             raise self.error
         return list(self.world.providers[cid])
+
+    async def find_peer(self, peer: PeerId) -> SignedPeerRecord | None:
+        self.looked_up.append(peer)
+        await trio.sleep(self.world.search_delay)
+        return self.world.newest.get(peer)
 
     async def forget_provider(self, peer: PeerId) -> None:
         self.forgotten.append(peer)
@@ -324,6 +330,8 @@ class World:
         self.search_delay = 0.5
         self.switches: dict[PeerId, MemorySwitch] = {}
         self.providers: defaultdict[Cid, list[SignedPeerRecord]] = defaultdict(list)
+        self.newest: dict[PeerId, SignedPeerRecord] = {}
+        """By peer: what a look-up by its name finds."""
         self.offload: Offload = Inline()
         self.crashes: list[BaseException] = []
 

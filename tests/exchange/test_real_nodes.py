@@ -173,3 +173,28 @@ async def test_a_download_that_is_left_leaves_no_want_at_the_seeder(five, autoju
     assert bob.exchange.ledger()[alice.peer_id].wants_ours == 0
     assert alice.exchange.ledger()[bob.peer_id].wants_theirs == 0
     assert alice.service._ledger.bytes == 0
+
+
+async def test_a_provider_that_moved_is_looked_up_by_its_name(tmp_path, autojump_clock):
+    network = MemoryNetwork("moved", latency=0.02)
+    blocks = blocks_of(20)
+    _, manifest = make_dataset(blocks)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        carol = await enter(open_node(network, "10.0.0.1", "carol", tmp_path))
+        company = [carol.discovery.record()]
+        dave = await enter(open_node(network, "10.0.0.2", "dave", tmp_path, company))
+        bob = await enter(open_node(network, "10.0.0.3", "bob", tmp_path, company))
+        async with open_node(network, "10.0.0.4", "alice", tmp_path, company) as alice:
+            await alice.discovery.wait_for_peers()
+            await alice.discovery.provide(manifest.tree_cid)
+            # Bob has met her where she was.
+            assert await bob.discovery.find_peer(alice.peer_id) == alice.discovery.record()
+        await trio.sleep(60)
+        # She is elsewhere now, and has not said yet what she has.
+        alice = await enter(open_node(network, "10.0.0.5", "alice", tmp_path / "anew", company))
+        await store_dataset(alice.store, blocks)
+        await alice.discovery.wait_for_peers()
+        [record] = await dave.discovery.find_providers(manifest.tree_cid)
+        assert [str(address) for address in record.record.addresses] == ["/ip4/10.0.0.4/tcp/8070"]
+        assert await bob.fetch(manifest.tree_cid, 20) == dict(enumerate(blocks))

@@ -5,7 +5,7 @@ import trio
 
 from codex.errors import NotOnNetwork
 from codex.exchange import searching
-from codex.exchange.searching import MOST, PACE, SEARCHES, Turns
+from codex.exchange.searching import INTERVAL, MOST, PACE, SEARCHES, Turns
 
 
 async def _ask_in_vain(person, cid):
@@ -173,3 +173,45 @@ async def test_of_very_many_who_are_said_to_have_it_only_so_many_are_called(
         await bob.fetch(dataset)
     assert len(bob.discovery.searched) >= 2
     assert len(bob.switch.dialled) == 6 * len(bob.discovery.searched)
+
+
+async def test_a_provider_that_is_not_where_it_was_is_looked_up_once_in_a_search(world, autojump_clock):
+    bob, carol = await world.person("bob"), world.nobody("carol")
+    dataset = world.dataset(5)
+    world.announce(dataset.cid, carol)
+    # What is no newer is not tried again.
+    world.newest[carol.peer_id] = carol.record()
+    with pytest.raises(NotOnNetwork) as caught:
+        await bob.fetch(dataset)
+    searches = len(bob.discovery.searched)
+    assert searches >= 2
+    assert len(bob.discovery.looked_up) <= searches
+    assert bob.switch.dialled == [carol.peer_id] * searches
+    assert "newest record" not in str(caught.value)
+
+
+async def test_the_verdict_names_the_newest_record_that_did_not_help(world, autojump_clock):
+    bob, carol = await world.person("bob"), world.nobody("carol")
+    dataset = world.dataset(5)
+    world.announce(dataset.cid, carol)
+    world.newest[carol.peer_id] = carol.record(2)
+    with pytest.raises(NotOnNetwork) as caught:
+        await bob.fetch(dataset)
+    assert bob.switch.dialled == [carol.peer_id] * 2 * len(bob.discovery.searched)
+    first, second = (f"/ip4/10.0.0.{number}/tcp/8070: nobody is there" for number in (1, 2))
+    told = f"({carol.peer_id}: {first}; by its newest record: {second})"
+    assert f"1 could not be reached {told}" in str(caught.value)
+
+
+async def test_many_that_look_for_the_same_provider_look_it_up_together(world, autojump_clock):
+    bob, carol = await world.person("bob"), world.nobody("carol")
+    lost = world.dataset(10)
+    for block in lost.blocks:
+        world.announce(block.cid, carol)
+    async with trio.open_nursery() as nursery:
+        for block in lost.blocks:
+            nursery.start_soon(_ask_in_vain, bob, block.cid)
+        await trio.sleep(2 * INTERVAL)
+        assert len(bob.discovery.searched) >= 2 * len(lost.blocks)
+        assert 1 <= len(bob.discovery.looked_up) <= 3
+    assert bob.idle()

@@ -40,6 +40,15 @@ def test_who_is_connected_is_told_apart_from_who_announces_it():
     ("fields", "text"),
     [
         ({"found": True, "refused": "10.0.0.1 refuses"}, "1 could not be reached ({peer}: 10.0.0.1 refuses)"),
+        # Whose name stands before it need not be named again.
+        (
+            {"found": True, "refused": f"{ALICE} cannot be reached: /ip4/10.0.0.1/tcp/8070: no answer"},
+            "1 could not be reached ({peer}: /ip4/10.0.0.1/tcp/8070: no answer)",
+        ),
+        (
+            {"refused": "no answer", "elsewhere": f"{ALICE} cannot be reached: refused"},
+            "1 could not be reached ({peer}: no answer; by its newest record: refused)",
+        ),
         ({"asked": True}, "1 did not answer ({peer})"),
         ({"asked": True, "left": True}, "1 left ({peer})"),
         ({"asked": True, "lacks": True}, "1 does not have it ({peer})"),
