@@ -210,11 +210,13 @@ def _scrub(ctx: click.Context, /, detach: bool, json: bool, **options: str | Non
 @for_programs("the job as the node tells of it, for programs")
 @about_a_node
 @click.pass_context
-def _backup(ctx: click.Context, /, path: str, detach: bool, json: bool, **options: str | None) -> None:
+def _backup(ctx: click.Context, /, path: str, detach: bool, json: bool, **options: str | None) -> Exit:
     """Have the node copy all that it holds, as of one moment, into the new directory PATH.
 
     Everything goes on meanwhile. The directory is one on the node's machine. A node that finds it as `repo`
     in its data directory when it starts goes on with it.
+
+    What the node's disk does not give is damaged in the copy as well; that is said, and the exit code is 1.
     """
     from codex.cli import tasks
 
@@ -222,9 +224,14 @@ def _backup(ctx: click.Context, /, path: str, detach: bool, json: bool, **option
     if detach:
         job = tasks.backup(node, path)
         tell(as_json(job.told) if json else job.id)
-        return
+        return Exit.DONE
     job = tasks.carry_out(node, lambda: tasks.backup(node, path))
     tell(as_json(job.told) if json else tasks.copied(job))
+    lacking = tasks.incomplete(job)
+    if lacking is not None:
+        complain(lacking, json)
+        return Exit.FAILED
+    return Exit.DONE
 
 
 @codex.command("completion", short_help="The script that completes words in a shell.")

@@ -116,7 +116,26 @@ def copied(job: Job) -> str:
     """What a backup has copied, and where to, for reading."""
     with understood():
         took = "" if job.ended is None else f" in {spent(job.ended - job.started)}"
-        return printable(f"{job.result['path']}: {human_size(int(job.result['bytes']))} copied{took}")
+        size = int(job.result["bytes"]) - int(job.result.get("unreadableBytes", 0))
+        lines = [printable(f"{job.result['path']}: {human_size(size)} copied{took}")]
+        named = list(job.result.get("unreadable", []))
+        lines += [f"  unreadable  {printable(str(block))}" for block in named[:NAMED]]
+        left = int(job.result.get("unreadableBlocks", 0)) - len(named[:NAMED])
+        lines += [f"  unreadable  and {left} more"] if left > 0 else []
+    return "\n".join(lines)
+
+
+def incomplete(job: Job) -> Failed | None:
+    """The error that a backup lacks what the node's disk did not give, if it does."""
+    with understood():
+        lacking = int(job.result.get("unreadableBytes", 0))
+    if not lacking:
+        return None
+    return Failed(
+        f"{human_size(lacking)} of what the node has could not be read, and is damaged in the backup",
+        remedy="All else is in it. `codex verify CID` on the node tells which datasets are hit; put those "
+        "files again, and look after the disk.",
+    )
 
 
 def _count(number: Any, what: str) -> str:

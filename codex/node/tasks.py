@@ -116,10 +116,27 @@ async def _last(job: Job, steps: AsyncIterator[Progress]) -> Progress:
 
 
 async def back_up(store: BlockStore, target: Path, job: Job) -> Json:
-    """Copy the store into the new directory `target`. Result: its `path` and how many `bytes` it has."""
+    """Copy the store into the new directory `target`.
+
+    Result: its `path` and how many `bytes` it has; the CIDs of `unreadable` blocks, which the disk did not
+    give, so that they are damaged in the copy, with the counts `unreadableBlocks` and `unreadableBytes`.
+    """
     job.phase = "copying"
-    await store.backup(target, lambda step: _show(job, step))
-    return {"path": str(target), "bytes": job.bytes_done}
+    steps = [Progress(0, 0)]
+
+    def progress(step: Progress) -> None:
+        steps[0] = step
+        _show(job, step)
+
+    await store.backup(target, progress)
+    last = steps[0]
+    return {
+        "path": str(target),
+        "bytes": last.bytes_done,
+        "unreadableBytes": last.unreadable_bytes,
+        "unreadableBlocks": len(last.unreadable),
+        "unreadable": [str(block) for block in last.unreadable[:LISTED]],
+    }
 
 
 def _show(job: Job, step: Progress) -> None:

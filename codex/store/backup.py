@@ -5,22 +5,37 @@ and as segments only ever grow, those bytes can be copied at leisure, as long as
 shortened (the caller sees to that: `Ledger.keep`). Sealed segments get a second name instead of a copy
 where the file system allows it.
 
+What the disk does not give of a segment is left out: there the copy has a hole, so that the blocks in it are
+damaged there as they are here, and the rest can be had.
+
 Everything is gathered in a directory `.….unfinished-backup` beside the target (see gathering.py), and gets
 its name as the last step: what has the name is complete and durable.
 """
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
-from codex.errors import CorruptData, InvalidInput
-from codex.store.disk import Disk, disk_errors
+from codex.codec import Cid
+from codex.errors import DiskFailed, InvalidInput
+from codex.store.disk import FAILED_REMEDY, Disk, disk_errors, index_errors
 from codex.store.gathering import INDEX, SEGMENTS, Gathering
-from codex.store.index import Readers, Row
+from codex.store.index import Readers, Row, one
 from codex.store.schema import GONE, SEALED
 from codex.store.segments import segment_name
+from codex.store.sense import COUNTED, is_cid
+from codex.store.values import Findings
 
 _STEP_BYTES = 64 << 20
 _READ_BYTES = 16 << 20
+
+# What a system says of a file that it does not give any more, and not of the program or of the other disk.
+_LOST = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
+
+_NEXT_BLOCK = (
+    f"SELECT cid, offset, offset + {COUNTED} AS behind FROM blocks"
+    " WHERE segment = ? AND typeof(offset) = 'integer' AND behind > ? ORDER BY offset LIMIT 1"
+)
 
 
 class Backup:
@@ -41,8 +56,11 @@ class Backup:
         self._gathering = Gathering(disk, target)
         self._segments: list[Row] = []
         self._offset = 0
+        self._copied = False
         self.bytes_done = 0
         self.bytes_total = 0
+        self.unreadable: Findings[Cid] = Findings()  # the blocks that could not be read, as far as is known
+        self.unreadable_bytes = 0
 
     def begin(self) -> None:
         """Make the directory and copy the index into it, as it is at this moment.
@@ -51,7 +69,12 @@ class Backup:
         """
         with disk_errors(f"make {self._gathering.path}"):
             self._gathering.make()
-            copy = self._disk.connect(self._gathering.path / INDEX)
+        with disk_errors("copy the index"), index_errors("copy the index"):
+            self._copy_index()
+        self.bytes_total = sum(row[1] for row in self._segments)
+
+    def _copy_index(self) -> None:
+        copy = self._disk.connect(self._gathering.path / INDEX)
         try:
             # Within a read transaction the copying starts at one moment and is never begun anew.
             with self._readers.snapshot() as connection:
@@ -64,43 +87,86 @@ class Backup:
             ).fetchall()
         finally:
             copy.close()
-        self.bytes_total = sum(row[1] for row in self._segments)
 
     def step(self) -> bool:
-        """Take the next segment, or up to 64 MiB of it; whether there is more."""
+        """Take the next segment, or up to 64 MiB of it; whether there is more. A step ends where the disk
+        does not give a block: it may have taken its time about that.
+        """
         if not self._segments:
             return False
         number, length, state = self._segments[-1]
         name = segment_name(number)
         source, target = self._repo / SEGMENTS / name, self._gathering.path / SEGMENTS / name
         with disk_errors(f"copy {name}"):
-            if state == SEALED and self._offset == 0 and self._disk.link(source, target):
+            if state == SEALED and self._offset == 0 and self._link(source, target):
                 self._offset = length
+                self._copied = True
             else:
-                self._copy(source, target, length)
+                self._copy(source, target, number, length)
         if self._offset == length:
             self.bytes_done += length
             self._offset = 0
             self._segments.pop()
         return bool(self._segments)
 
-    def _copy(self, source: Path, target: Path, length: int) -> None:
-        reader = self._disk.open(source)
+    def _link(self, source: Path, target: Path) -> bool:
+        try:
+            return self._disk.link(source, target)
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+            return False
+
+    def _copy(self, source: Path, target: Path, number: int, length: int) -> None:
         writer = self._disk.open(target, create=self._offset == 0)
         end = min(length, self._offset + _STEP_BYTES)
         while self._offset < end:
-            data = reader.pread(min(_READ_BYTES, end - self._offset), self._offset)
+            data = self._read(source, min(_READ_BYTES, end - self._offset))
             if not data:
-                raise CorruptData(f"{source.name} is shorter than it should be", remedy="scrub the store")
+                self._leave_out(number, length)
+                break
+            self._copied = True
             view = memoryview(data)
             while view:
                 written = writer.pwritev([view], self._offset)
                 self._offset += written
                 view = view[written:]
+        if writer.size() < self._offset:
+            writer.truncate(self._offset)
         writer.fdatasync()
 
+    def _read(self, source: Path, size: int) -> bytes:
+        """What the disk gives there; nothing where it refuses, or where the segment ends too early."""
+        try:
+            return self._disk.open(source).pread(size, self._offset)
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+            return b""
+
+    def _leave_out(self, number: int, length: int) -> None:
+        """Go on behind the block that could not be read, or at the next one if that place is in none."""
+        with index_errors("read the copy of the index"):
+            copy = self._disk.peek(self._gathering.path / INDEX)
+            try:
+                block = one(copy, _NEXT_BLOCK, number, self._offset)
+            finally:
+                copy.close()
+        if block is None:
+            self._offset = length
+        elif block[1] > self._offset:
+            self._offset = min(block[1], length)
+        else:
+            self._offset = min(block[2], length)
+            self.unreadable = self.unreadable.further([Cid(block[0])] if is_cid(block[0]) else [])
+            self.unreadable_bytes += block[2] - block[1]
+
     def finish(self) -> None:
-        """Make everything durable and give it its name."""
+        """Make everything durable and give it its name. Raises DiskFailed when nothing could be read."""
+        if self.unreadable_bytes and not self._copied:
+            raise DiskFailed(
+                f"the disk failed: it gives none of the segments in {self._repo}", remedy=FAILED_REMEDY
+            )
         with disk_errors(f"complete {self._target}"):
             self._disk.open(self._gathering.path / INDEX).fdatasync()
             self._gathering.give_name()

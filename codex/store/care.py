@@ -15,6 +15,7 @@ from codex.config import StoreConfig
 from codex.errors import CodexError
 from codex.logs import get_logger
 from codex.runtime import Clock, Offload
+from codex.store.backup import Backup
 from codex.store.lane import Lane
 from codex.store.repo import Repo
 from codex.store.values import Progress
@@ -106,8 +107,10 @@ class Caretaker:
             while more:
                 more = await self._offload.run(backup.step)
                 if progress is not None:
-                    progress(Progress(backup.bytes_done, backup.bytes_total))
+                    progress(_progress(backup))
             await self._offload.run(backup.finish)
+            if backup.unreadable_bytes:
+                _log.error("the backup lacks what the disk did not give", blocks=len(backup.unreadable))
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._offload.run(backup.cancel)
@@ -116,3 +119,12 @@ class Caretaker:
             with trio.CancelScope(shield=True):
                 await self._lane.do(self._repo.let_go)
             self.wake()
+
+
+def _progress(backup: Backup) -> Progress:
+    return Progress(
+        backup.bytes_done,
+        backup.bytes_total,
+        unreadable=backup.unreadable,
+        unreadable_bytes=backup.unreadable_bytes,
+    )

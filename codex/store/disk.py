@@ -299,7 +299,7 @@ def _empty(directory: int, last: str, known: Callable[[str], bool]) -> bool:
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 FULL_REMEDY = "free space on the file system of the data directory, or delete datasets; nothing was lost"
-_FAILED_REMEDY = "look into the system's log for the state of the disk; what was acknowledged before is kept"
+FAILED_REMEDY = "look into the system's log for the state of the disk; what was acknowledged before is kept"
 
 
 @contextmanager
@@ -311,7 +311,7 @@ def disk_errors(doing: str) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno in _FULL:
             raise DiskFull(f"the disk is full: could not {doing} ({reason})", remedy=FULL_REMEDY) from error
-        raise DiskFailed(f"the disk failed: could not {doing} ({reason})", remedy=_FAILED_REMEDY) from error
+        raise DiskFailed(f"the disk failed: could not {doing} ({reason})", remedy=FAILED_REMEDY) from error
 
 
 @contextmanager
@@ -342,7 +342,7 @@ def _index_error(error: sqlite3.Error, doing: str) -> CodexError | None:
             # file.
             return DiskFull(f"the disk is full: {what}", remedy=FULL_REMEDY)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return DiskFailed(f"the disk failed: {what}", remedy=_FAILED_REMEDY)
+            return DiskFailed(f"the disk failed: {what}", remedy=FAILED_REMEDY)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return IndexDamaged(
                 f"the index of the block store is damaged: {what}",

@@ -347,7 +347,8 @@ class BlockStore:
         """Copy the whole store, as of one moment, into the new directory `target`, while everything goes on.
 
         The directory opens as a store (put it in place of a data directory's `repo`). It appears when it is
-        complete; one that was cut leaves nothing. `progress` is called on the loop after each step. Raises
-        InvalidInput when there is something at `target`.
+        complete; one that was cut leaves nothing. `progress` is called on the loop after each step; the last
+        one says what the disk did not give, which is damaged in the copy too. Raises InvalidInput when there
+        is something at `target`, DiskFailed when the disk gives nothing at all.
         """
         await self._mailbox.ask(calls.BackUp(target, progress))

@@ -146,7 +146,8 @@ class Progress:
     """How far a scrub, a check or a backup has come.
 
     `corrupt` are blocks whose bytes do not have their hash, `missing` leaves that have no block here,
-    `mended` manifests that were put right. The lists hold everything found so far.
+    `mended` manifests that were put right. `unreadable` are blocks that a backup lacks, as the disk did not
+    give them, of so many `unreadable_bytes`. The lists hold everything found so far.
     """
 
     bytes_done: int
@@ -154,6 +155,8 @@ class Progress:
     corrupt: Findings[Cid] = field(factory=Findings)
     missing: Findings[int] = field(factory=Findings)
     mended: Findings[Cid] = field(factory=Findings)
+    unreadable: Findings[Cid] = field(factory=Findings)
+    unreadable_bytes: int = 0
 
     def further(
         self,

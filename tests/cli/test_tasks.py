@@ -35,6 +35,15 @@ DAMAGED = {
 }
 
 
+LACKING = {
+    "path": "/b",
+    "bytes": 3 << 20,
+    "unreadableBytes": 1 << 20,
+    "unreadableBlocks": 25,
+    "unreadable": [f"zDx{number}" for number in range(25)],
+}
+
+
 MADE = {
     "verifiableCid": "zDvV",
     "protectedCid": "zDvP",
@@ -190,6 +199,16 @@ def test_a_backup_goes_where_the_path_is_here(codex: Run, node: Any, job: Any, w
     assert (done.returncode, done.stdout) == (0, b"/b: 3.00 MiB copied in 2.45 s\n")
     assert json.loads(node.uploads[0].body) == {"path": str(work / "copy")}
     assert json.loads(codex("backup", "/b", "--json", port=node.port).stdout) == end
+    node.json(f"GET /jobs/{ID}", end := job("backup", "done", subject="/b", result=LACKING))
+    done = codex("backup", "/b", port=node.port)
+    lines = done.stdout.decode().splitlines()
+    assert (done.returncode, lines[0]) == (1, "/b: 2.00 MiB copied in 2.45 s")
+    assert lines[1:] == [f"  unreadable  zDx{number}" for number in range(20)] + ["  unreadable  and 5 more"]
+    assert done.stderr.decode().startswith("error: 1.00 MiB of what the node has could not be read")
+    assert b"`codex verify CID`" in done.stderr
+    done = codex("backup", "/b", "--json", port=node.port)
+    assert (done.returncode, json.loads(done.stdout)) == (1, end)
+    assert json.loads(done.stderr)["code"] == "failed"
     node.problem("POST /backup", 422, "/b exists", remedy="name another")
     done = codex("backup", "/b", port=node.port)
     assert (done.returncode, done.stderr) == (1, b"error: the backup: /b exists\n  Name another\n")

@@ -9,6 +9,7 @@ import trio
 from codex.codec import Cid
 from codex.data import BLOCK_SIZE
 from codex.errors import CodexError, CorruptData, DiskFailed, DiskFull, IndexDamaged
+from codex.node.job import JobState
 from codex.testing.content import damage, noise
 from codex.testing.disks import FaultyDisk
 from codex.testing.nodes import holdings, open_served_node, open_test_node
@@ -105,6 +106,38 @@ async def test_a_place_that_cannot_be_read_is_damage_and_parity_brings_back_what
             assert await dataset.read() == CONTENT
         async with node.retrieve(cid) as dataset:
             assert await dataset.read() == CONTENT
+
+
+async def test_a_backup_of_a_failing_disk_has_what_can_be_read_and_tells_of_the_rest(
+    tmp_path: Path,
+) -> None:
+    disk = FaultyDisk()
+    target = tmp_path / "bob" / "repo"
+    target.parent.mkdir(mode=0o700)
+    async with open_test_node(tmp_path / "alice", disk=disk) as node:
+        cid = await node.store(CONTENT)
+        kept = await node.store(b"kept")
+        disk.damaged["00000001.seg"] = range(BLOCK_SIZE + 1, BLOCK_SIZE + 4096)
+        view = await (await node.backup(target)).wait()
+        disk.heal()
+        assert view.state == JobState.DONE
+        assert isinstance(view.result, dict)
+        assert view.result["unreadableBlocks"] == 1
+        assert view.result["unreadableBytes"] == BLOCK_SIZE
+        lost = view.result["unreadable"]
+    async with open_test_node(target.parent, seed="bob") as bob:
+        view = await (await bob.scrub()).wait()
+        assert isinstance(view.result, dict)
+        found = await (await bob.verify(cid)).wait()
+        assert isinstance(found.result, dict)
+        assert view.result["corrupt"] == found.result["corrupt"] == lost
+        assert found.result["corruptBlocks"] == 1
+        async with bob.retrieve(kept) as dataset:
+            assert await dataset.read() == b"kept"
+        assert await bob.store(CONTENT) == cid
+        async with bob.retrieve(cid) as dataset:
+            assert await dataset.read() == CONTENT
+    audit(target)
 
 
 async def test_a_download_from_a_disk_that_breaks_is_cut(tmp_path: Path) -> None:

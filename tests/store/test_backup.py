@@ -8,10 +8,11 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codex.errors import CodexError, CorruptData, InvalidInput
+from codex.errors import CodexError, DiskFailed, DiskFull, InvalidInput
 from codex.store import backup as backup_module
 from codex.store.backup import Backup
 from codex.store.gathering import MARK
@@ -19,13 +20,13 @@ from codex.store.manifests import Record
 from codex.store.opening import open_repo
 from codex.store.planning import Put, Stage
 from codex.store.repo import Repo
-from codex.testing.disks import FaultyDisk
+from codex.testing.disks import FaultyDisk, FaultyFile
 from codex.testing.stores import GONE, audit, make_blocks, segment_name, segment_numbers
 
 Upload = Callable[..., Record]
 Reopen = Callable[..., Repo]
 
-BLOCKS = make_blocks(range(20), 1000)
+BLOCKS = make_blocks(range(1, 21), 1000)
 
 
 @pytest.fixture
@@ -330,15 +331,190 @@ def test_a_disk_that_refuses_leaves_no_backup(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "repo"]
 
 
-def test_a_segment_that_is_too_short_cannot_be_backed_up(
-    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", [range(1), range(999, 1001), range(3500, 3501), range(2000, 5000)])
+def test_what_the_disk_does_not_give_is_left_out_and_told_of(
+    filled: Repo,
+    disk: FaultyDisk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: range,
 ) -> None:
+    monkeypatch.setattr(FaultyDisk, "link", lambda *args: False)
+    filled.take_in([Put(make_blocks([88], 900), 1e12)])
+    disk.damaged["00000001.seg"] = place
+    backup = filled.backup(tmp_path / "backup")
+    take(backup)
+    disk.heal()
+    hit = [
+        block.cid for at, block in enumerate(BLOCKS[:8]) if {*place} & {*range(at * 1000, at * 1000 + 1000)}
+    ]
+    assert list(backup.unreadable) == hit
+    assert backup.unreadable_bytes == 1000 * len(hit)
+    assert backup.bytes_done == backup.bytes_total
+    again = open_repo(tmp_path / "backup", quota=1 << 20, disk=disk, ballast_bytes=0)
+    scrubbed = again.scrubber.blocks(0)
+    assert set(scrubbed.corrupt) == set(hit)
+    again.mark_bad(scrubbed.rotten)
+    sound = [block for block in BLOCKS if block.cid not in hit]
+    assert again.reader.find([block.cid for block in sound]).answers == sound
+    again.take_in([Put([block for block in BLOCKS if block.cid in hit], 1e12)])
+    assert again.reader.find([block.cid for block in BLOCKS]).answers == BLOCKS
+    again.abandon()
+    audit(tmp_path / "backup")
+
+
+def test_a_step_ends_where_the_disk_does_not_give_a_block(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaultyDisk, "link", lambda *args: False)
+    disk.damaged["00000002.seg"] = range(8000)
+    backup = filled.backup(tmp_path / "backup")
+    backup.begin()
+    backup.step()
+    for blocks in range(1, 9):
+        backup.step()
+        assert len(backup.unreadable) == blocks
+    backup.cancel()
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
+
+
+def test_what_nobody_needs_is_not_missed(
+    repo: Repo, disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaultyDisk, "link", lambda *args: False)
+    repo.take_in([Put(BLOCKS[:8], 1e12)])
+    for at in (2, 3, 7):
+        repo.delete_block(BLOCKS[at].cid)
+    disk.damaged["00000001.seg"] = range(2500, 3500)
+    backup = repo.backup(tmp_path / "first")
+    take(backup)
+    assert (list(backup.unreadable), backup.unreadable_bytes) == ([], 0)
+    disk.damaged["00000001.seg"] = range(7500, 8000)
+    backup = repo.backup(tmp_path / "second")
+    take(backup)
+    assert (list(backup.unreadable), backup.unreadable_bytes) == ([], 0)
+    kept = [block for at, block in enumerate(BLOCKS[:8]) if at not in (2, 3, 7)]
+    for target in ("first", "second"):
+        assert (tmp_path / target / "segments" / "00000001.seg").stat().st_size == 8000
+        again = open_repo(tmp_path / target, quota=1 << 20, disk=FaultyDisk(), ballast_bytes=0)
+        assert again.reader.find([block.cid for block in kept]).answers == kept
+        again.abandon()
+
+
+def test_a_disk_that_gives_nothing_is_not_backed_up(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaultyDisk, "link", lambda *args: False)
+    disk.unreadable |= {segment_name(number) for number in segment_numbers(tmp_path / "repo")}
+    backup = filled.backup(tmp_path / "backup")
+    with pytest.raises(DiskFailed, match="none of the segments") as caught:
+        take(backup)
+    assert caught.value.remedy
+    backup.cancel()
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EBADMSG, errno.EUCLEAN])
+def test_a_segment_that_cannot_be_linked_or_opened_is_left_out(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    refused = tmp_path / "repo" / "segments" / "00000001.seg"
+    plain_link, plain_open = FaultyDisk.link, FaultyDisk.open
+
+    def link(disk: FaultyDisk, source: Path, target: Path) -> bool:
+        if source == refused:
+            raise OSError(code, os.strerror(code))
+        return plain_link(disk, source, target)
+
+    def open_file(disk: FaultyDisk, path: Path, *, create: bool = False) -> FaultyFile:
+        if path == refused:
+            raise OSError(code, os.strerror(code))
+        return plain_open(disk, path, create=create)
+
+    monkeypatch.setattr(FaultyDisk, "link", link)
+    monkeypatch.setattr(FaultyDisk, "open", open_file)
+    backup = filled.backup(tmp_path / "backup")
+    take(backup)
+    monkeypatch.undo()
+    assert list(backup.unreadable) == [block.cid for block in BLOCKS[:8]]
+    again = open_repo(tmp_path / "backup", quota=1 << 20, disk=disk, ballast_bytes=0)
+    assert again.reader.find([block.cid for block in BLOCKS[8:]]).answers == BLOCKS[8:]
+    again.abandon()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES])
+def test_what_is_not_the_fault_of_a_segment_leaves_nothing_out(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*args: object) -> bool:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FaultyFile, "pread", refuse)
+        backup = filled.backup(tmp_path / "backup")
+        with pytest.raises(DiskFailed, match=os.strerror(code)):
+            take(backup)
+        backup.cancel()
+    with monkeypatch.context() as patched:
+        patched.setattr(FaultyDisk, "link", refuse)
+        backup = filled.backup(tmp_path / "backup")
+        with pytest.raises(DiskFailed, match=os.strerror(code)):
+            take(backup)
+        backup.cancel()
+
+
+def test_a_segment_that_is_too_short_is_backed_up_as_far_as_it_goes(filled: Repo, tmp_path: Path) -> None:
     path = tmp_path / "repo" / "segments" / "00000003.seg"
     content = path.read_bytes()
-    path.write_bytes(content[:100])
-    with pytest.raises(CorruptData, match="00000003"):
-        take(filled.backup(tmp_path / "backup"))
+    path.write_bytes(content[:1100])
+    backup = filled.backup(tmp_path / "backup")
+    take(backup)
     path.write_bytes(content)
+    assert [*backup.unreadable] == [block.cid for block in (*BLOCKS[17:], *make_blocks([77], 900))]
+    copy = tmp_path / "backup" / "segments" / path.name
+    assert copy.read_bytes() == content[:1100].ljust(len(content), b"\0")
+
+
+def test_what_the_index_says_amiss_of_a_place_does_not_hold_a_backup_up(
+    filled: Repo, disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FaultyDisk, "link", lambda *args: False)
+    disk.damaged["00000001.seg"] = range(8000)
+    wrong = [("x", 1000, 1000), (b"", 2000, -5), (b"c", "y", 1000), (b"d", None, None), (b"e", 5000, 2**62)]
+    connection = sqlite3.connect(tmp_path / "repo" / "index.sqlite")
+    sound = connection.execute("SELECT id, cid, offset, length FROM blocks WHERE segment = 1").fetchall()
+    for row, (cid, offset, length) in zip(sound, wrong, strict=False):
+        change = (
+            "UPDATE blocks SET cid = ?, offset = ifnull(?, offset), length = ifnull(?, length) WHERE id = ?"
+        )
+        connection.execute(change, (cid, offset, length, row[0]))
+    connection.commit()
+    backup = filled.backup(tmp_path / "backup")
+    take(backup)
+    assert backup.bytes_done == backup.bytes_total
+    assert backup.unreadable_bytes
+    for number, cid, offset, length in sound:
+        values = (cid, offset, length, number)
+        connection.execute("UPDATE blocks SET cid = ?, offset = ?, length = ? WHERE id = ?", values)
+    connection.commit()
+    connection.close()
+
+
+def test_a_disk_that_has_no_room_for_the_log_of_the_copy_is_full(
+    filled: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoRoom(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            failure = sqlite3.OperationalError("disk I/O error")
+            failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+            raise failure
+
+    monkeypatch.setattr(FaultyDisk, "connect", lambda self, path: sqlite3.connect(path, factory=NoRoom))
+    backup = filled.backup(tmp_path / "backup")
+    with pytest.raises(DiskFull):
+        backup.begin()
+    backup.cancel()
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
 
 
 def test_nobody_else_may_look_into_a_store_or_its_backup(tmp_path: Path, upload: Upload) -> None:
