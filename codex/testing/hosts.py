@@ -303,14 +303,16 @@ async def open_client_at(
 
 @asynccontextmanager
 async def open_validator_at(
-    door: Marketplace | MarketDoor, chain: Chain | SimulatedChain, share: Share
+    door: Marketplace | MarketDoor, chain: Chain | SimulatedChain, data_dir: Path, share: Share
 ) -> AsyncIterator[Validation]:
-    """Run a validator for the length of the block."""
+    """Run a validator's store and validation for the length of the block."""
     board = ValidationBoard()
-    async with open_supervisor() as supervisor:
+    async with open_test_store(data_dir, disk=FaultyDisk()) as store, open_supervisor() as supervisor:
         mailbox = await supervisor.start(
             "validation",
-            lambda: ValidationService(market=door, chain=chain, share=share, board=board),
+            lambda: ValidationService(
+                market=door, chain=chain, book=book_of(store), share=share, board=board
+            ),
             Policy(),
         )
         yield Validation(mailbox, board)

@@ -1,9 +1,9 @@
 """Validation as a service: after each period a round over the slots that are watched.
 
 All slots are looked at side by side and at once: whether a proof was required is judged by the newest block,
-and who comes late may find the moment gone. What a life before this one watched is read from what the
-marketplace has told since the oldest request that may still run; the slots of that time that are over by now
-are let go at once, so that they keep no place from one that must be watched.
+and who comes late may find the moment gone. What a life before this one knew is kept; without that it is read
+from what the marketplace has told since the oldest request that may still run. The slots of that time that
+are over by now are let go at once, so that they keep no place from one that must be watched.
 """
 
 from functools import partial
@@ -11,12 +11,14 @@ from typing import Any
 
 import trio
 
-from codex.chain import Reorganised
+from codex.chain import Cursor, Reorganised, Told
 from codex.errors import CodexError
 from codex.logs import get_logger
-from codex.market import MarketplaceConfig, Period, SlotId, SlotState
+from codex.market import MarketEvent, MarketplaceConfig, Period, SlotId, SlotState
 from codex.runtime import Inbox, serve
+from codex.store import MarketBook
 from codex.validation.board import ProofMarked, ValidationBoard
+from codex.validation.bookmark import Bookmark
 from codex.validation.calls import GetValidated, Validated
 from codex.validation.ports import Chain, Marketplace
 from codex.validation.rounds import Rounds, Share
@@ -27,6 +29,12 @@ ABREAST = 16
 """Slots that are looked at at the same time."""
 PAUSE = 5.0
 """Seconds after which what could not be done is tried again."""
+MARK = 60.0
+"""Seconds between two bookmarks: what was told between the last one and the end of a life is read twice."""
+LATEST = 2**63
+"""Unix seconds beyond which no request lasts, whatever the marketplace lets it."""
+STEP = 64
+"""Events heard between two checkpoints."""
 
 _OVER = (SlotState.FINISHED, SlotState.PAID, SlotState.FAILED, SlotState.CANCELLED)
 
@@ -36,11 +44,15 @@ _log = get_logger("validation")
 class ValidationService:
     """The task behind `Validation`. One object is one life."""
 
-    def __init__(self, *, market: Marketplace, chain: Chain, share: Share, board: ValidationBoard) -> None:
+    def __init__(
+        self, *, market: Marketplace, chain: Chain, book: MarketBook, share: Share, board: ValidationBoard
+    ) -> None:
         self._market = market
         self._chain = chain
         self._board = board
         self._rounds = Rounds(share)
+        self._bookmark = Bookmark(book, market, chain, share)
+        self._kept = -MARK
         self._marked = 0
 
     async def run(
@@ -89,23 +101,46 @@ class ValidationService:
 
     async def _follow(self, config: MarketplaceConfig) -> None:
         """Hear which slots are filled and freed."""
-        begin: int | None = None
+        since: Cursor | int | None = None
         while True:
             try:
-                if begin is None:
-                    since = int(await self._chain.clock.now()) - config.duration_limit
-                    begin = await self._chain.block_at(max(0, since))
-                async for told in await self._market.events(begin):
+                if since is None:
+                    since = await self._begin(config)
+                async for told in await self._market.events(since):
                     if isinstance(told, Reorganised):
-                        continue  # what is no longer so is seen at the next round
-                    for event, _ in told.events:
-                        self._rounds.hear(event)
+                        self._rounds.rewind(told.first)
+                    else:
+                        await self._hear(told, config)
+                    since = told.cursor
                     await self._sift()
-                    begin = told.cursor.next
+                    await self._keep(told.cursor.next)
             except CodexError as error:
                 _log.warning("validation waits for the chain", why=error.message, remedy=error.remedy)
             await trio.sleep(PAUSE)
             await self._chain.connected()
+
+    async def _begin(self, config: MarketplaceConfig) -> int:
+        """The block that following begins at: from where the last life was, or as far back as a request can
+        last.
+        """
+        oldest = max(0, int(await self._chain.clock.now()) - config.duration_limit)
+        kept = await self._bookmark.find(oldest)
+        block, slots = kept if kept is not None else (await self._chain.block_at(oldest), {})
+        self._rounds.begin(block, slots)
+        return block
+
+    async def _hear(self, told: Told[MarketEvent], config: MarketplaceConfig) -> None:
+        until = min(int(await self._chain.clock.now()) + config.duration_limit, LATEST)
+        for count, (event, log) in enumerate(told.events):
+            if count % STEP == STEP - 1:
+                await trio.lowlevel.checkpoint()
+            self._rounds.hear(event, log.block, until)
+
+    async def _keep(self, heard: int) -> None:
+        """Note now and then what the next life need not look for."""
+        if trio.current_time() - self._kept >= MARK:
+            self._kept = trio.current_time()
+            await self._bookmark.keep(*self._rounds.settle(heard, int(await self._chain.clock.now())))
 
     async def _sift(self) -> None:
         """Let go what is over already of the slots that were just heard of, and of those that take its place.
@@ -154,8 +189,11 @@ class ValidationService:
     ) -> None:
         async with limiter:
             try:
-                if await self._market.slot_state(slot) is not SlotState.FILLED:
-                    self._rounds.drop(slot)
+                state = await self._market.slot_state(slot)
+                if state is not SlotState.FILLED:
+                    # One that was filled just now may be free to whoever is behind.
+                    if state in _OVER or self._rounds.is_settled(slot):
+                        self._rounds.drop(slot)
                 elif await self._market.can_mark_proof_as_missing(slot, period):
                     await self._market.mark_proof_as_missing(slot, period)
                     self._marked += 1

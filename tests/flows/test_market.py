@@ -97,7 +97,7 @@ async def test_a_contract_with_a_loss_and_a_repair(tmp_path: Path, autojump_cloc
             alice.marketplace, alice.chain, tmp_path / "alice", "alice", clock=CLOCK
         ) as purchasing,
         town.person("victor") as victor,
-        open_validator_at(victor.marketplace, victor.chain, Share(most=0)) as validation,
+        open_validator_at(victor.marketplace, victor.chain, tmp_path / "victor", Share(most=0)) as validation,
     ):
         before = await tokens(alice), await tokens(carol), await tokens(victor)
         async with town.host("bob") as bob:
@@ -148,7 +148,7 @@ async def test_a_contract_that_is_not_filled_and_one_that_fails(
             alice.marketplace, alice.chain, tmp_path / "alice", "alice", clock=CLOCK
         ) as purchasing,
         town.person("victor") as victor,
-        open_validator_at(victor.marketplace, victor.chain, Share(most=0)),
+        open_validator_at(victor.marketplace, victor.chain, tmp_path / "victor", Share(most=0)),
     ):
         await bob.offer(total=SIZE)
         before = await tokens(alice), await tokens(bob)

@@ -20,9 +20,11 @@ EVERYTHING = Share(most=0)
 
 
 @asynccontextmanager
-async def open_validator(market: SimulatedMarket, share: Share = EVERYTHING) -> AsyncIterator[Validation]:
+async def open_validator(
+    market: SimulatedMarket, data_dir: Path, share: Share = EVERYTHING
+) -> AsyncIterator[Validation]:
     door = MarketDoor(market, account("victor"))
-    async with open_validator_at(door, SimulatedChain(market), share) as validation:
+    async with open_validator_at(door, SimulatedChain(market), data_dir / "victor", share) as validation:
         yield validation
 
 
@@ -44,7 +46,7 @@ async def test_what_is_missing_is_marked_until_the_slot_is_free(
 ) -> None:
     # Slots that were filled before the validator came are found by what was told then.
     market = await a_market(tmp_path)
-    async with open_validator(market) as validation, validation.events(100) as events:
+    async with open_validator(market, tmp_path) as validation, validation.events(100) as events:
         await trio.sleep(1000)
         assert {slot.state for slot in market.books.slots.values()} == {SlotState.REPAIR}
         validated = await validation.validated()
@@ -58,7 +60,7 @@ async def test_what_is_missing_is_marked_until_the_slot_is_free(
 async def test_who_proves_is_never_marked(tmp_path: Path, autojump_clock: MockClock) -> None:
     market = SimulatedMarket()
     market.fund(account("bob"), 10**6)
-    async with open_host(market, tmp_path) as bob, open_validator(market) as validation:
+    async with open_host(market, tmp_path) as bob, open_validator(market, tmp_path) as validation:
         await bob.offer()
         await post(market, a_request(duration=2000))
         await trio.sleep(1900)
@@ -72,7 +74,7 @@ async def test_who_proves_is_never_marked(tmp_path: Path, autojump_clock: MockCl
 async def test_only_the_own_group_is_watched(tmp_path: Path, autojump_clock: MockClock) -> None:
     market = await a_market(tmp_path, slots=4)
     mine = [slot for slot in market.books.slots if slot.group(2) == 1]
-    async with open_validator(market, Share(most=0, groups=2, index=1)) as validation:
+    async with open_validator(market, tmp_path, Share(most=0, groups=2, index=1)) as validation:
         await trio.sleep(30)
         assert sorted((await validation.validated()).watched) == sorted(mine)
         await trio.sleep(1000)
@@ -83,7 +85,7 @@ async def test_only_the_own_group_is_watched(tmp_path: Path, autojump_clock: Moc
 async def test_errors_and_outages_are_outlived(tmp_path: Path, autojump_clock: MockClock) -> None:
     market = await a_market(tmp_path, slots=1)
     market.go_offline()
-    async with open_validator(market) as validation:
+    async with open_validator(market, tmp_path) as validation:
         await trio.sleep(200)
         assert (await validation.validated()).watched == ()
         market.go_online()
@@ -104,7 +106,7 @@ def fill_all(market: SimulatedMarket, request: StorageRequest) -> None:
         market.fill(slot, account("bob"), proof_for(market.challenge(slot, market.period.number)))
 
 
-async def test_what_is_over_keeps_no_place_after_a_restart(autojump_clock: MockClock) -> None:
+async def test_what_is_over_keeps_no_place_after_a_restart(tmp_path: Path, autojump_clock: MockClock) -> None:
     # Ten times as many slots as may be watched are over when the validator starts, all filled before the one
     # that bob holds and never proves.
     market = SimulatedMarket()
@@ -118,7 +120,7 @@ async def test_what_is_over_keeps_no_place_after_a_restart(autojump_clock: MockC
     fill_all(market, new)
     slot = SlotId.of(new.id, 0)
     await trio.sleep(10)
-    async with open_validator(market, Share(most=10)) as validation:
+    async with open_validator(market, tmp_path, Share(most=10)) as validation:
         await trio.sleep(20)
         validated = await validation.validated()
         assert (validated.watched, validated.waiting) == ((slot,), 0)
@@ -127,11 +129,12 @@ async def test_what_is_over_keeps_no_place_after_a_restart(autojump_clock: MockC
 
 
 async def test_what_ends_while_it_is_watched_gives_its_place_up_within_the_round(
+    tmp_path: Path,
     autojump_clock: MockClock,
 ) -> None:
     market = SimulatedMarket()
     market.fund(account("bob"), 10**7)
-    async with open_validator(market, Share(most=1)) as validation, validation.events(10) as events:
+    async with open_validator(market, tmp_path, Share(most=1)) as validation, validation.events(10) as events:
         short = a_request(nonce=1, duration=40, expiry=20)
         held = a_request(nonce=2, duration=5000, expiry=500, loss=1)
         for request in (short, held):
@@ -144,16 +147,16 @@ async def test_what_ends_while_it_is_watched_gives_its_place_up_within_the_round
         assert first == ProofMarked(SlotId.of(held.id, 0), end.number)
 
 
-def watched_by(door: MarketDoor, share: Share = EVERYTHING) -> AbstractAsyncContextManager[Validation]:
+def watched_by(door: MarketDoor, data_dir: Path) -> AbstractAsyncContextManager[Validation]:
     """A validator that looks through `door`."""
-    return open_validator_at(door, SimulatedChain(door.market), share)
+    return open_validator_at(door, SimulatedChain(door.market), data_dir / "victor", EVERYTHING)
 
 
 async def test_a_slot_that_could_not_be_looked_at_is_looked_at_again_in_time(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     market = await a_market(tmp_path, slots=1)
-    async with open_validator(market) as validation, validation.events(10) as events:
+    async with open_validator(market, tmp_path) as validation, validation.events(10) as events:
         first = await anext(events)
         assert isinstance(first, ProofMarked)
         period = market.period
@@ -166,6 +169,7 @@ async def test_a_slot_that_could_not_be_looked_at_is_looked_at_again_in_time(
 
 
 async def test_no_proof_is_looked_for_before_the_contract_counts_its_period_as_over(
+    tmp_path: Path,
     autojump_clock: MockClock,
 ) -> None:
     """At the very second that a period ends at it says that no proof is missing, and a round looks once."""
@@ -184,12 +188,14 @@ async def test_no_proof_is_looked_for_before_the_contract_counts_its_period_as_o
     held = a_request(duration=5000, expiry=500, loss=1)
     await post(market, held)
     fill_all(market, held)
-    async with watched_by(door):
+    async with watched_by(door, tmp_path):
         await trio.sleep(4 * config.proofs.period)
     assert [moment - period.end for period, moment in looks] == [1] * 4
 
 
-async def test_what_was_heard_before_an_outage_is_not_read_again(autojump_clock: MockClock) -> None:
+async def test_what_was_heard_before_an_outage_is_not_read_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     market = SimulatedMarket()
     market.fund(account("bob"), 10**7)
     door = MarketDoor(market, account("victor"))
@@ -201,7 +207,7 @@ async def test_what_was_heard_before_an_outage_is_not_read_again(autojump_clock:
         return await events(since)
 
     door.events = noted  # type: ignore[method-assign]
-    async with watched_by(door) as validation:
+    async with watched_by(door, tmp_path) as validation:
         await trio.sleep(50)
         held = a_request(duration=5000, expiry=500, loss=1)
         await post(market, held)
@@ -214,6 +220,7 @@ async def test_what_was_heard_before_an_outage_is_not_read_again(autojump_clock:
         market.go_online()
         await trio.sleep(30)
         first, *again = begun
-        assert first <= filled - 20  # type: ignore[operator]
+        assert isinstance(first, int)
+        assert first <= filled - 20
         assert again
-        assert all(isinstance(begin, int) and begin > filled for begin in again)
+        assert all(isinstance(begin, Cursor) and begin.next > filled for begin in again)

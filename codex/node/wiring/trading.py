@@ -84,7 +84,7 @@ class Trading:
         await self._supervisor.start("news", lambda: news, Policy())
         purchasing = Purchasing(await self._purchasing(market, book, purchases), purchases)
         selling = Sales(await self._sales(market, book, Duties(duties), sales), sales)
-        validation = await self._validation(market, marks) if self._options.validator else None
+        validation = await self._validation(market, book, marks) if self._options.validator else None
         parts = MarketParts(market.chain, market, purchasing, selling, validation)
         return MarketDesk(parts, finder, Requesting(protector, purchasing, jobs), self._prover)
 
@@ -123,12 +123,12 @@ class Trading:
             stop_timeout=STOP,
         )
 
-    async def _validation(self, market: Marketplace, board: ValidationBoard) -> Validation:
+    async def _validation(self, market: Marketplace, book: MarketBook, board: ValidationBoard) -> Validation:
         options = self._options
         share = Share(options.validator_max_slots, options.validator_groups, options.validator_group_index)
         mailbox = await self._supervisor.start(
             "validation",
-            lambda: ValidationService(market=market, chain=market.chain, share=share, board=board),
+            lambda: ValidationService(market=market, chain=market.chain, book=book, share=share, board=board),
             Policy(),
         )
         return Validation(mailbox, board)
