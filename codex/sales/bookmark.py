@@ -27,9 +27,9 @@ class Bookmark:
         self._chain = chain
         self._kept: int | None = None
 
-    async def find(self) -> int | None:
-        """The block; None when there is none that can be read, or it is not part of the chain. Raises what
-        the store and the chain raise.
+    async def find(self, oldest: int) -> int | None:
+        """The block; None when there is none that can be read, or it is not part of the chain, or from before
+        `oldest` (unix seconds), when nothing that is open now was. Raises what the store and the chain raise.
         """
         records = await self._book.records(KIND, prefix=(await self._market.address()).raw, limit=1)
         if not records:
@@ -43,7 +43,7 @@ class Bookmark:
         if header is None or header.hash != hash:
             _log.info("the bookmark is of another chain; all that may be open is looked for", block=block)
             return None
-        return block
+        return block if header.timestamp >= oldest else None
 
     async def keep(self, block: int) -> None:
         """Have the next life begin at a block. Where that cannot be kept, it reads more than it must."""

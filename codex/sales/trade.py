@@ -210,10 +210,9 @@ class Trade:
         now = int(await self._bench.time.now())
         if self._heard is not None:
             return self._standing.since(self._heard, now)
-        kept = await self._bookmark.find()
-        if kept is not None:
-            return kept
-        return await self._bench.chain.block_at(max(0, now - self._bench.config.duration_limit))
+        oldest = max(0, now - self._bench.config.duration_limit)
+        kept = await self._bookmark.find(oldest)
+        return kept if kept is not None else await self._bench.chain.block_at(oldest)
 
     async def _mark(self) -> None:
         """Note now and then where the next life is to begin."""

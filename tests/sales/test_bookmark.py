@@ -32,16 +32,19 @@ async def test_it_is_kept_for_the_next_life(tmp_path: Path, autojump_clock: Mock
     door, chain = MarketDoor(market, account("bob")), SimulatedChain(market)
     async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         book = book_of(store)
-        assert await Bookmark(book, door, chain).find() is None
+        assert await Bookmark(book, door, chain).find(0) is None
         bookmark = Bookmark(book, door, chain)
         await bookmark.keep(1234)
         await bookmark.keep(1250)
-        assert await Bookmark(book, door, chain).find() == 1250
+        assert await Bookmark(book, door, chain).find(0) == 1250
+        # Beginning there reads no less than beginning at the oldest request that may be open.
+        assert await bookmark.find(2 * 1250) == 1250
+        assert await bookmark.find(2 * 1250 + 1) is None
         # Of another chain, or one that is not so long.
         other = Forked(market)
-        assert await Bookmark(book, door, other).find() is None
+        assert await Bookmark(book, door, other).find(0) is None
         other.top = 1000
-        assert await Bookmark(book, door, other).find() is None
+        assert await Bookmark(book, door, other).find(0) is None
         assert len(await book.records(KIND)) == 1
 
 
@@ -52,9 +55,9 @@ async def test_what_cannot_be_kept_costs_nothing(tmp_path: Path, autojump_clock:
         bookmark = Bookmark(book_of(store), door, chain)
         market.refuse["header"] = [ChainUnreachable("no provider of the chain answers")]
         await bookmark.keep(7)
-        assert await bookmark.find() is None
+        assert await bookmark.find(0) is None
         await bookmark.keep(7)
-        assert await bookmark.find() == 7
+        assert await bookmark.find(0) == 7
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"\x01", b"\x82\x01\x02", b"\x82\x61a\x41b"])
@@ -66,4 +69,4 @@ async def test_one_that_cannot_be_read_counts_for_nothing(
     async with open_test_store(tmp_path, disk=FaultyDisk()) as store:
         book = book_of(store)
         await book.put_records(KIND, [(ADDRESS.raw, value)], keep=1)
-        assert await Bookmark(book, door, chain).find() is None
+        assert await Bookmark(book, door, chain).find(0) is None
