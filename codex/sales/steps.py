@@ -25,6 +25,7 @@ from codex.market import (
     check_request,
 )
 from codex.sales import holding
+from codex.sales.bench import Bench
 from codex.sales.deciding import judge
 from codex.sales.sale import Sale
 from codex.sales.states import Event, State
@@ -34,8 +35,13 @@ ATTEMPTS = 5
 """Proofs made for one filling, each for a challenge that was over when it was ready."""
 
 BEFORE_EXPIRY = 15.0
-"""Seconds in which no slot is filled any more, which is more than a block takes: of one that is filled in the
-very second of the expiry the contract never gives the collateral back, unless it was the last.
+"""Seconds before the expiry from which on no slot is filled any more, and longer where two blocks take more:
+of one that is filled in the very second of the expiry the contract never gives the collateral back, unless it
+was the last. But never more than half of the time that there is for filling.
+"""
+GAPS = 3
+"""Of so many blocks the two that came the closest tell how long a block takes: some chains make none unless
+something is sent.
 """
 
 UNHOSTABLE = (InvalidInput, NotADataset, NotAManifest)
@@ -78,6 +84,8 @@ async def prepare(sale: Sale) -> Event:
     now = await bench.time.now()
     if now >= deadline:
         sale.reason = f"it could be filled until {deadline}"
+        return Event.CLOSED
+    if running is RequestState.NEW and await _is_too_late(sale, slot):
         return Event.CLOSED
     judgement = judge(request.ask, collateral=0, end=end, availabilities=await bench.book.availabilities())
     if judgement.availability is None:
@@ -204,11 +212,8 @@ async def fill(sale: Sale) -> Event:
     slot = await sale.known()
     if sale.proof is None:
         return Event.STALE
-    if await market.request_state(sale.request_id) is RequestState.NEW:
-        left = await market.request_expiry(sale.request_id) - await sale.bench.time.now()
-        if left < BEFORE_EXPIRY:
-            sale.reason = f"its request expires in {left:.0f} s, in which the slot may not be filled in time"
-            return Event.FAULT
+    if await market.request_state(sale.request_id) is RequestState.NEW and await _is_too_late(sale, slot):
+        return Event.FAULT
     await sale.advance(Stage.FILLING)
     try:
         await market.fill_slot(slot, sale.proof)
@@ -225,6 +230,28 @@ async def fill(sale: Sale) -> Event:
         sale.reason = error.message
         return Event.REFUSED
     return Event.FILLED
+
+
+async def _is_too_late(sale: Sale, slot: Slot) -> bool:
+    """Whether what is sent now may come into a block of the very second of the expiry; says so."""
+    bench = sale.bench
+    left = await bench.market.request_expiry(sale.request_id) - await bench.time.now()
+    most = slot.request.expiry / 2
+    if left >= most or left >= max(BEFORE_EXPIRY, 2 * await _block_time(bench) + 3):
+        return False
+    sale.reason = f"its request expires in {max(0, left):.0f} s, in which the slot may not be filled in time"
+    return True
+
+
+async def _block_time(bench: Bench) -> int:
+    """Seconds between two of the newest blocks, the two that came the closest; 0 where there are no two."""
+    later, gaps = await bench.chain.header(), list[int]()
+    while later is not None and later.number > 0 and len(gaps) < GAPS:
+        before = await bench.chain.header(later.number - 1)
+        if before is not None:
+            gaps.append(later.timestamp - before.timestamp)
+        later = before
+    return min(gaps, default=0)
 
 
 async def find_out(sale: Sale) -> Event:

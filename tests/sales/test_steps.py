@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 from trio.testing import MockClock
 
 from codex.errors import (
@@ -14,20 +15,21 @@ from codex.errors import (
     NotOnNetwork,
     SlotReservationNotAllowed,
 )
-from codex.market import StorageRequested
+from codex.market import RequestState, StorageRequested
 from codex.sales import SaleMoved, State, Verdict
 from codex.store import Stage
 from codex.testing.hosts import BLOCK, Host, a_request, account, open_host, post
-from codex.testing.market import SimulatedMarket, _Request
+from codex.testing.market import CONFIG, SimulatedMarket, _Request
 
 SIZE = 4 * BLOCK
+RICH = 10**6
 
 
 @pytest.fixture
 def market() -> SimulatedMarket:
     market = SimulatedMarket()
     for name in ("bob", "alice"):
-        market.fund(account(name), 10**6)
+        market.fund(account(name), RICH)
     return market
 
 
@@ -212,6 +214,59 @@ async def test_no_slot_is_filled_where_it_might_be_in_the_second_of_the_expiry(
         assert failed.reason.startswith("its request expires in ")
         assert await bob.untouched()
         assert market.books.balances[account("bob")] == before
+
+
+async def test_whenever_a_slot_is_stored_its_collateral_is_not_lost(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """There is a block in the very second of the expiry, and what is sent late comes into it."""
+    block_time, expiry = 60, 600
+    config = evolve(CONFIG, proofs=evolve(CONFIG.proofs, period=3600, timeout=1800))
+    found = set()
+    for number, left in enumerate(range(0, 4 * block_time, block_time // 4)):
+        market = SimulatedMarket(config, block_time=block_time)
+        market.fund(account("bob"), RICH)
+        async with open_host(market, tmp_path / str(number)) as bob:
+            await bob.offer(total=SIZE)
+            bob.duties.store_seconds = expiry - block_time - left
+            request = a_request(expiry=expiry, duration=900, slots=2)
+            await post(market, request)
+            assert market.request(request.id).expires % block_time == 0
+            await trio.sleep(expiry + 5 * block_time)
+            assert market.books.balances[account("bob")] >= RICH
+            assert await bob.untouched()
+            found |= set(await verdicts(bob))
+    # In time, and too late.
+    assert found >= {Verdict.FILLED, Verdict.FAILED}
+
+
+@pytest.mark.parametrize("expiry", [10, 12, 15, 20])
+async def test_a_request_that_must_be_filled_soon_is_filled_where_blocks_come_fast(
+    tmp_path: Path, autojump_clock: MockClock, expiry: int
+) -> None:
+    market = SimulatedMarket(block_time=1)
+    market.fund(account("bob"), RICH)
+    async with open_host(market, tmp_path) as bob:
+        await bob.offer()
+        request = a_request(expiry=expiry)
+        await post(market, request)
+        await trio.sleep(expiry + 5)
+        assert market.request_state(request.id) is RequestState.STARTED
+
+
+async def test_a_slot_that_can_only_be_filled_too_late_is_not_reserved(
+    market: SimulatedMarket, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_host(market, tmp_path) as bob:
+        request = a_request(expiry=100)
+        await post(market, request)
+        await trio.sleep(90)
+        await bob.offer()
+        await trio.sleep(5)
+        assert bob.door.sent == []
+        closed = (await bob.sales.decisions())[0]
+        assert closed.verdict is Verdict.CLOSED
+        assert closed.reason.startswith("its request expires in ")
 
 
 # -- what was sent by a former life
