@@ -83,6 +83,8 @@ class AdvertiserService:
         self._addresses = ""
         self._since = 0.0
         self._moved = False  # and it is not written down yet
+        self._record: SignedPeerRecord | None = None
+        self._stale = False  # something may have been announced with addresses of before
 
     async def run(
         self, inbox: Inbox, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -152,25 +154,30 @@ class AdvertiserService:
         """Say everything again when others were told of addresses that are no longer those of this node, and
         when the clock was set back.
         """
-        record, then = None, 0.0
+        then = 0.0
         while True:
             now = self._clock.now()
-            moved = record is not (record := self._discovery.record()) and self._has_moved(record, now)
-            if moved or now < then:
+            self._look(now)
+            if self._stale or now < then:
+                self._stale = False
                 for _ in self._schedule.renew(self._since, now):
                     await trio.lowlevel.checkpoint()
                 self._news.unpark_all()
             then = now
             await trio.sleep(MOVED)
 
-    def _has_moved(self, record: SignedPeerRecord, now: float) -> bool:
-        """Whether connections reach this node elsewhere than others were told; from now on they are."""
-        told = [one for one in record.record.addresses if one.protocols[1:2] != ("udp",)]
-        addresses = " ".join(sorted(map(str, told)))
-        if not addresses or addresses == self._addresses:
-            return False
-        self._addresses, self._since, self._moved = addresses, now, True
-        return True
+    def _look(self, now: float) -> SignedPeerRecord:
+        """The node's record. Where connections reach it elsewhere than others were told, what is announced
+        from now on tells them, and nothing before counts.
+        """
+        record = self._discovery.record()
+        if record is not self._record:
+            self._record = record
+            told = [one for one in record.record.addresses if one.protocols[1:2] != ("udp",)]
+            addresses = " ".join(sorted(map(str, told)))
+            if addresses and addresses != self._addresses:
+                self._addresses, self._since, self._moved, self._stale = addresses, now, True, True
+        return record
 
     async def _announce_all(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -201,7 +208,7 @@ class AdvertiserService:
             await self._discovery.wait_for_peers()
 
     async def _announce(self, cid: Cid, new: bool) -> None:
-        record = self._discovery.record()
+        record = self._look(self._clock.now())
         try:
             told = await self._discovery.provide(cid, again=not new)
         except CodexError as error:

@@ -21,7 +21,9 @@ def test_progress_adds_up() -> None:
     )
     assert progress == Progress(15, 100, Findings((one, two)), Findings((7,)), Findings((one,)))
     assert [*progress.corrupt, *progress.missing, *progress.mended] == [one, two, 7, one]
-    assert repr(progress) == "Progress(bytes_done=15, bytes_total=100, corrupt=<2>, missing=<1>, mended=<1>)"
+    assert repr(progress).startswith(
+        "Progress(bytes_done=15, bytes_total=100, corrupt=<2>, missing=<1>, mended=<1>, "
+    )
 
 
 def test_a_step_changes_none_before_it() -> None:
